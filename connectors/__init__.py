@@ -1,0 +1,1 @@
+"""Everything that brings data in: venue sessions, the log reader, replay files."""

@@ -1,0 +1,1 @@
+"""The fan-out server: WebSocket, REST, metrics, and the dashboard."""

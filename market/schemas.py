@@ -1,0 +1,209 @@
+"""Arrow schemas of everything that crosses a process boundary, with units; checked once per boundary.
+
+Units (all schemas): `ts_*` and `as_known_at` int64 ns UTC; `*_price, price, open, high, low, close, vwap`
+int64 scaled by 1e-9 of the instrument's quote unit; `*_size, size` int64 scaled by 1e-9 of a lot;
+`volume` decimal128(38, 9) lots. An absent value is null, never a sentinel.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+PRICE_SCALE: Final = 1_000_000_000
+"""Prices and sizes are int64 multiples of 1 / PRICE_SCALE (Databento's convention)."""
+
+PRICE_LIMIT: Final = 10**18
+"""|price| and size must stay below this (1e9 units): the range of ClickHouse Decimal(18, 9)."""
+
+INTERVALS_NS: Final = {
+    "1s": 1_000_000_000,
+    "5s": 5_000_000_000,
+    "1m": 60_000_000_000,
+    "5m": 300_000_000_000,
+    "15m": 900_000_000_000,
+    "1h": 3_600_000_000_000,
+    "1d": 86_400_000_000_000,
+}
+"""Bar widths. Each divides the next, so a wide bar is the fold of narrow ones."""
+
+# Values of TICKS.kind.
+TRADE: Final = 0
+QUOTE: Final = 1
+CLOCK: Final = 2  # a venue's heartbeat: nothing traded up to ts_event. Advances the watermark, is never stored.
+
+# Values of TICKS.side, the aggressor's side.
+BUY: Final = 1
+SELL: Final = -1
+UNKNOWN_SIDE: Final = 0
+
+QUALITIES: Final = ("LIVE", "STALE", "GAP", "RESYNC", "DELAYED", "HALTED", "CLOSED")
+
+
+class SchemaMismatch(ValueError):
+    """A batch does not have the schema its boundary promises. `expected` and `actual` are the schemas."""
+
+    def __init__(self, name: str, expected: pa.Schema, actual: pa.Schema) -> None:
+        differing = [
+            f"{field.name}: expected {field.type}, got "
+            + (str(actual.field(field.name).type) if field.name in actual.names else "no such column")
+            for field in expected
+            if field.name not in actual.names or actual.field(field.name).type != field.type
+        ]
+        super().__init__(f"a {name} batch has another schema: {'; '.join(differing) or actual.names}")
+        self.expected = expected
+        self.actual = actual
+
+
+_VENUE: Final = pa.dictionary(pa.int8(), pa.utf8())
+_INSTRUMENT: Final = pa.dictionary(pa.int32(), pa.utf8())
+
+_SOURCE: Final = [
+    # Where the row came from: log topic/partition or replay file, position in it. The natural key of a ledger row.
+    pa.field("source", pa.utf8(), nullable=False),
+    pa.field("source_offset", pa.int64(), nullable=False),  # log record offset; 0 for a file
+    pa.field("source_row", pa.int64(), nullable=False),  # row in the record, or data row of the file, from 0
+]
+
+_TICK_COLUMNS: Final = [
+    pa.field("kind", pa.int8(), nullable=False),  # TRADE, QUOTE, CLOCK
+    pa.field("venue", _VENUE, nullable=False),  # ISO 10383 MIC
+    pa.field("instrument", _INSTRUMENT),  # MIC:ROOT:YYYYMM; null for CLOCK
+    pa.field("ts_event", pa.int64(), nullable=False),  # venue's time
+    pa.field("ts_recv", pa.int64()),  # our socket's time; null where a file has none
+    pa.field("seq", pa.int64()),  # venue's sequence; the row number where a file has none; null for CLOCK
+    pa.field("price", pa.int64()),  # TRADE
+    pa.field("size", pa.int64()),  # TRADE
+    pa.field("side", pa.int8()),  # TRADE: BUY, SELL, UNKNOWN_SIDE
+    pa.field("trade_id", pa.utf8()),  # TRADE; null where the venue has none
+    pa.field("bid_price", pa.int64()),  # QUOTE; null when that side is empty
+    pa.field("bid_size", pa.int64()),
+    pa.field("ask_price", pa.int64()),
+    pa.field("ask_size", pa.int64()),
+    pa.field("flags", pa.int32(), nullable=False),  # bit set, 0 = plain; see FLAG_*
+]
+
+FLAG_SNAPSHOT: Final = 1  # this quote was taken from an image, not from a change
+FLAG_REPLAYED: Final = 2  # this row arrived by gap repair, not live
+
+TICKS: Final = pa.schema(_TICK_COLUMNS)
+"""The one row type of `market.prices.<commodity>`: trades, quotes and clock rows in arrival order."""
+
+_COMMON: Final = ("venue", "instrument", "ts_event", "ts_recv", "seq")
+_BY_NAME: Final = {field.name: field for field in _TICK_COLUMNS}
+
+TRADES: Final = pa.schema(
+    [_BY_NAME[name] for name in (*_COMMON, "trade_id", "price", "size", "side", "flags")]
+)
+QUOTES: Final = pa.schema(
+    [_BY_NAME[name] for name in (*_COMMON, "bid_price", "bid_size", "ask_price", "ask_size", "flags")]
+)
+
+BARS: Final = pa.schema(
+    [
+        pa.field("venue", _VENUE, nullable=False),
+        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("interval", pa.dictionary(pa.int8(), pa.utf8()), nullable=False),  # a key of INTERVALS_NS
+        pa.field("ts_open", pa.int64(), nullable=False),  # the window is [ts_open, ts_close)
+        pa.field("ts_close", pa.int64(), nullable=False),
+        pa.field("revision", pa.int32(), nullable=False),  # out-of-order rows applied since it was final
+        pa.field("final", pa.bool_(), nullable=False),  # False: a sample of a forming bar
+        pa.field("open", pa.int64(), nullable=False),
+        pa.field("high", pa.int64(), nullable=False),
+        pa.field("low", pa.int64(), nullable=False),
+        pa.field("close", pa.int64(), nullable=False),
+        pa.field("volume", pa.decimal128(38, 9), nullable=False),
+        pa.field("vwap", pa.int64(), nullable=False),  # exact quotient, rounded half to even
+        pa.field("trades", pa.int64(), nullable=False),
+        pa.field("quality", pa.dictionary(pa.int8(), pa.utf8()), nullable=False),  # one of QUALITIES
+        pa.field("as_known_at", pa.int64(), nullable=False),  # ts_recv (else ts_event) of the row that made it
+    ]
+)
+
+LATE: Final = pa.schema(
+    [
+        *_TICK_COLUMNS,
+        pa.field("watermark", pa.int64(), nullable=False),  # what the row was judged against
+        *_SOURCE,
+    ]
+)
+"""Rows that came after `watermark - allowed_lateness`: the whole row, so that nothing is lost."""
+
+REJECTED: Final = pa.schema(
+    [
+        pa.field("venue", pa.utf8()),
+        pa.field("instrument", pa.utf8()),
+        pa.field("ts_recv", pa.int64()),
+        pa.field("reason", pa.utf8(), nullable=False),  # closed set: REJECT_REASONS
+        pa.field("detail", pa.utf8(), nullable=False),  # the offending value, in words
+        pa.field("raw", pa.utf8(), nullable=False),  # the row or frame as it came, cut at 4,096 characters
+        *_SOURCE,
+    ]
+)
+
+REJECT_REASONS: Final = (
+    "size_not_positive",  # a trade of size <= 0
+    "price_not_finite",  # NaN or infinite
+    "out_of_range",  # |price| or size >= PRICE_LIMIT, or a time outside int64 ns
+    "unparseable",  # a field that is not what its column says
+    "missing_field",  # a required field is absent or empty
+    "unknown_instrument",  # a venue symbol that maps to no instrument key
+    "future_stamp",  # ts_event too far ahead of ts_recv (or of its neighbours)
+    "malformed_frame",  # not a message of the venue's protocol
+    "unsupported_message",  # a message we do not handle yet
+)
+
+GAPS: Final = pa.schema(
+    [
+        pa.field("gap_id", pa.utf8(), nullable=False),  # venue/session/channel/seq_from
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("channel", pa.utf8(), nullable=False),
+        pa.field("seq_from", pa.int64(), nullable=False),  # first and last missing sequence number
+        pa.field("seq_to", pa.int64(), nullable=False),
+        pa.field("ts_detected", pa.int64(), nullable=False),
+        pa.field("ts_resolved", pa.int64()),  # null while open
+        pa.field("resolution", pa.utf8()),  # replay, snapshot; null while open
+        pa.field("recovered_rows", pa.int64(), nullable=False),
+        pa.field("reason", pa.utf8(), nullable=False),
+    ]
+)
+"""One row when a gap is found (`ts_resolved` null), the same `gap_id` again when it is resolved."""
+
+STATUS: Final = pa.schema(
+    [
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("instrument", pa.utf8()),  # null: the venue's session as a whole
+        pa.field("ts_event", pa.int64(), nullable=False),
+        pa.field("quality", pa.utf8(), nullable=False),  # one of QUALITIES
+        pa.field("reason", pa.utf8(), nullable=False),
+    ]
+)
+
+SCHEMAS: Final = {
+    "ticks": TICKS,
+    "trades": TRADES,
+    "quotes": QUOTES,
+    "bars": BARS,
+    "late": LATE,
+    "rejected": REJECTED,
+    "gaps": GAPS,
+    "status": STATUS,
+}
+
+NATURAL_KEYS: Final = {
+    "trades": ("instrument", "ts_event", "seq", "trade_id"),
+    "quotes": ("instrument", "ts_event", "seq"),
+    "bars": ("instrument", "interval", "ts_open", "revision"),
+    "late": ("source", "source_offset", "source_row"),
+    "rejected": ("source", "source_offset", "source_row"),
+    "gaps": ("gap_id",),
+    "status": ("venue", "instrument", "ts_event"),
+}
+"""What makes a stored row the same row: writing it again changes nothing."""
+
+
+def require(name: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return `batch` if it has the columns and types of `SCHEMAS[name]`, in order; raise SchemaMismatch."""
+    expected = SCHEMAS[name]
+    if not batch.schema.equals(expected):
+        raise SchemaMismatch(name, expected, batch.schema)
+    return batch

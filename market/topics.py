@@ -1,0 +1,25 @@
+"""Names of the log's topics, and which partition each producer owns (one writer per partition)."""
+
+from typing import Final
+
+from market.records import TopicPartition
+
+PRICES_PATTERN: Final = "market.prices.*"
+BARS: Final = "market.bars"
+STATUS: Final = "market.status"
+LATE: Final = "market.late"
+REJECTED: Final = "market.rejected"
+INGEST_POSITIONS: Final = "ingest.positions"
+"""After each flush of an ingest: how far every channel is in the log. What resume reads."""
+
+# A topic with several producers has a partition for each, so that a lock per partition makes one writer.
+FROM_INGEST: Final = 0
+FROM_ANALYTICS: Final = 1
+
+
+def prices(commodity: str) -> TopicPartition:
+    return TopicPartition(f"market.prices.{commodity}", FROM_INGEST)
+
+
+def commodity_of(topic: str) -> str:
+    return topic.removeprefix("market.prices.")

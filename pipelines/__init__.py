@@ -1,0 +1,1 @@
+"""Bytewax wiring: one file is one dataflow."""

@@ -1,0 +1,1 @@
+"""Everything that takes data out: the log writer, TimescaleDB, ClickHouse."""
