@@ -1,0 +1,186 @@
+"""Partial bars as columns, and the three folds that make bars of ticks: rows up, narrow to wide, old with new.
+
+A partial bar keeps the time of its first and last trade, so that folding does not depend on the order of the
+parts: open is the price at the lowest `ts_event` (the first arrival wins a tie), close the price at the highest (the
+last arrival wins). Where parts tie, the left or earlier operand arrived first.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from market import wide
+from market.columns import Int64s
+from market.wide import Wide
+
+_ROW_BITS: Final = 22  # a fold takes at most 4 M rows
+_ROW_MASK: Final = (1 << _ROW_BITS) - 1
+_KEY_LIMIT: Final = 1 << (62 - _ROW_BITS)
+MAX_ROWS: Final = 1 << _ROW_BITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partials:
+    """Partial bars of one width, unique by (instrument, ts_open), ordered by it.
+
+    State: 15 x 8 bytes a bar.
+    """
+
+    instrument: Int64s  # the kernel's number of the instrument
+    ts_open: Int64s
+    ts_first: Int64s
+    ts_last: Int64s
+    open: Int64s
+    high: Int64s
+    low: Int64s
+    close: Int64s
+    volume: Wide
+    notional: Wide
+    trades: Int64s
+
+    def __len__(self) -> int:
+        return len(self.ts_open)
+
+    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Partials":
+        return Partials(**{f.name: _take(getattr(self, f.name), index) for f in fields(self)})
+
+
+def _take(column: Any, index: Any) -> Any:
+    return column.take(index) if isinstance(column, Wide) else column[index]
+
+
+def _empty() -> Partials:
+    none = np.empty(0, np.int64)
+    columns: dict[str, Any] = {f.name: none for f in fields(Partials)}
+    return Partials(**{**columns, "volume": wide.empty(), "notional": wide.empty()})
+
+
+EMPTY: Final = _empty()
+
+
+def concat(parts: list[Partials]) -> Partials:
+    """The parts one after the other; the caller answers for order and uniqueness."""
+    columns: dict[str, Any] = {}
+    for f in fields(Partials):
+        pieces = [getattr(part, f.name) for part in parts]
+        columns[f.name] = wide.concat(pieces) if isinstance(pieces[0], Wide) else np.concatenate(pieces)
+    return Partials(**columns)
+
+
+def fold_rows(instrument: Int64s, ts: Int64s, price: Int64s, size: Int64s, width_ns: int) -> Partials:
+    """Fold trades, in arrival order, into partial bars.
+
+    Shape: n rows -> one partial per (instrument, window), ordered by it. n < 2**22.
+    """
+    if len(ts) == 0:
+        return EMPTY
+    window = ts // width_ns
+    order, starts = _grouped(instrument, window, ts)
+    p, s, t = price[order], size[order], ts[order]
+    ends = np.append(starts[1:], len(order)) - 1
+    first = order[starts]
+    return Partials(
+        instrument=instrument[first],
+        ts_open=window[first] * width_ns,
+        ts_first=t[starts],
+        ts_last=t[ends],
+        open=p[starts],
+        high=np.maximum.reduceat(p, starts),
+        low=np.minimum.reduceat(p, starts),
+        close=p[ends],
+        volume=wide.sum_groups(s, starts),
+        notional=wide.sum_product_groups(p, s, starts),
+        trades=ends - starts + 1,
+    )
+
+
+def _grouped(instrument: Int64s, window: Int64s, ts: Int64s) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Order rows by (instrument, window, ts, arrival); return the order and where each group starts.
+
+    Sorting one packed key of (instrument, window, row) is some ten times as fast as a lexsort. It needs rows that
+    are already in time order, and falls back otherwise.
+    """
+    n, base = len(ts), int(window.min())
+    span = int(window.max()) - base + 1
+    in_order = n < 2 or bool((ts[1:] >= ts[:-1]).all())
+    if in_order and n <= MAX_ROWS and span * (int(instrument.max()) + 1) < _KEY_LIMIT:
+        packed = ((instrument * span + (window - base)) << _ROW_BITS) | np.arange(n)
+        packed.sort()
+        order = packed & _ROW_MASK
+        group = packed >> _ROW_BITS
+        return order, _starts(group[1:] != group[:-1])
+    order = np.lexsort((ts, window, instrument))
+    i, w = instrument[order], window[order]
+    return order, _starts((i[1:] != i[:-1]) | (w[1:] != w[:-1]))
+
+
+def _starts(changes: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    return np.concatenate((np.zeros(1, np.intp), np.flatnonzero(changes) + 1))
+
+
+def widen(bars: Partials, width_ns: int) -> Partials:
+    """Fold partial bars into bars of a width that theirs divides.
+
+    Narrow windows do not overlap, so within a wide one the first opens it and the last closes it.
+    """
+    if len(bars) == 0:
+        return bars
+    window = bars.ts_open // width_ns
+    same = (bars.instrument[1:] == bars.instrument[:-1]) & (window[1:] == window[:-1])
+    starts = _starts(~same)
+    ends = np.append(starts[1:], len(bars)) - 1
+    return Partials(
+        instrument=bars.instrument[starts],
+        ts_open=window[starts] * width_ns,
+        ts_first=bars.ts_first[starts],
+        ts_last=bars.ts_last[ends],
+        open=bars.open[starts],
+        high=np.maximum.reduceat(bars.high, starts),
+        low=np.minimum.reduceat(bars.low, starts),
+        close=bars.close[ends],
+        volume=wide.reduce_groups(bars.volume, starts),
+        notional=wide.reduce_groups(bars.notional, starts),
+        trades=np.add.reduceat(bars.trades, starts),
+    )
+
+
+def merge(old: Partials, new: Partials) -> Partials:
+    """Fold two sets of partial bars of one width; where a trade time ties, `old` arrived first."""
+    if len(old) == 0 or len(new) == 0:
+        return old if len(new) == 0 else new
+    both = concat([old, new])
+    order = np.lexsort((both.ts_open, both.instrument))  # stable: old before new
+    i, w = both.instrument[order], both.ts_open[order]
+    twin = (i[1:] == i[:-1]) & (w[1:] == w[:-1])
+    if not twin.any():
+        return both.take(order)
+    at = np.flatnonzero(twin)
+    single = np.ones(len(order), np.bool_)
+    single[at] = single[at + 1] = False
+    merged = _merge_pairs(both.take(order[at]), both.take(order[at + 1]))
+    result = concat([both.take(order[single]), merged])
+    return result.take(np.lexsort((result.ts_open, result.instrument)))
+
+
+def _merge_pairs(old: Partials, new: Partials) -> Partials:
+    """Fold row by row two aligned sets of partial bars."""
+    return Partials(
+        instrument=old.instrument,
+        ts_open=old.ts_open,
+        ts_first=np.minimum(old.ts_first, new.ts_first),
+        ts_last=np.maximum(old.ts_last, new.ts_last),
+        open=np.where(new.ts_first < old.ts_first, new.open, old.open),
+        high=np.maximum(old.high, new.high),
+        low=np.minimum(old.low, new.low),
+        close=np.where(new.ts_last >= old.ts_last, new.close, old.close),
+        volume=old.volume.plus(new.volume),
+        notional=old.notional.plus(new.notional),
+        trades=old.trades + new.trades,
+    )
+
+
+def vwap(bars: Partials) -> Int64s:
+    """Volume-weighted average price, the exact quotient rounded half to even. Units: int64 1e-9."""
+    return wide.divide_half_even(bars.notional, bars.volume)

@@ -1,0 +1,261 @@
+"""Judge every row against the running watermark of its venue: accepted, late, or stamped in the future.
+
+The watermark of a venue (within one shard) is the highest accepted `ts_event` minus `delay`. A row is judged
+against the watermark *before* it, so the verdict depends on the order of rows alone, never on batches or clocks.
+
+- late: `ts_event < watermark - allowed_lateness`.
+- future: `ts_event > ts_recv + max_future_skew`; it does not move the watermark.
+- A row without `ts_recv` (a file) that leaps more than `max_future_skew` ahead is *held* until the venue's next
+  row: one that is not far behind it confirms the leap (a session break), one that is shows the stamp was wrong.
+  At the end of the input a held row counts unless it leapt further than any market is closed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from market.columns import Bools, Codes, Int64s, codes, concat_batches, dictionary, valid, values
+from market.schemas import CLOCK
+
+ACCEPTED: Final = 0
+LATE: Final = 1
+FUTURE: Final = 2
+HELD: Final = 3
+
+NO_WATERMARK: Final = -(2**62)
+LONGEST_CLOSURE_NS: Final = 10 * 86_400 * 10**9  # no venue we know was closed longer (holidays, 2001-09-11)
+_FIRST_CHUNK_ROWS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lateness:
+    """How long to wait for out-of-order rows, and how far ahead a stamp may be."""
+
+    delay_ns: int = 1_000_000_000
+    allowed_ns: int = 60_000_000_000
+    max_future_skew_ns: int = 300_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A batch in effective arrival order (a held row stands right before the row that released it).
+
+    `watermark` and `after` are the venue's watermark before and after each row; `known_at` is `ts_recv`, or
+    `ts_event` where there is none.
+    """
+
+    rows: pa.RecordBatch
+    verdict: npt.NDArray[np.int8]
+    watermark: Int64s
+    after: Int64s
+    known_at: Int64s
+
+
+@dataclass(slots=True)
+class _Venue:
+    """Running state of one venue: highest accepted ts_event, and the row (its ts) on hold."""
+
+    high: int | None = None
+    held: int | None = None
+
+
+@dataclass(slots=True)
+class Watermarks:
+    """The watermarks of all venues of one shard.
+
+    State: two integers a venue and at most one held row a venue.
+    """
+
+    lateness: Lateness = field(default_factory=Lateness)
+    _venues: dict[str, _Venue] = field(default_factory=dict)
+    _held_rows: pa.RecordBatch | None = None
+
+    def judge(self, arrivals: pa.RecordBatch) -> Judged:
+        """Judge a batch; rows that stay on hold are kept back for the next call.
+
+        Shape: ARRIVALS -> the same rows less those kept back, plus those released, with a verdict each.
+        """
+        if self._held_rows is not None:
+            # Judging a held row again from the state before it gives the same answer: held, then released.
+            arrivals = concat_batches([self._held_rows, arrivals])
+            self._held_rows = None
+            for venue in self._venues.values():
+                venue.held = None
+        return self._judge(arrivals, last=False)
+
+    def finish(self) -> Judged | None:
+        """Settle the rows on hold at the end of the input; None if there are none."""
+        if self._held_rows is None:
+            return None
+        rows, self._held_rows = self._held_rows, None
+        for venue in self._venues.values():
+            venue.held = None
+        return self._judge(rows, last=True)
+
+    def watermark(self, venue: str) -> int:
+        state = self._venues.get(venue)
+        return NO_WATERMARK if state is None or state.high is None else state.high - self.lateness.delay_ns
+
+    def snapshot(self) -> object:
+        return {name: v.high for name, v in self._venues.items()}, self._held_rows
+
+    def restore(self, state: object) -> None:
+        highs: dict[str, int | None]
+        highs, self._held_rows = state  # type: ignore[misc]
+        self._venues = {name: _Venue(high) for name, high in highs.items()}
+
+    def _judge(self, rows: pa.RecordBatch, *, last: bool) -> Judged:
+        ts, ts_recv, has_recv = _times(rows)
+        verdict = np.zeros(rows.num_rows, np.int8)
+        before = np.empty(rows.num_rows, np.int64)
+        after = np.empty(rows.num_rows, np.int64)
+        clock = values(rows.column("kind")) == CLOCK
+        venue_codes, names = codes(rows.column("venue")), dictionary(rows.column("venue"))
+        release: dict[int, int] = {}
+        for code, index in _groups(venue_codes):
+            state = self._venues.setdefault(names[code], _Venue())
+            judge = _VenueJudge(self.lateness, state, ts[index], ts_recv[index], has_recv[index], clock[index])
+            judge.run(last=last)
+            verdict[index], before[index], after[index] = judge.verdict, judge.before, judge.after
+            release.update((int(index[row]), int(index[by])) for row, by in judge.released.items())
+        known_at = np.where(has_recv, ts_recv, ts)
+        judged = Judged(rows=rows, verdict=verdict, watermark=before, after=after, known_at=known_at)
+        return self._reorder(judged, release) if release or bool((verdict == HELD).any()) else judged
+
+    def _reorder(self, judged: Judged, release: dict[int, int]) -> Judged:
+        """Keep held rows back, and move each released row to just before the row that released it."""
+        held = judged.verdict == HELD
+        if held.any():
+            self._held_rows = judged.rows.filter(pa.array(held))
+        position = np.arange(len(held), dtype=np.float64)
+        for row, by in release.items():
+            position[row] = by - 0.5
+        order = np.argsort(position, kind="stable")
+        order = order[~held[order]]
+        return Judged(
+            rows=judged.rows.take(pa.array(order)),
+            verdict=judged.verdict[order],
+            watermark=judged.watermark[order],
+            after=judged.after[order],
+            known_at=judged.known_at[order],
+        )
+
+
+@dataclass(slots=True)
+class _VenueJudge:
+    """One venue's rows of one batch: vectorised runs, and row by row where a leap has to be settled."""
+
+    lateness: Lateness
+    state: _Venue
+    ts: Int64s
+    ts_recv: Int64s
+    has_recv: Bools
+    clock: Bools
+    verdict: npt.NDArray[np.int8] = field(init=False)
+    before: Int64s = field(init=False)
+    after: Int64s = field(init=False)
+    released: dict[int, int] = field(default_factory=dict)
+    _held_at: int = -1
+
+    def __post_init__(self) -> None:
+        self.verdict = np.zeros(len(self.ts), np.int8)
+        self.before = np.empty(len(self.ts), np.int64)
+        self.after = np.empty(len(self.ts), np.int64)
+
+    def run(self, *, last: bool) -> None:
+        row, chunk = 0, _FIRST_CHUNK_ROWS
+        future = self.has_recv & (self.ts > self.ts_recv + self.lateness.max_future_skew_ns)
+        self.verdict[future] = FUTURE
+        all_received = bool(self.has_recv.all())
+        while row < len(self.ts):
+            if self.state.held is None and (self.state.high is not None or all_received):
+                # A leap ends a run, and the next run starts small: a sparse file leaps at every row.
+                stop = len(self.ts) if all_received else min(len(self.ts), row + chunk)
+                leapt_at = self._run_until_leap(row, stop, future)
+                row, chunk = (stop, chunk * 2) if leapt_at is None else (leapt_at, _FIRST_CHUNK_ROWS)
+                if leapt_at is None:
+                    continue
+            self._step(row, bool(future[row]))
+            row += 1
+        if last and self.state.held is not None:
+            self._settle_at_end()
+
+    def _run_until_leap(self, start: int, stop: int, future: Bools) -> int | None:
+        """Judge rows [start, stop) at once; return the first unconfirmed leap, where judging stopped."""
+        ts = np.where(future[start:stop], NO_WATERMARK, self.ts[start:stop])
+        high = NO_WATERMARK if self.state.high is None else self.state.high
+        highs = np.maximum.accumulate(np.concatenate(([high], ts)))
+        leaps = ~self.has_recv[start:stop] & (ts > highs[:-1] + self.lateness.max_future_skew_ns)
+        found = int(leaps.argmax()) if leaps.any() else None
+        end = stop if found is None else start + found
+        run = slice(start, end)
+        self.before[run] = _less_delay(highs[: end - start], self.lateness.delay_ns)
+        self.after[run] = _less_delay(highs[1 : end - start + 1], self.lateness.delay_ns)
+        too_late = self.ts[run] < self.before[run] - self.lateness.allowed_ns
+        self.verdict[run][too_late & ~future[run] & ~self.clock[run]] = LATE
+        if highs[end - start] != NO_WATERMARK:
+            self.state.high = int(highs[end - start])
+        return None if found is None else end
+
+    def _step(self, row: int, future: bool) -> None:
+        """Judge one row when there is a row on hold, or it leaps, or it is the first of all."""
+        ts, skew = int(self.ts[row]), self.lateness.max_future_skew_ns
+        if not future and self.state.held is not None:
+            self._release(row, confirmed=ts >= self.state.held - skew)
+        high = self.state.high
+        if not future and not self.has_recv[row] and (high is None or ts > high + skew):
+            self.state.held, self._held_at = ts, row
+            self.verdict[row] = HELD
+            return
+        self._accept(row, ts, future)
+
+    def _release(self, by: int, *, confirmed: bool) -> None:
+        row, ts = self._held_at, self.state.held
+        assert ts is not None
+        self.released[row] = by
+        self.state.held = None
+        self.verdict[row] = ACCEPTED
+        self._accept(row, ts, not confirmed)
+
+    def _accept(self, row: int, ts: int, future: bool) -> None:
+        high, delay = self.state.high, self.lateness.delay_ns
+        self.before[row] = NO_WATERMARK if high is None else high - delay
+        if future:
+            self.verdict[row] = FUTURE
+        elif not self.clock[row] and ts < self.before[row] - self.lateness.allowed_ns:
+            self.verdict[row] = LATE
+        else:
+            self.state.high = ts if high is None else max(high, ts)
+        self.after[row] = NO_WATERMARK if self.state.high is None else self.state.high - delay
+
+    def _settle_at_end(self) -> None:
+        assert self.state.held is not None
+        high = self.state.high
+        plausible = high is None or self.state.held - high <= LONGEST_CLOSURE_NS
+        self._release(self._held_at, confirmed=plausible)
+        del self.released[self._held_at]
+
+
+def _less_delay(highs: Int64s, delay: int) -> Int64s:
+    return np.where(highs == NO_WATERMARK, NO_WATERMARK, highs - delay)
+
+
+def _times(rows: pa.RecordBatch) -> tuple[Int64s, Int64s, Bools]:
+    ts_recv = rows.column("ts_recv")
+    has_recv = valid(ts_recv)
+    return (
+        values(rows.column("ts_event")),
+        values(ts_recv),
+        np.ones(rows.num_rows, np.bool_) if has_recv is None else has_recv,
+    )
+
+
+def _groups(codes_: Codes) -> list[tuple[int, npt.NDArray[np.intp]]]:
+    """(code, row positions) of each distinct code, in code order."""
+    distinct = np.unique(codes_)
+    if len(distinct) == 1:
+        return [(int(distinct[0]), np.arange(len(codes_)))]
+    return [(int(code), np.flatnonzero(codes_ == code)) for code in distinct]

@@ -1,0 +1,59 @@
+"""What every kernel must do, run over every kernel by test_conformance.py.
+
+A kernel is entered in KERNELS with how to build it and which of its output rows are samples (exempt).
+"""
+
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+from arrivals import batch, joined
+from reference import Row
+
+from market.admission import AdmissionKernel
+from market.bars import BarsKernel
+from market.kernel import Kernel
+
+
+@dataclass(frozen=True)
+class Entry:
+    build: Callable[[], Kernel]
+    outputs: tuple[str, ...]
+
+
+KERNELS = {
+    "bars": Entry(BarsKernel, ("bars",)),
+    "bars-sampled": Entry(lambda: BarsKernel(sample_ns=1), ("bars",)),
+    "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
+    "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
+}
+
+
+def run(kernel: Kernel, chunks: Iterable[list[Row]], *, resume: Callable[[Kernel], Kernel] | None = None) -> dict:
+    """Feed chunks, end the input, and return every output as plain rows, samples left out."""
+    outputs = []
+    for chunk in chunks:
+        outputs.append(kernel.on_batch(batch(chunk)))
+        if resume is not None:
+            kernel = resume(kernel)
+    outputs.append(kernel.on_eof())
+    return {name: [row for row in b.to_pylist() if row.get("final", True)] for name, b in joined(outputs).items()}
+
+
+def resumed(build: Callable[[], Kernel]) -> Callable[[Kernel], Kernel]:
+    """A crash and a restart: a fresh kernel from the pickled snapshot."""
+
+    def restart(kernel: Kernel) -> Kernel:
+        fresh = build()
+        fresh.restore(pickle.loads(pickle.dumps(kernel.snapshot())))
+        return fresh
+
+    return restart
+
+
+def ipc(b: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, b.schema) as writer:
+        writer.write_batch(b)
+    return sink.getvalue().to_pybytes()

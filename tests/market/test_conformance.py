@@ -1,0 +1,124 @@
+"""The conformance suite: every kernel x every check."""
+
+import pickle
+
+import pytest
+from arrivals import bar_tuples, batch, joined
+from conformance import KERNELS, ipc, resumed, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import SECOND, Oracle, Row
+from strategies import T0, rows
+
+from market.bars import BarsKernel
+
+every_kernel = pytest.mark.parametrize("entry", KERNELS.values(), ids=KERNELS)
+
+
+@every_kernel
+@given(data=st.data())
+def test_output_does_not_depend_on_where_batches_are_cut(entry, data) -> None:
+    arrivals = data.draw(rows())
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(arrivals)), max_size=8)))
+    chunks = [arrivals[a:b] for a, b in zip([0, *cuts], [*cuts, len(arrivals)], strict=True)]
+    whole = run(entry.build(), [arrivals])
+    assert run(entry.build(), chunks) == whole
+    assert run(entry.build(), [[row] for row in arrivals]) == whole
+
+
+@every_kernel
+@given(arrivals=rows())
+def test_a_snapshot_at_any_cut_resumes_as_if_nothing_happened(entry, arrivals) -> None:
+    whole = run(entry.build(), [arrivals])
+    assert run(entry.build(), [[row] for row in arrivals], resume=resumed(entry.build)) == whole
+
+
+@every_kernel
+@given(arrivals=rows(max_size=12))
+def test_a_snapshot_is_not_changed_by_what_follows(entry, arrivals) -> None:
+    kernel = entry.build()
+    kernel.on_batch(batch(arrivals))
+    snapshot = kernel.snapshot()
+    before = pickle.dumps(snapshot)
+    kernel.on_batch(batch(arrivals))
+    kernel.on_eof()
+    assert pickle.dumps(snapshot) == before
+
+
+@every_kernel
+@given(arrivals=rows(max_size=12))
+def test_input_is_not_changed(entry, arrivals) -> None:
+    given_batch = batch(arrivals)
+    before = ipc(given_batch)
+    kernel = entry.build()
+    kernel.on_batch(given_batch)
+    kernel.on_eof()
+    assert ipc(given_batch) == before
+
+
+@every_kernel
+def test_an_empty_batch_gives_nothing(entry) -> None:
+    kernel = entry.build()
+    assert kernel.on_batch(batch([])) == {}
+    assert kernel.on_eof() == {}
+
+
+@every_kernel
+def test_only_promised_outputs_come_out(entry) -> None:
+    arrivals = [Row("trade", "XCEC", "XCEC:GC:202612", T0 + i * SECOND, None, 5, 5, i) for i in range(99)]
+    assert set(run(entry.build(), [arrivals])) <= set(entry.outputs)
+
+
+@every_kernel
+def test_state_is_bounded_over_a_long_day(entry) -> None:
+    """A day of trades and quotes with stragglers: the second half may not need more state than the first."""
+    kernel = entry.build()
+    sizes = []
+    for minute in range(24 * 60):
+        start = T0 + minute * 60 * SECOND
+        arrivals = [
+            Row(
+                "trade",
+                "XCEC",
+                "XCEC:GC:202612",
+                start + i * SECOND - (i % 7) * 3 * SECOND,
+                start + i * SECOND,
+                5,
+                5,
+                i,
+            )
+            for i in range(60)
+        ]
+        kernel.on_batch(batch(arrivals))
+        sizes.append(len(pickle.dumps(kernel.snapshot())))
+    assert max(sizes[720:]) <= max(sizes[60:720]) * 1.05
+    assert max(sizes) < 200_000
+
+
+@settings(max_examples=400)
+@given(arrivals=rows(), intervals=st.sampled_from([("1s", "5s", "1m", "5m", "15m", "1h", "1d"), ("1m", "1h"), ("5s",)]))
+def test_bars_equal_the_oracle_in_order(arrivals, intervals) -> None:
+    oracle = Oracle(intervals=intervals)
+    for row in arrivals:
+        oracle.feed(row)
+    oracle.end()
+    kernel = BarsKernel(intervals=intervals)
+    outputs = joined([kernel.on_batch(batch(arrivals)), kernel.on_eof()])
+    assert bar_tuples(outputs.get("bars")) == oracle.published
+
+
+@settings(max_examples=400)
+@given(arrivals=rows())
+def test_admission_equals_the_oracle_and_every_row_comes_out_once(arrivals) -> None:
+    oracle = Oracle()
+    for row in arrivals:
+        oracle.feed(row)
+    oracle.end()
+    outputs = run(KERNELS["admission"].build(), [arrivals])
+    out = [row["seq"] for row in outputs.get("trades", []) + outputs.get("quotes", [])]
+    assert sorted(out) == sorted(oracle.accepted)
+    assert [row["source_row"] for row in outputs.get("late", [])] == oracle.late
+    assert sorted(row["source_row"] for row in outputs.get("rejected", [])) == sorted(oracle.future)
+    clocks = sum(row.kind == "clock" for row in arrivals)
+    future_clocks = sum(arrivals[name].kind == "clock" for name in oracle.future)
+    assert len(out) + len(oracle.late) + len(oracle.future) == len(arrivals) - clocks + future_clocks
