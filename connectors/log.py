@@ -1,0 +1,214 @@
+"""Read the embedded log: any topic-partition at any offset, and follow what other processes write to it.
+
+Delivery: a record is seen by every reader from the writer's `flush` on, in offset order, and is never taken back,
+except by a power failure, which also ends the readers. A reader holds no lock and leaves no trace in the log.
+"""
+
+import mmap
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+import pyarrow as pa
+
+from connectors.log_cursor import Cursor, SparseIndex
+from market.records import CorruptRecord, Frame, LogReader, Record, TopicPartition, decode_frame
+from market.segments import SIGNAL_BYTES, SIGNAL_NAME, log_directory, partition_path, segment_bases, segment_name
+
+_POLL_S: Final = 0.0005
+_PATIENT_POLL_S: Final = 0.001
+"""Between two looks at the signal: soon after data came, and in quiet times. Half the looks, half the cost."""
+_PATIENT_AFTER_S: Final = 0.050
+
+
+def open_reader(url: str) -> LogReader:
+    """Open the log at `url` for reading; it need not be there yet. Use a reader from one thread at a time.
+
+    Raises: UnsupportedLog if `url` is not `file:///dir`.
+    """
+    return _FileLogReader(log_directory(url))
+
+
+class _FileLogReader:
+    """LogReader on a directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._signal = _Signal(os.path.join(directory, SIGNAL_NAME))
+        self._indexes: dict[TopicPartition, SparseIndex] = {}
+        self._cursors: dict[TopicPartition, Cursor] = {}  # where `read` is
+        self._ends: dict[TopicPartition, Cursor] = {}  # where `end_offset` was
+
+    def partitions(self, pattern: str) -> list[TopicPartition]:
+        """Return the topic-partitions whose topic matches the glob `pattern`, sorted."""
+        topics = (topic for topic in _list(self._directory) if fnmatchcase(topic, pattern))
+        return sorted(
+            TopicPartition(topic, int(name))
+            for topic in topics
+            for name in _list(os.path.join(self._directory, topic))
+            if name.isdecimal()
+        )
+
+    def begin_offset(self, tp: TopicPartition) -> int:
+        """Return the oldest offset still kept; 0 if nothing was ever written."""
+        return next(iter(segment_bases(_list(self._path(tp)))), 0)
+
+    def end_offset(self, tp: TopicPartition) -> int:
+        """Return the offset the next append will get.
+
+        Raises: CorruptSegment.
+        """
+        return self._end(tp).offset
+
+    def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:
+        """Return records from `offset` on, at least one if there is one; empty at the end. Never blocks.
+
+        Raises: OffsetOutOfRange if `offset` was dropped by retention or lies past the end; CorruptSegment.
+        """
+        cursor = self._cursors.get(tp)
+        if cursor is None:
+            cursor = self._cursors[tp] = self._cursor(tp)
+        if cursor.offset != offset or not cursor.is_open:
+            cursor.seek(offset)
+        return [_decode(frame, self._path(tp)) for frame in cursor.frames(max_bytes)]
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until anything was appended to the log since the last wait; False at the time-out.
+
+        The first wait returns at once if anything was ever written. `wait(0)` only looks.
+        """
+        started_s = time.monotonic()
+        while not self._signal.changed():
+            waited_s = time.monotonic() - started_s
+            if waited_s >= timeout_s:
+                return False
+            poll_s = _POLL_S if waited_s < _PATIENT_AFTER_S else _PATIENT_POLL_S
+            time.sleep(min(poll_s, timeout_s - waited_s))
+        return True
+
+    def close(self) -> None:
+        for cursor in (*self._cursors.values(), *self._ends.values()):
+            cursor.close()
+        self._signal.close()
+
+    def newest(self, tp: TopicPartition) -> tuple[int, int | None]:
+        """Return the end offset, and the `ts_append` (ns) of the newest record if there is one."""
+        end = self._end(tp)
+        return end.offset, end.last_append_ns
+
+    def _end(self, tp: TopicPartition) -> Cursor:
+        end = self._ends.get(tp)
+        if end is None:
+            end = self._ends[tp] = self._cursor(tp)
+        end.seek_end()
+        return end
+
+    def _cursor(self, tp: TopicPartition) -> Cursor:
+        return Cursor(tp, self._path(tp), self._indexes.setdefault(tp, SparseIndex()))
+
+    def _path(self, tp: TopicPartition) -> str:
+        return os.path.join(self._directory, partition_path(tp))
+
+
+class _Signal:
+    """The eight bytes that change at every flush of any writer (sinks/log.py says why that is safe)."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._map: mmap.mmap | None = None
+        self._word: memoryview | None = None
+        self._seen = 0
+
+    def changed(self) -> bool:
+        """Whether the value differs from the one at the last call."""
+        if self._word is None and not self._open():
+            return False
+        assert self._word is not None
+        value: int = self._word[0]
+        if value == self._seen:
+            return False
+        self._seen = value
+        return True
+
+    def close(self) -> None:
+        if self._word is not None and self._map is not None:
+            self._word.release()
+            self._map.close()
+        self._word = self._map = None
+
+    def _open(self) -> bool:
+        # The first writer makes the file, and then writes its bytes.
+        with suppress(FileNotFoundError), open(self._path, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size >= SIGNAL_BYTES:
+                self._map = mmap.mmap(file.fileno(), SIGNAL_BYTES, access=mmap.ACCESS_READ)
+                self._word = memoryview(self._map).cast("Q")
+        return self._word is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionSummary:
+    """One topic-partition at a glance. `problem` says what is damaged; then `end` is where reading stops."""
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    size_bytes: int
+    ts_append: int | None
+    problem: str = ""
+
+
+def describe(url: str) -> list[PartitionSummary]:
+    """Summarise every topic-partition of a log, sorted; reads the newest segment of each.
+
+    Raises: UnsupportedLog.
+    """
+    directory = log_directory(url)
+    reader = _FileLogReader(directory)
+    try:
+        return [_summary(reader, directory, tp) for tp in reader.partitions("*")]
+    finally:
+        reader.close()
+
+
+def _summary(reader: _FileLogReader, directory: str, tp: TopicPartition) -> PartitionSummary:
+    end, ts_append, problem = 0, None, ""
+    try:
+        end, ts_append = reader.newest(tp)
+    except CorruptRecord as error:
+        problem = str(error)
+    path = os.path.join(directory, partition_path(tp))
+    return PartitionSummary(
+        topic=tp.topic,
+        partition=tp.partition,
+        begin=reader.begin_offset(tp),
+        end=end,
+        size_bytes=sum(_sizes(path)),
+        ts_append=ts_append,
+        problem=problem,
+    )
+
+
+def _sizes(path: str) -> Iterator[int]:
+    for base in segment_bases(_list(path)):
+        with suppress(FileNotFoundError):  # retention was quicker
+            yield os.path.getsize(os.path.join(path, segment_name(base)))
+
+
+def _list(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _decode(frame: Frame, path: str) -> Record:
+    # The checksum was right, so this is no damage of the disk, but a record of a version or a writer we do not know.
+    try:
+        return decode_frame(frame)
+    except (ValueError, OSError, StopIteration, pa.ArrowException) as error:
+        raise CorruptRecord(frame.start, f"record {frame.offset} of {path} cannot be decoded: {error}") from error
