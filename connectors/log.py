@@ -79,7 +79,7 @@ class _FileLogReader:
     def wait(self, timeout_s: float) -> bool:
         """Block until anything was appended to the log since the last wait; False at the time-out.
 
-        The first wait returns at once if anything was ever written. `wait(0)` only looks.
+        The first wait returns at once if there is a log at all. `wait(0)` only looks.
         """
         started_s = time.monotonic()
         while not self._signal.changed():
@@ -94,11 +94,6 @@ class _FileLogReader:
         for cursor in (*self._cursors.values(), *self._ends.values()):
             cursor.close()
         self._signal.close()
-
-    def newest(self, tp: TopicPartition) -> tuple[int, int | None]:
-        """Return the end offset, and the `ts_append` (ns) of the newest record if there is one."""
-        end = self._end(tp)
-        return end.offset, end.last_append_ns
 
     def _end(self, tp: TopicPartition) -> Cursor:
         end = self._ends.get(tp)
@@ -170,25 +165,27 @@ def describe(url: str) -> list[PartitionSummary]:
     directory = log_directory(url)
     reader = _FileLogReader(directory)
     try:
-        return [_summary(reader, directory, tp) for tp in reader.partitions("*")]
+        return [_summary(tp, os.path.join(directory, partition_path(tp))) for tp in reader.partitions("*")]
     finally:
         reader.close()
 
 
-def _summary(reader: _FileLogReader, directory: str, tp: TopicPartition) -> PartitionSummary:
-    end, ts_append, problem = 0, None, ""
+def _summary(tp: TopicPartition, path: str) -> PartitionSummary:
+    cursor = Cursor(tp, path, SparseIndex())
+    problem = ""
     try:
-        end, ts_append = reader.newest(tp)
+        cursor.seek_end()
     except CorruptRecord as error:
         problem = str(error)
-    path = os.path.join(directory, partition_path(tp))
+    finally:
+        cursor.close()
     return PartitionSummary(
         topic=tp.topic,
         partition=tp.partition,
-        begin=reader.begin_offset(tp),
-        end=end,
+        begin=next(iter(cursor.bases()), 0),
+        end=cursor.offset,
         size_bytes=sum(_sizes(path)),
-        ts_append=ts_append,
+        ts_append=cursor.last_append_ns,
         problem=problem,
     )
 
