@@ -1,0 +1,46 @@
+"""The error tree of the connectors; what a handler needs is on attributes, never only in the text.
+
+ConnectorError
+├── DecodeError        bytes that are no message of the venue's protocol
+├── ValueRefused       a well-formed field whose value cannot be a row (a reason of REJECT_REASONS)
+├── SessionLost        the connection ended and the session says why
+└── FeedFailed         the thread of a feed died; its cause is `__cause__`
+"""
+
+
+class ConnectorError(Exception):
+    """Base of every error a connector raises."""
+
+
+class DecodeError(ConnectorError):
+    """Bytes that are no message. `reason` is one of REJECT_REASONS, `detail` says what was wrong, in words."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class ValueRefused(ConnectorError):
+    """A value that must not become a row. `reason` is one of REJECT_REASONS, `detail` the value in words."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class SessionLost(ConnectorError):
+    """A session asks its transport to close the connection. `reason` goes to the status row."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class FeedFailed(ConnectorError):
+    """The thread of a feed died of an error it does not know. Carries `feed`; the error is its `__cause__`."""
+
+    def __init__(self, feed: str) -> None:
+        super().__init__(f"the {feed} feed stopped because of an unexpected error")
+        self.feed = feed
