@@ -1,0 +1,171 @@
+"""The log as a Bytewax source: consecutive records of a topic-partition, joined into large batches when behind.
+
+Delivery: positions are part of Bytewax recovery; reading resumes at the exact next record. An offset that the log
+no longer has stops the flow loudly (market.records.OffsetOutOfRange).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event
+from time import monotonic
+from typing import Final, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from market.columns import concat_batches
+from market.kernel import arrivals
+from market.records import LogReader, Record, TopicPartition
+from market.topics import commodity_of
+from pipelines.engine.steps import Chunk
+
+_IDLE: Final = timedelta(milliseconds=1)
+_LIST_EVERY_S: Final = 0.5
+_READ_BYTES: Final = 1 << 20
+_BATCH_ROWS: Final = 20_000
+"""Where the bars kernel is at its full speed (docs/performance.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """Records of one kind from a derived topic, in order. `first` is the offset of the first of them."""
+
+    topic: str
+    kind: str
+    first: int
+    batch: pa.RecordBatch
+
+
+X = TypeVar("X")
+Convert = Callable[[TopicPartition, list[Record], bool], Iterable[X]]
+"""Turns consecutive records into items; the flag says that they are the first of their partition."""
+
+Positions = dict[str, int]
+
+
+@dataclass(slots=True)
+class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
+    """All topic-partitions that match the patterns, round robin; new topics are found as they appear."""
+
+    reader: LogReader
+    patterns: Sequence[str]
+    convert: Convert[X]
+    stop: Event
+    positions: dict[TopicPartition, int]
+    on_read: Callable[[TopicPartition, int, int], None]
+    _listed_at: float = -1e9
+    _idle: bool = False
+    _first: set[TopicPartition] = field(default_factory=set)
+
+    def next_batch(self) -> Iterable[X]:
+        if self.stop.is_set():
+            raise StopIteration
+        if monotonic() >= self._listed_at + _LIST_EVERY_S:
+            self._discover()
+        elif self._idle and not self.reader.wait(0):
+            return []
+        items: list[X] = []
+        for tp, offset in self.positions.items():
+            records = self.reader.read(tp, offset, _READ_BYTES)
+            if records:
+                items += self.convert(tp, records, tp in self._first)
+                self._first.discard(tp)
+                self.positions[tp] = records[-1].offset + 1
+                self.on_read(tp, self.positions[tp], records[-1].ts_append)
+        self._idle = not items
+        return items
+
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + _IDLE if self._idle else None
+
+    def snapshot(self) -> Positions:
+        # A partition of which nothing was read has no state yet, and must begin again as a beginning.
+        return {str(tp): offset for tp, offset in self.positions.items() if tp not in self._first}
+
+    def close(self) -> None:
+        self.reader.close()
+
+    def _discover(self) -> None:
+        self._listed_at = monotonic()
+        for pattern in self.patterns:
+            for tp in self.reader.partitions(pattern):
+                if tp not in self.positions:
+                    self.positions[tp] = self.reader.begin_offset(tp)
+                    self._first.add(tp)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
+    """Follow the log from where the last run stopped, or from its beginning.
+
+    `open_reader` is called in the worker that reads. `stop` ends the flow, with its state kept.
+    """
+
+    open_reader: Callable[[], LogReader]
+    patterns: Sequence[str]
+    convert: Convert[X]
+    stop: Event
+    on_read: Callable[[TopicPartition, int, int], None]
+
+    def list_parts(self) -> list[str]:
+        return ["log"]
+
+    def build_part(
+        self,
+        step_id: str,
+        for_part: str,
+        resume_state: Positions | None,  # noqa: ARG002
+    ) -> _LogPartition[X]:
+        positions = {_parse(name): offset for name, offset in (resume_state or {}).items()}
+        return _LogPartition(self.open_reader(), self.patterns, self.convert, self.stop, positions, self.on_read)
+
+
+def _parse(name: str) -> TopicPartition:
+    topic, _, partition = name.rpartition("/")
+    return TopicPartition(topic, int(partition))
+
+
+def ticks_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
+    """Records of a price topic as chunks of about _BATCH_ROWS rows, each row with its record's offset."""
+    shard, pending, rows = commodity_of(tp.topic), list[Record](), 0
+    for record in records:
+        pending.append(record)
+        rows += 0 if record.batch is None else record.batch.num_rows
+        if rows >= _BATCH_ROWS:
+            yield shard, _chunk(tp, pending, is_start)
+            pending, rows, is_start = [], 0, False
+    if pending:
+        yield shard, _chunk(tp, pending, is_start)
+
+
+def _chunk(tp: TopicPartition, records: list[Record], is_start: bool) -> Chunk:
+    batches = [record.batch for record in records if record.batch is not None]
+    sizes = [batch.num_rows for batch in batches]
+    offsets = np.repeat([record.offset for record in records if record.batch is not None], sizes)
+    rows = np.concatenate([np.arange(size) for size in sizes])
+    return Chunk(
+        source=str(tp),
+        first=records[0].offset,
+        next=records[-1].offset + 1,
+        arrivals=arrivals(concat_batches(batches), str(tp), pa.array(offsets, pa.int64()), pa.array(rows, pa.int64())),
+        is_start=is_start,
+    )
+
+
+def derived_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Derived]]:  # noqa: ARG001
+    """Records of a derived topic, neighbours of one kind joined."""
+    run: list[Record] = []
+    for record in records:
+        if run and record.kind != run[0].kind:
+            yield tp.topic, _derived(tp, run)
+            run = []
+        run.append(record)
+    if run:
+        yield tp.topic, _derived(tp, run)
+
+
+def _derived(tp: TopicPartition, run: list[Record]) -> Derived:
+    batch = concat_batches([record.batch for record in run if record.batch is not None])
+    return Derived(topic=tp.topic, kind=run[0].kind, first=run[0].offset, batch=batch)

@@ -1,0 +1,107 @@
+"""Where flows write: derived topics of the log, and the stores. Both commit at the end of each epoch.
+
+Bytewax tells a partitioned sink when an epoch ends by asking for its snapshot, and counts the epoch only after
+that. What an epoch wrote is therefore on disk before its input is done with: nothing is lost, and after a
+crash the last epoch comes again, which natural keys absorb.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from market.records import LogWriter, TopicPartition
+from pipelines import metrics
+from pipelines.engine.steps import Output
+from sinks.base import Sink
+from sinks.faults import crash_point
+
+FLUSH_ROWS: Final = 50_000
+"""A store write larger than this is not faster (docs/performance.md), and memory is better spent elsewhere."""
+
+TableRows = tuple[str, pa.RecordBatch]
+"""A table's name and rows for it."""
+
+
+@dataclass(slots=True)
+class _TopicPart(StatefulSinkPartition[Output, None]):
+    writer: LogWriter
+    target: Callable[[str], TopicPartition]
+
+    def write_batch(self, values: list[Output]) -> None:
+        for output in values:
+            self.writer.append(self.target(output.name), output.name, output.batch)
+        self.writer.flush()
+
+    def snapshot(self) -> None:
+        crash_point("topic.sync.before")
+        self.writer.sync()
+        crash_point("topic.sync.after")
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSink(FixedPartitionedSink[Output, None]):
+    """Append outputs to the topic-partition that `target` names for their kind.
+
+    Delivery: at least once; rows are told apart by their natural key.
+    """
+
+    open_writer: Callable[[], LogWriter]
+    target: Callable[[str], TopicPartition]
+
+    def list_parts(self) -> list[str]:
+        return ["log"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _TopicPart:  # noqa: ARG002
+        return _TopicPart(self.open_writer(), self.target)
+
+
+@dataclass(slots=True)
+class _StorePart(StatefulSinkPartition[TableRows, None]):
+    sink: Sink
+    pending: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
+    rows: int = 0
+
+    def write_batch(self, values: Sequence[TableRows]) -> None:
+        for table, batch in values:
+            self.pending.setdefault(table, []).append(batch)
+            self.rows += batch.num_rows
+            if self.rows >= FLUSH_ROWS:
+                self._flush()
+
+    def snapshot(self) -> None:
+        self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self.sink.close()
+
+    def _flush(self) -> None:
+        if not self.rows:
+            return
+        with metrics.SINK_FLUSH_SECONDS.labels(self.sink.name).time():
+            self.sink.write(self.pending)
+        metrics.SINK_ROWS.labels(self.sink.name).inc(self.rows)
+        self.pending, self.rows = {}, 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSink(FixedPartitionedSink[TableRows, None]):
+    """Write rows to a store, once an epoch or at FLUSH_ROWS.
+
+    Delivery: at least once, and idempotent by natural key: the store ends up with each row once. A store that is
+        away is waited for: the log keeps the data, and this flow's memory stays below FLUSH_ROWS.
+    """
+
+    open_sink: Callable[[], Sink]
+
+    def list_parts(self) -> list[str]:
+        return ["store"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _StorePart:  # noqa: ARG002
+        return _StorePart(self.open_sink())

@@ -1,0 +1,171 @@
+"""Run a Bytewax dataflow so that a crash changes nothing: lock, scrub, start.
+
+Bytewax 0.21 commits the snapshots of an epoch before the frontier that makes them count. A crash in between leaves
+snapshots of an epoch that the next run numbers anew; if that run crashes too, its successor loads such a phantom
+together with an older source position, and counts rows twice. Nothing upstream deletes them, so we do, before
+each start and with no process running: every snapshot at or past the resume epoch. Tombstones go too.
+
+Recovery is a cache. A state that does not fit the log (`StateMismatch`), or a store that is damaged, is thrown
+away and the flow starts again at the beginning of the log.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from bytewax._bytewax import cluster_main
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+
+_log: Final = logging.getLogger(__name__)
+
+PARTITIONS: Final = 1
+"""SQLite files of a recovery store. A flow has tens of keys; more files cost more fsyncs an epoch."""
+
+EPOCH: Final = timedelta(seconds=0.5)
+
+
+class FlowLocked(RuntimeError):
+    """Another process runs this flow on this data directory. Carries `name`, `pid`."""
+
+    def __init__(self, name: str, pid: str) -> None:
+        super().__init__(f"the flow {name} is already running here, as process {pid or 'unknown'}")
+        self.name, self.pid = name, pid
+
+
+class StateMismatch(RuntimeError):
+    """A restored state was taken at another position of the log than its source resumes from."""
+
+    def __init__(self, step_id: str, source: str, expected: int | None, got: int) -> None:
+        super().__init__(
+            f"the state of {step_id} expects {source} at offset {expected}, but its source resumed at {got}"
+        )
+        self.step_id, self.source, self.expected, self.got = step_id, source, expected, got
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scrubbed:
+    """What a scrub removed, and the epoch the flow will resume at (None: a new store)."""
+
+    resume_epoch: int | None
+    phantoms: int
+    tombstones: int
+
+
+def run_flow(
+    name: str,
+    build: Callable[[], Dataflow],
+    directory: Path,
+    *,
+    workers: int = 1,
+    epoch: timedelta = EPOCH,
+    scrubbing: bool = True,
+) -> None:
+    """Run a flow to its end on the recovery store `directory`, resuming where it stopped.
+
+    `scrubbing=False` is stock Bytewax, for the tests that show why it is not enough.
+    Delivery: state and source positions move together, once an epoch; sinks may see the last epoch again.
+    Raises: FlowLocked if the flow runs elsewhere; whatever a source, kernel or sink raises.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with _locked(name, directory):
+        for attempt in (1, 2):
+            try:
+                _run_once(build, directory / "store", workers, epoch, scrubbing=scrubbing)
+            except (StateMismatch, sqlite3.DatabaseError) as error:
+                if attempt == 2 or not scrubbing:
+                    raise
+                _log.warning("%s: %s; its recovery store is dropped and rebuilt from the log", name, error)
+                shutil.rmtree(directory / "store", ignore_errors=True)
+            else:
+                return
+
+
+def _run_once(build: Callable[[], Dataflow], store: Path, workers: int, epoch: timedelta, *, scrubbing: bool) -> None:
+    if not _is_complete(store):
+        shutil.rmtree(store, ignore_errors=True)
+        store.mkdir(mode=0o700)  # it holds pickles: whoever may write here may run code
+        init_db_dir(store, PARTITIONS)  # type: ignore[no-untyped-call]
+    elif scrubbing:
+        done = scrub(store)
+        if done.phantoms:
+            _log.warning("removed %d phantom snapshots at or past epoch %s", done.phantoms, done.resume_epoch)
+    cluster_main(  # type: ignore[no-untyped-call]
+        build(),
+        [],
+        0,
+        epoch_interval=epoch,
+        recovery_config=RecoveryConfig(str(store)),  # type: ignore[no-untyped-call]
+        worker_count_per_proc=workers,
+    )
+
+
+def _is_complete(store: Path) -> bool:
+    """False after a crash within init_db_dir: a store of which a partition is missing cannot be opened."""
+    return len(list(store.glob("part-*.sqlite3"))) == PARTITIONS if store.is_dir() else False
+
+
+def scrub(store: Path) -> Scrubbed:
+    """Delete the snapshots that the next run must not see. No process may be using the store.
+
+    Raises: sqlite3.DatabaseError if a partition cannot be read.
+    """
+    resume = resume_epoch(store)
+    if resume is None:
+        return Scrubbed(resume_epoch=None, phantoms=0, tombstones=0)
+    phantoms = tombstones = 0
+    for part in _partitions(store):
+        with closing(sqlite3.connect(part)) as db, db:
+            phantoms += db.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount
+            # A discarded key is a NULL that hides older snapshots of it; alone it hides nothing.
+            tombstones += db.execute(
+                "DELETE FROM snaps WHERE ser_change IS NULL AND NOT EXISTS (SELECT 1 FROM snaps AS older"
+                " WHERE older.step_id = snaps.step_id AND older.state_key = snaps.state_key"
+                " AND older.snap_epoch < snaps.snap_epoch)"
+            ).rowcount
+    return Scrubbed(resume_epoch=resume, phantoms=phantoms, tombstones=tombstones)
+
+
+def resume_epoch(store: Path) -> int | None:
+    """The epoch Bytewax will resume at: the lowest frontier of the newest execution's workers.
+
+    Source: bytewax 0.21.1 src/recovery.rs; a worker without a frontier row resumes where its execution did.
+    """
+    executions: list[tuple[int, int, int]] = []
+    fronts: dict[tuple[int, int], int] = {}
+    for part in _partitions(store):
+        with closing(sqlite3.connect(part)) as db:
+            executions += db.execute("SELECT ex_num, worker_count, resume_epoch FROM exs").fetchall()
+            for ex_num, worker, frontier in db.execute("SELECT ex_num, worker_index, worker_frontier FROM fronts"):
+                fronts[ex_num, worker] = max(fronts.get((ex_num, worker), 0), frontier)
+    if not executions:
+        return None
+    ex_num, workers, resumed_at = max(executions)
+    return min(fronts.get((ex_num, worker), resumed_at) for worker in range(workers))
+
+
+def _partitions(store: Path) -> list[Path]:
+    return sorted(store.glob("part-*.sqlite3"))
+
+
+@contextmanager
+def _locked(name: str, directory: Path) -> Iterator[None]:
+    """Hold the flow's lock: two runs on one store would corrupt it, and Bytewax does not look."""
+    with (directory / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise FlowLocked(name, lock.read().strip()) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

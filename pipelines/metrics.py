@@ -1,0 +1,21 @@
+"""Prometheus metrics of the dataflows (names: CONTRACTS.md section 6; meanings: docs/runbook.md)."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ROWS: Final = Counter("mandi_rows_total", "Rows that passed a stage.", ["stage", "venue"])
+LATE_ROWS: Final = Counter("mandi_late_rows_total", "Rows that came after the allowed lateness.")
+REJECTED_ROWS: Final = Counter("mandi_rejected_rows_total", "Rows refused, by reason.", ["reason"])
+GAPS: Final = Counter("mandi_gaps_total", "Holes found in a venue's sequence.", ["venue"])
+WATERMARK_LAG_SECONDS: Final = Gauge(
+    "mandi_watermark_lag_seconds", "Market time less the newest event time of the venue.", ["venue"]
+)
+FEED_LAST_EVENT_SECONDS: Final = Gauge(
+    "mandi_feed_last_event_seconds", "Event time of the venue's newest row, Unix seconds of market time.", ["venue"]
+)
+LOG_LAG_ROWS: Final = Gauge("mandi_log_lag_rows", "Log records not read yet by a consumer.", ["topic", "consumer"])
+SINK_FLUSH_SECONDS: Final = Histogram("mandi_sink_flush_seconds", "Time of one store write.", ["sink"])
+SINK_ROWS: Final = Counter("mandi_sink_rows_total", "Rows handed to a store.", ["sink"])
+SINK_RETRIES: Final = Counter("mandi_sink_retries_total", "Store writes that were repeated.", ["sink"])
+BARS: Final = Counter("mandi_bars_total", "Bars published, by what they are.", ["kind"])
