@@ -93,9 +93,7 @@ def read_postmaster(cluster: Path) -> Postmaster | None:
     """Return what postmaster.pid says, or None while it is absent or half written."""
     try:
         lines = (cluster / "postmaster.pid").read_text().splitlines()
-        return Postmaster(
-            pid=int(lines[0]), port=int(lines[3]), status=lines[7].strip() if len(lines) > 7 else ""
-        )
+        return Postmaster(pid=int(lines[0]), port=int(lines[3]), status=lines[7].strip() if len(lines) > 7 else "")
     except (FileNotFoundError, IndexError, ValueError):
         return None
 

@@ -1,0 +1,217 @@
+"""ClickHouse out of the `chdb` wheel: one process that owns the engine and speaks HTTP on loopback.
+
+    <data_dir>/clickhouse        the engine's data
+    <data_dir>/clickhouse.json   port, and pid of the process that serves it
+    <data_dir>/clickhouse.lock   held for as long as that process lives; a killed one leaves nothing to clean up
+    <data_dir>/clickhouse.log    what the process says
+
+The engine allows one process per directory, so every other process, `mandi sql` included, goes through HTTP. Run
+in the foreground, for a supervisor:
+
+    python -m sinks.embedded.clickhouse --data-dir DIR [--port N]
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO, Final
+
+from sinks.embedded.processes import (
+    LOOPBACK,
+    POLL_S,
+    alive,
+    free_port,
+    locked,
+    port_is_free,
+    run_until_signal,
+    signal_quietly,
+    wait_until,
+    write_private,
+)
+from sinks.errors import EmbeddedServerError
+
+DEFAULT_PORT: Final = 8123
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 5.0
+FINISH_S: Final = 1.5  # running statements get this long to end when the server is told to stop
+OWN_PATIENCE_S: Final = 1.0
+_SERVER: Final = "ClickHouse"
+
+
+class EmbeddedClickHouse:
+    """The ClickHouse process of a data directory, as seen from outside.
+
+    Example:
+        server = EmbeddedClickHouse(Path("data"))
+        url = server.start()      # adopts the process if it runs already
+        server.stop()
+    """
+
+    def __init__(self, data_dir: Path, port: int = DEFAULT_PORT) -> None:
+        self.data_dir = data_dir.resolve()
+        self._port = port
+        self._log_file = self.data_dir / "clickhouse.log"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the running or last server."""
+        return f"http://{LOOPBACK}:{_read_run_file(self.data_dir).get('port', self._port)}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the live server, whoever started it."""
+        self._collect_child()
+        pid = _read_run_file(self.data_dir).get("pid")
+        return pid if pid is not None and alive(pid) and _is_owned(self.data_dir) else None
+
+    def start(self) -> str:
+        """Start the server, or adopt the one that serves this data directory; return its URL.
+
+        Raises: EmbeddedServerError with what to do about it.
+        """
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with locked(self.data_dir / ".clickhouse.start.lock"):
+            if not _is_owned(self.data_dir):
+                self._launch()
+            if not wait_until(self._answers_or_died, START_TIMEOUT_S) or not self._answers():
+                raise EmbeddedServerError(_SERVER, f"did not start: {self._last_log()}", f"see {self._log_file}")
+        return self.url
+
+    def stop(self) -> None:
+        """Stop the server; statements that do not end within FINISH_S are cut off."""
+        pid = self.pid
+        if pid is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal_quietly(pid, number)
+            if wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S):
+                return
+
+    def _gone(self, pid: int) -> bool:
+        self._collect_child()
+        return not alive(pid)
+
+    def _collect_child(self) -> None:
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+    def _launch(self) -> None:
+        command = [sys.executable, "-m", "sinks.embedded.clickhouse", "--data-dir", str(self.data_dir)]
+        with self._log_file.open("ab") as log:
+            self._child = subprocess.Popen(
+                [*command, "--port", str(self._port)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops us in order
+            )
+
+    def _answers_or_died(self) -> bool:
+        return self._answers() or (self._child is not None and self._child.poll() is not None)
+
+    def _answers(self) -> bool:
+        pid = self.pid
+        if pid is None or (self._child is not None and self._child.pid != pid):
+            return False
+        try:
+            with urllib.request.urlopen(f"{self.url}/ping", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _last_log(self) -> str:
+        if not self._log_file.exists():
+            return "no output"
+        return " / ".join(self._log_file.read_text(errors="replace").splitlines()[-3:])
+
+
+def _read_run_file(data_dir: Path) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads((data_dir / "clickhouse.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def _is_owned(data_dir: Path) -> bool:
+    """Whether a live process holds the directory."""
+    owner = _try_own(data_dir)
+    if owner is None:
+        return True
+    owner.close()
+    return False
+
+
+def _try_own(data_dir: Path) -> IO[str] | None:
+    """Take the directory for this process, for as long as the returned file is open; None if it is taken."""
+    file = (data_dir / "clickhouse.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _own(data_dir: Path) -> IO[str] | None:
+    # Whoever asks `_is_owned` holds the lock for a moment: one refusal means nothing.
+    deadline_s = time.monotonic() + OWN_PATIENCE_S
+    while (owner := _try_own(data_dir)) is None and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
+    return owner
+
+
+def _choose_port(data_dir: Path, wanted: int) -> int:
+    """The asked port, else the one of the last start, else any free one."""
+    last = _read_run_file(data_dir).get("port", 0)
+    return next((port for port in (wanted, last) if port and port_is_free(port)), 0) or free_port()
+
+
+def serve(data_dir: Path, wanted_port: int) -> int:
+    """Own the engine of `data_dir` and serve it until SIGTERM or SIGINT. Returns the exit code."""
+    # Imported here, so that clients of this module do not load the engine (120 MB).
+    from sinks.embedded.engine import Engine
+    from sinks.embedded.http import ClickHouseHttpServer
+
+    engine = Engine(data_dir / "clickhouse")
+    server = ClickHouseHttpServer((LOOPBACK, _choose_port(data_dir, wanted_port)), engine)
+    write_private(data_dir / "clickhouse.json", json.dumps({"pid": os.getpid(), "port": server.server_port}))
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    run_until_signal(lambda: True)
+    server.shutdown()
+    server.server_close()
+    if server.finish(FINISH_S):
+        engine.close()
+    # Statements still running hold threads of the engine, whose destructors would wait for them.
+    os._exit(0)
+
+
+def main() -> int:
+    """Serve a data directory in the foreground. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m sinks.embedded.clickhouse", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 or taken: a free one")
+    arguments = parser.parse_args()
+    data_dir = arguments.data_dir.resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    os.environ["TZ"] = "UTC"  # the engine takes its time zone from the process
+    owner = _own(data_dir)
+    if owner is None:
+        sys.stderr.write(f"another process serves {data_dir}/clickhouse\n")
+        return 1
+    with owner:
+        return serve(data_dir, arguments.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
