@@ -1,0 +1,24 @@
+"""What the gateway is told when it starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Settings of one gateway process."""
+
+    log_url: str
+    host: str = "127.0.0.1"
+    port: int = 8080  # 0: a free one, told by on_listening
+    timescale_dsn: str | None = field(default=None, repr=False)  # may hold a password
+    bundle_dir: Path | None = None
+    allowed_origins: tuple[str, ...] = ()  # besides the page's own host, such as "https://desk.example"
+    max_clients: int = 20_000
+    tail_records: int = 1_000  # read back per partition at start, to know the last state
+    ready_within_s: float = 5.0  # caught up with the log no longer ago than this
+    on_listening: Callable[[str, int], None] | None = None  # host, port

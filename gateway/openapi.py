@@ -1,0 +1,143 @@
+"""The OpenAPI 3.1 document of the REST interface, built from the same constants the handlers use."""
+
+from typing import Any, Final
+
+from gateway.rest import DEFAULT_LIMIT, MAX_LIMIT
+from market.schemas import INTERVALS_NS, QUALITIES
+
+_NS: Final = {"type": "string", "pattern": "^-?[0-9]+$", "description": "ns since 1970-01-01 UTC"}
+_NUMBER: Final = {"type": "number"}
+_TEXT: Final = {"type": "string"}
+_COUNT: Final = {"type": "integer"}
+_FLAG: Final = {"type": "boolean"}
+_QUALITY: Final = {"type": "string", "enum": list(QUALITIES)}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"oneOf": [schema, {"type": "null"}]}
+
+
+def _row(**columns: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": columns, "required": list(columns)}
+
+
+_TICK: Final = {
+    "instrument": _TEXT,
+    "ts_event": _NS,
+    "seq": _or_null(_COUNT),
+    "venue": _TEXT,
+    "ts_recv": _or_null(_NS),
+    "flags": _COUNT,
+}
+_PRICES: Final = ("open", "high", "low", "close", "volume", "vwap")
+
+_SCHEMAS: Final = {
+    "trades": _row(
+        **_TICK,
+        trade_id=_or_null(_TEXT),
+        price=_NUMBER,
+        size=_NUMBER,
+        side={"enum": ["buy", "sell", None], "description": "the aggressor's side"},
+    ),
+    "quotes": _row(
+        **_TICK,
+        **{name: _or_null(_NUMBER) for name in ("bid_price", "bid_size", "ask_price", "ask_size")},
+    ),
+    "bars": _row(
+        instrument=_TEXT,
+        interval={"type": "string", "enum": list(INTERVALS_NS)},
+        ts_open=_NS,
+        ts_close=_NS,
+        revision=_COUNT,
+        final=_FLAG,
+        venue=_TEXT,
+        **dict.fromkeys(_PRICES, _NUMBER),
+        trades=_COUNT,
+        quality=_QUALITY,
+        as_known_at=_NS,
+    ),
+    "status": _row(kind=_TEXT, venue=_TEXT, instrument=_or_null(_TEXT), ts_event=_NS, quality=_QUALITY, reason=_TEXT),
+    "instruments": _row(
+        instrument=_TEXT,
+        venue=_TEXT,
+        root=_TEXT,
+        commodity=_TEXT,
+        name=_TEXT,
+        currency=_or_null(_TEXT),
+        quote_unit=_or_null(_TEXT),
+        tick_size=_or_null(_NUMBER),
+        contract_size=_or_null(_NUMBER),
+        size_unit=_or_null(_TEXT),
+        time_zone=_or_null(_TEXT),
+        last_trade=_or_null({"$ref": "#/components/schemas/trades"}),
+        last_quote=_or_null({"$ref": "#/components/schemas/quotes"}),
+        last_status=_or_null({"$ref": "#/components/schemas/status"}),
+    ),
+    "error": _row(error=_row(code=_TEXT, message=_TEXT)),
+}
+
+_SUMMARIES: Final = {
+    "instruments": "Instruments seen live, with their contract and newest rows. From memory.",
+    "bars": "Final bars, newest revision of each unless revisions=all, oldest first.",
+    "trades": "Trades, oldest first.",
+    "quotes": "Top-of-book quotes, oldest first.",
+    "status": "Newest status of every instrument and venue, from memory; with from or to, history.",
+}
+
+
+def _parameter(name: str, text: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": text, "required": required, "schema": schema}
+
+
+def _range() -> list[dict[str, Any]]:
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    text = "ns since 1970 or ISO 8601"
+    return [
+        _parameter("from", f"first time, inclusive: {text}", _TEXT),
+        _parameter("to", f"last time, exclusive: {text}", _TEXT),
+        _parameter("limit", "how many rows at most; the newest of the range are taken", limit),
+    ]
+
+
+def _parameters(name: str) -> list[dict[str, Any]]:
+    if name == "instruments":
+        return []
+    instrument = _parameter("instrument", "key, such as XCEC:GC:202612", _TEXT, required=name != "status")
+    if name != "bars":
+        return [instrument, *_range()]
+    interval = _parameter("interval", "width", {"enum": list(INTERVALS_NS)}, required=True)
+    revisions = _parameter("revisions", "all revisions or the newest", {"enum": ["newest", "all"]})
+    return [instrument, interval, *_range(), revisions]
+
+
+def _path(name: str) -> dict[str, Any]:
+    def answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+    error = {"$ref": "#/components/schemas/error"}
+    rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    responses = {"200": answer("rows", rows), "400": answer("a parameter is wrong", error)}
+    if name != "instruments":
+        responses["503"] = answer("the history store does not answer; streams go on", error)
+    return {
+        "get": {
+            "operationId": name,
+            "summary": _SUMMARIES[name],
+            "parameters": _parameters(name),
+            "responses": responses,
+        }
+    }
+
+
+def document() -> dict[str, Any]:
+    """Return the document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Mandi gateway",
+            "version": "1",
+            "description": "History and reference data. Live data: WebSocket at /v1/stream.",
+        },
+        "paths": {f"/v1/{name}": _path(name) for name in _SUMMARIES},
+        "components": {"schemas": _SCHEMAS},
+    }

@@ -1,0 +1,88 @@
+"""Which path answers what."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from gateway import openapi
+from gateway.config import GatewayConfig
+from gateway.errors import HttpError, StoreDown
+from gateway.follow import Follower
+from gateway.http import Bundle, Reply, Target, json_reply
+from gateway.live import LiveState
+from gateway.metrics import Metrics
+from gateway.rest import Store, parse_query
+
+_PLANNED: Final = ("/v1/anomalies", "/v1/arbitrage", "/v1/forecasts", "/v1/sse")
+
+
+class Routes:
+    """Answers every request that is not for the stream."""
+
+    def __init__(
+        self, *, config: GatewayConfig, live: LiveState, store: Store, metrics: Metrics, follower: Follower
+    ) -> None:
+        self._config, self._live, self._store = config, live, store
+        self._metrics, self._follower = metrics, follower
+        self._bundle = Bundle(config.bundle_dir)
+        self._openapi = json_reply(openapi.document())
+        self._handlers: dict[str, Callable[[Target], Awaitable[Reply]]] = {
+            "/v1/instruments": self._instruments,
+            "/v1/bars": self._history,
+            "/v1/trades": self._history,
+            "/v1/quotes": self._history,
+            "/v1/status": self._status,
+            "/v1/openapi.json": self._document,
+            "/healthz": self._health,
+            "/readyz": self._ready,
+            "/metrics": self._scrape,
+        }
+
+    async def reply(self, method: str, target: Target) -> Reply:
+        """Return the answer to a request.
+
+        Raises: HttpError.
+        """
+        if method not in ("GET", "HEAD"):
+            raise HttpError(405, "method_not_allowed", "only GET and HEAD are answered")
+        handler = self._handlers.get(target.path)
+        if handler is not None:
+            return await handler(target)
+        if target.path in _PLANNED:
+            raise HttpError(404, "not_available", f"{target.path} is not in this version")
+        return self._bundle.reply(target.path)
+
+    async def _instruments(self, target: Target) -> Reply:
+        if target.parameters:
+            raise HttpError(400, "bad_request", "instruments has no parameters")
+        return Reply(body=self._live.instruments())
+
+    async def _history(self, target: Target) -> Reply:
+        table = target.path.rpartition("/")[2]
+        return Reply(body=await self._store.rows(table, parse_query(table, target.parameters)))
+
+    async def _status(self, target: Target) -> Reply:
+        if {"from", "to"} & set(target.parameters):
+            return await self._history(target)
+        query = parse_query("status", {"instrument": "*"} | target.parameters)
+        return Reply(body=self._live.statuses(query.instrument))
+
+    async def _document(self, _: Target) -> Reply:
+        return self._openapi
+
+    async def _health(self, _: Target) -> Reply:
+        return json_reply({"status": "up"})
+
+    async def _ready(self, _: Target) -> Reply:
+        ready = self._follower.caught_up_within(self._config.ready_within_s)
+        store = {"configured": self._config.timescale_dsn is not None, "reachable": True, "message": ""}
+        try:
+            await self._store.check()
+        except StoreDown as error:
+            store |= {"reachable": False, "message": error.message}
+        log = {"caught_up": ready, "lag_rows": self._follower.lag_rows, "message": self._follower.error}
+        return json_reply({"ready": ready, "log": log, "store": store}, 200 if ready else 503)
+
+    async def _scrape(self, _: Target) -> Reply:
+        return Reply(body=self._metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,213 @@
+"""Arrow batches of the log -> rows as JSON text, exact: the gateway's JSON edge. Pure.
+
+Units: times become decimal strings of ns, prices and sizes plain decimal numbers made from the int64 text,
+never through a float. Column names are those of the stores. `side` is "buy", "sell" or null.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+
+from market.schemas import BUY, PRICE_SCALE, QUOTE, SELL, TRADE, require
+
+_SIDE_TEXT: Final = {BUY: '"buy"', SELL: '"sell"'}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarVersion:
+    """Which state of which bar a row is; `revision, final` order the states of one bar."""
+
+    ts_open: int
+    revision: int
+    final: bool
+    as_known_at: int
+    trades: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row for the wire. `instrument` names the stream; what concerns a whole venue is `MIC:*`."""
+
+    channel: str
+    instrument: str
+    venue: str
+    data: bytes  # a JSON object
+    ts_recv: int | None  # what end-to-end latency is measured from
+    interval: str = ""
+    bar: BarVersion | None = None
+    quality: str = ""  # status rows
+    reason: str = ""
+    ts_event: int = 0
+
+
+@lru_cache(maxsize=65_536)
+def decimal_text(value: int) -> str:
+    """Return an int64 scaled by 1e-9 as its shortest exact decimal.
+
+    Example:
+        >>> decimal_text(4_150_100_000_000), decimal_text(-37_630_000_000), decimal_text(2_000_000_000)
+        ('4150.1', '-37.63', '2')
+    """
+    whole, fraction = divmod(abs(value), PRICE_SCALE)
+    text = f"{whole}.{fraction:09d}".rstrip("0").rstrip(".")
+    return f"-{text}" if value < 0 else text
+
+
+@lru_cache(maxsize=16_384)
+def json_text(value: str | None) -> str:
+    """Return a string, or null, as JSON; cached, since names repeat."""
+    return orjson.dumps(value).decode()
+
+
+def rows_of(kind: str, batch: pa.RecordBatch) -> list[Row]:
+    """Return the rows of a log record that go out, in order; clock rows do not.
+
+    Raises: SchemaMismatch if the batch is not what its kind promises.
+    """
+    reader = _READERS.get(kind)
+    return [] if reader is None else list(reader(require(kind, batch)))
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else decimal_text(value)
+
+
+def _time(value: int | None) -> str:
+    return "null" if value is None else f'"{value}"'
+
+
+def _int(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+def _exact(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _dicts(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    # Column by column is about twice as fast as RecordBatch.to_pylist; this is the JSON edge.
+    names = batch.schema.names
+    for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _tick_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        if row["kind"] == TRADE:
+            yield _tick(row, "trades", _trade_fields(row))
+        elif row["kind"] == QUOTE:
+            yield _tick(row, "quotes", _quote_fields(row))
+
+
+def _tick(row: dict[str, Any], channel: str, fields: str) -> Row:
+    instrument, venue = row["instrument"], row["venue"]
+    data = (
+        f'{{"instrument":{json_text(instrument)},"ts_event":"{row["ts_event"]}","seq":{_int(row["seq"])},'
+        f'"venue":{json_text(venue)},"ts_recv":{_time(row["ts_recv"])},{fields},"flags":{row["flags"]}}}'
+    )
+    return Row(
+        channel=channel,
+        instrument=instrument,
+        venue=venue,
+        data=data.encode(),
+        ts_recv=row["ts_recv"],
+        ts_event=row["ts_event"],
+    )
+
+
+def _trade_fields(row: dict[str, Any]) -> str:
+    trade_id = row["trade_id"]
+    # Trade ids never repeat: caching them would only push names out of the cache.
+    id_text = "null" if trade_id is None else orjson.dumps(trade_id).decode()
+    return (
+        f'"trade_id":{id_text},"price":{_number(row["price"])},"size":{_number(row["size"])},'
+        f'"side":{_SIDE_TEXT.get(row["side"], "null")}'
+    )
+
+
+def _quote_fields(row: dict[str, Any]) -> str:
+    return (
+        f'"bid_price":{_number(row["bid_price"])},"bid_size":{_number(row["bid_size"])},'
+        f'"ask_price":{_number(row["ask_price"])},"ask_size":{_number(row["ask_size"])}'
+    )
+
+
+def _bar_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        version = BarVersion(
+            ts_open=row["ts_open"],
+            revision=row["revision"],
+            final=row["final"],
+            as_known_at=row["as_known_at"],
+            trades=row["trades"],
+        )
+        yield Row(
+            channel="bars",
+            instrument=row["instrument"],
+            interval=row["interval"],
+            venue=row["venue"],
+            data=_bar_json(row).encode(),
+            ts_recv=row["as_known_at"],
+            ts_event=row["ts_open"],
+            bar=version,
+        )
+
+
+def _bar_json(row: dict[str, Any]) -> str:
+    return (
+        f'{{"instrument":{json_text(row["instrument"])},"interval":{json_text(row["interval"])},'
+        f'"ts_open":"{row["ts_open"]}","ts_close":"{row["ts_close"]}","revision":{row["revision"]},'
+        f'"final":{"true" if row["final"] else "false"},"venue":{json_text(row["venue"])},'
+        f'"open":{decimal_text(row["open"])},"high":{decimal_text(row["high"])},'
+        f'"low":{decimal_text(row["low"])},"close":{decimal_text(row["close"])},'
+        f'"volume":{_exact(row["volume"])},"vwap":{decimal_text(row["vwap"])},"trades":{row["trades"]},'
+        f'"quality":{json_text(row["quality"])},"as_known_at":"{row["as_known_at"]}"}}'
+    )
+
+
+def _status_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        data = (
+            f'{{"kind":"status","venue":{json_text(row["venue"])},"instrument":{json_text(row["instrument"])},'
+            f'"ts_event":"{row["ts_event"]}","quality":{json_text(row["quality"])},'
+            f'"reason":{json_text(row["reason"])}}}'
+        )
+        yield Row(
+            channel="status",
+            instrument=row["instrument"] or f"{row['venue']}:*",
+            venue=row["venue"],
+            data=data.encode(),
+            ts_recv=row["ts_event"],
+            ts_event=row["ts_event"],
+            quality=row["quality"],
+            reason=row["reason"],
+        )
+
+
+def _gap_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        data = (
+            f'{{"kind":"gap","gap_id":{json_text(row["gap_id"])},"venue":{json_text(row["venue"])},'
+            f'"instrument":null,"channel":{json_text(row["channel"])},"seq_from":{row["seq_from"]},'
+            f'"seq_to":{row["seq_to"]},"ts_detected":"{row["ts_detected"]}",'
+            f'"ts_resolved":{_time(row["ts_resolved"])},"resolution":{json_text(row["resolution"])},'
+            f'"recovered_rows":{row["recovered_rows"]},"reason":{json_text(row["reason"])}}}'
+        )
+        yield Row(
+            channel="status",
+            instrument=f"{row['venue']}:*",
+            venue=row["venue"],
+            data=data.encode(),
+            ts_recv=row["ts_resolved"] or row["ts_detected"],
+            ts_event=row["ts_resolved"] or row["ts_detected"],
+            reason=row["reason"],
+        )
+
+
+_READERS: Final = {"ticks": _tick_rows, "bars": _bar_rows, "status": _status_rows, "gaps": _gap_rows}

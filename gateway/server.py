@@ -1,0 +1,210 @@
+"""The gateway process: one port for WebSocket, REST, metrics and the dashboard. Composition and life cycle.
+
+Order at start: listen, then read the log's tail in a thread; who subscribes before the image is complete gets it
+when it is. Order at stop: no new connections, close 1001 to every client, cut who does not answer in time.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import serve as listen
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from connectors.log import open_reader
+from gateway import protocol
+from gateway.client import ClientQueue
+from gateway.config import LOOPBACK_HOSTS, GatewayConfig
+from gateway.errors import HttpError
+from gateway.follow import Follower
+from gateway.http import as_response, error_reply, host_name, parse_target, same_host
+from gateway.hub import Hub
+from gateway.live import LiveState
+from gateway.metrics import Counts, GatewayCollector, Metrics
+from gateway.pump import SOCKET_HIGH_BYTES, SOCKET_LOW_BYTES, GatewayConnection, Link, Pump
+from gateway.rest import Store
+from gateway.routes import Routes
+from gateway.session import HEARTBEAT_S, MAX_MESSAGE_BYTES, Session
+
+STREAM_PATH: Final = "/v1/stream"
+PING_S: Final = 20.0
+STALLED_S: Final = 40.0
+"""A socket that takes nothing for two ping periods has nobody behind it."""
+
+KERNEL_BUFFER_BYTES: Final = 128 * 1024
+
+STOP_S: Final = 1.2
+"""How long clients may take to answer the close; the whole stop stays below 2 s."""
+
+_LOG: Final = logging.getLogger("mandi.gateway")
+
+
+async def serve(config: GatewayConfig, now: Callable[[], int], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. `now` is the market clock, ns UTC.
+
+    Raises: OSError if the port cannot be had; UnsupportedLog if the log's URL is not understood.
+    """
+    gateway = Gateway(config, now)
+    await gateway.start()
+    try:
+        await stop.wait()
+    finally:
+        await gateway.stop()
+
+
+class Gateway:
+    """One running gateway."""
+
+    def __init__(self, config: GatewayConfig, now: Callable[[], int]) -> None:
+        self._config, self._now = config, now
+        self._loop = asyncio.get_running_loop()
+        self._counts = Counts()
+        self._hub = Hub(epoch=secrets.token_hex(8), now=now, counts=self._counts)
+        self._pump = Pump(self._loop)
+        self._conflated_by_gone = 0
+        open_reader(config.log_url).close()  # an unusable URL ends the start, not the thread
+        self._follower = Follower(
+            lambda: open_reader(config.log_url), self._hub, self._loop, tail_records=config.tail_records
+        )
+        self._store = Store(config.timescale_dsn)
+        self._routes = Routes(
+            config=config,
+            live=LiveState(self._hub, now),
+            store=self._store,
+            metrics=Metrics(self._collector()),
+            follower=self._follower,
+        )
+        self._server: Server | None = None
+        self._ticker: asyncio.Task[None] | None = None
+
+    def _collector(self) -> GatewayCollector:
+        return GatewayCollector(
+            self._counts,
+            clients=lambda: len(self._pump.links),
+            sent=self._hub.sent,
+            conflated=lambda: self._conflated_by_gone + sum(queue.conflated for queue in self._pump.links),
+            follower=self._follower,
+        )
+
+    async def start(self) -> None:
+        self._server = await listen(
+            self._converse,
+            self._config.host,
+            self._config.port,
+            process_request=self._process_request,
+            create_connection=GatewayConnection,
+            compression=None,  # CPU per client, and a compressed secret beside chosen text leaks (CRIME)
+            max_size=MAX_MESSAGE_BYTES,
+            ping_interval=PING_S,
+            ping_timeout=PING_S,
+            close_timeout=STOP_S,
+            write_limit=(SOCKET_HIGH_BYTES, SOCKET_LOW_BYTES),
+            server_header=None,
+            logger=logging.getLogger("mandi.gateway.websockets"),
+            backlog=4096,
+        )
+        host, port = next(iter(self._server.sockets)).getsockname()[:2]
+        self._follower.start()
+        self._ticker = self._loop.create_task(self._tick())
+        if self._config.on_listening is not None:
+            self._config.on_listening(host, port)
+
+    async def stop(self) -> None:
+        """Close everything; takes less than 2 s whatever the clients do."""
+        assert self._server is not None
+        assert self._ticker is not None
+        self._follower.stop()
+        self._ticker.cancel()
+        for link in self._pump.links.values():
+            link.reason = link.reason or "shutdown"
+        self._server.close(code=1001, reason="the gateway stops")
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._server.wait_closed()
+        except TimeoutError:
+            for link in list(self._pump.links.values()):
+                link.cut("shutdown")
+            await self._server.wait_closed()
+        await self._store.close()
+        self._follower.join(0.5)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            frame = protocol.text_frame(protocol.heartbeat_message(self._now()))
+            for queue in list(self._pump.links):
+                if queue.empty and not queue.closed:  # who has something waiting needs no sign of life
+                    queue.control(frame)
+            self._pump.cut_stalled(STALLED_S)
+
+    # One connection
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        queue = ClientQueue(now=self._now, wake=self._pump.wake, schedule=self._loop.call_later)
+        link = self._pump.links[queue] = Link(connection, queue, self._pump)
+        assert isinstance(connection, GatewayConnection)
+        # The kernel would let its buffer grow to megabytes of old prices before the client counts as slow.
+        connection.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES
+        )
+        connection.on_resume = lambda: None if queue.awake else self._pump.wake(queue)
+        session = Session(self._hub, queue, time.monotonic)
+        session.open()
+        try:
+            async for text in connection:
+                if not session.receive(text):
+                    link.end(4429, "rate_limited", "too many messages")
+                    break
+            await connection.wait_closed()
+        except ConnectionClosed:
+            link.reason = link.reason or "lost"
+        finally:
+            session.close()
+            queue.abandon()
+            del self._pump.links[queue]
+            self._conflated_by_gone += queue.conflated
+            self._counts.disconnects[link.reason or "closed"] += 1
+
+    # One request
+
+    async def _process_request(self, _: ServerConnection, request: Request) -> Response | None:
+        head = request.method == "HEAD"
+        try:
+            self._check_host(request)
+            target = parse_target(request.path)
+            if target.path == STREAM_PATH and not head:
+                self._check_origin(request)
+                self._check_room()
+                return None
+            reply = await self._routes.reply(request.method, target)
+        except HttpError as error:
+            reply = error_reply(error)
+        accepts_gzip = any("gzip" in value for value in request.headers.get_all("Accept-Encoding"))
+        return as_response(reply, head=head, accepts_gzip=accepts_gzip)
+
+    def _check_host(self, request: Request) -> None:
+        """Refuse a name we are not: a page elsewhere may point its own name at this machine (DNS rebinding)."""
+        if self._config.host not in LOOPBACK_HOSTS:
+            return
+        host = next(iter(request.headers.get_all("Host")), "")
+        allowed = {urlsplit(origin).hostname for origin in self._config.allowed_origins}
+        if host and host_name(host) not in LOOPBACK_HOSTS | allowed:
+            raise HttpError(403, "host_not_allowed", "this gateway does not answer to that host name")
+
+    def _check_origin(self, request: Request) -> None:
+        origins = request.headers.get_all("Origin")
+        host = next(iter(request.headers.get_all("Host")), "")
+        if all(origin in self._config.allowed_origins or same_host(origin, host) for origin in origins):
+            return
+        raise HttpError(403, "origin_not_allowed", "pages of that origin may not open this stream")
+
+    def _check_room(self) -> None:
+        if len(self._pump.links) >= self._config.max_clients:
+            raise HttpError(503, "too_many_clients", "this gateway is full; try another or come back")

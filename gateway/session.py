@@ -1,0 +1,91 @@
+"""What one client's messages do: requests to the hub, answers to its queue, and a limit on their rate. Sans-I/O."""
+
+from collections.abc import Callable
+from typing import Final
+
+from gateway import protocol
+from gateway.client import QUEUE_LIMIT_BYTES, ClientQueue
+from gateway.errors import RequestError
+from gateway.hub import MAX_SUBSCRIPTIONS, Hub
+from gateway.protocol import Auth, Ping, Request, Subscribe, Unsubscribe, text_frame
+from gateway.stream import RING_UPDATES
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024
+MESSAGES_PER_S: Final = 20.0
+MESSAGES_BURST: Final = 256.0
+"""Enough to subscribe to everything allowed at once; then a steady rate no program needs more of."""
+
+HEARTBEAT_S: Final = 5.0
+
+
+class TokenBucket:
+    """Admits `burst` at once and `per_s` a second after that. `now_s` must not go back."""
+
+    __slots__ = ("_burst", "_last_s", "_per_s", "_tokens")
+
+    def __init__(self, per_s: float, burst: float, now_s: float) -> None:
+        self._per_s, self._burst = per_s, burst
+        self._tokens, self._last_s = burst, now_s
+
+    def admit(self, now_s: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + (now_s - self._last_s) * self._per_s)
+        self._last_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+def limits() -> dict[str, object]:
+    """Return what `welcome` tells about limits; units are in the names."""
+    return {
+        "subscriptions": MAX_SUBSCRIPTIONS,
+        "instruments_per_subscription": protocol.MAX_PATTERNS,
+        "message_bytes": MAX_MESSAGE_BYTES,
+        "messages_per_s": MESSAGES_PER_S,
+        "messages_burst": MESSAGES_BURST,
+        "queue_bytes": QUEUE_LIMIT_BYTES,
+        "resume_updates": RING_UPDATES,
+        "heartbeat_s": HEARTBEAT_S,
+    }
+
+
+class Session:
+    """One connection's conversation."""
+
+    def __init__(self, hub: Hub, queue: ClientQueue, clock_s: Callable[[], float]) -> None:
+        self._hub, self._queue, self._clock_s = hub, queue, clock_s
+        self._bucket = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST, clock_s())
+
+    def open(self) -> None:
+        self._hub.join(self._queue)
+        self._welcome()
+
+    def receive(self, text: str | bytes) -> bool:
+        """Act on one message; return False if the client sends too many and must go."""
+        if not self._bucket.admit(self._clock_s()):
+            return False
+        try:
+            self._act(protocol.parse(text))
+        except RequestError as error:
+            self._queue.control(text_frame(protocol.error_message(error)))
+        return True
+
+    def close(self) -> None:
+        self._hub.leave(self._queue)
+
+    def _act(self, request: Request) -> None:
+        match request:
+            case Subscribe():
+                self._hub.subscribe(self._queue, request)
+            case Unsubscribe(request_id):
+                self._hub.unsubscribe(self._queue, request_id)
+            case Ping(request_id):
+                members = {} if request_id is None else {"id": request_id}
+                self._queue.control(text_frame(protocol.message("pong", **members)))
+            case Auth():
+                # Entitlements come later: on the loopback default every client may see everything.
+                self._welcome()
+
+    def _welcome(self) -> None:
+        self._queue.control(text_frame(protocol.message("welcome", epoch=self._hub.epoch, limits=limits())))
