@@ -30,14 +30,6 @@ class ValueRefused(ConnectorError):
         self.detail = detail
 
 
-class SessionLost(ConnectorError):
-    """A session asks its transport to close the connection. `reason` goes to the status row."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 class FeedFailed(ConnectorError):
     """The thread of a feed died of an error it does not know. Carries `feed`; the error is its `__cause__`."""
 

@@ -286,6 +286,7 @@ class Session:
         if channel.name == BOOK:
             self._book_published = max(self._book_published, channel.last)
             self.books.expect(message.symbols, now_ns)
+            self._resolve_imaged(now_ns)
         self._advance(channel, now_ns, "subscribed_ahead")
         self._announce(now_ns)
 
@@ -325,6 +326,8 @@ class Session:
         elif message.seq == channel.last + 1 and not channel.needs_image:
             if message.seq > channel.highest:
                 channel.highest = message.seq
+            if channel.held:
+                channel.held.pop(message.seq, None)  # it came live before it was replayed with its image
             self._apply(channel, message, now_ns, now_ns)
             if channel.last < channel.highest:
                 self._advance(channel, now_ns)
@@ -510,7 +513,8 @@ class Session:
         self._resolve_imaged(now_ns)
 
     def _resolve_imaged(self, now_ns: int) -> None:
-        if self._imaging and self.phase == LIVE and not self._asked and not self.books.awaiting():
+        subscribing = any(channel == BOOK for channel, _ in self._asked.values())
+        if self._imaging and self.phase == LIVE and not subscribing and not self.books.awaiting():
             for gap in self._imaging:
                 self._ledger.gap(gap, now_ns, "snapshot")
             self._imaging.clear()
