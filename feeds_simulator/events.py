@@ -1,0 +1,91 @@
+"""What happens in the simulated market, before any wire format.
+
+Units: `ts_event` int64 ns UTC by the market clock; prices in ticks; `qty` in lots. A side of a book is a tuple of
+`Level`, best first. Named tuples, because thousands are made a second.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, NamedTuple, TypeAlias
+
+from market.instruments import MONTH_CODES, InstrumentKey
+
+BID: Final = 0
+ASK: Final = 1
+
+
+class Level(NamedTuple):
+    price: int
+    qty: int
+    orders: int
+
+
+Side: TypeAlias = tuple[Level, ...]
+
+
+class BookEvent(NamedTuple):
+    """The book after a change, all levels. `eot` False: the next event belongs to the same market action."""
+
+    ts_event: int
+    symbol: str
+    bids: Side
+    asks: Side
+    eot: bool
+
+
+class TradeEvent(NamedTuple):
+    """A trade, or the new terms of one if `corrects`."""
+
+    ts_event: int
+    symbol: str
+    trade_id: str
+    price: int
+    qty: int
+    aggressor: str  # B or S
+    corrects: bool = False
+
+
+class BustEvent(NamedTuple):
+    ts_event: int
+    symbol: str
+    trade_id: str
+
+
+class StatusEvent(NamedTuple):
+    ts_event: int
+    symbol: str
+    state: str  # OPEN or CLOSE
+
+
+class SettleEvent(NamedTuple):
+    ts_event: int
+    symbol: str
+    price: int
+    kind: str  # prelim or final
+
+
+Event: TypeAlias = BookEvent | TradeEvent | BustEvent | StatusEvent | SettleEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A listed month: its venue symbol, instrument key and tick."""
+
+    symbol: str
+    key: str
+    tick: Decimal
+
+    @classmethod
+    def of(cls, key: str, tick: Decimal) -> "Listing":
+        """Name a key in ICE style: `IFUS:CT:202612` is `CT Z26`."""
+        parsed = InstrumentKey.parse(key)
+        month = MONTH_CODES[int(parsed.expiry[4:]) - 1]
+        return cls(f"{parsed.root} {month}{parsed.expiry[2:4]}", key, tick)
+
+    def price_text(self, ticks: int) -> str:
+        """Return a price as a decimal with the tick's number of decimals."""
+        return f"{ticks * self.tick:f}"
+
+    def ticks(self, price: Decimal) -> int:
+        """Return a price rounded to whole ticks."""
+        return round(price / self.tick)
