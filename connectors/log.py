@@ -4,25 +4,18 @@ Delivery: a record is seen by every reader from the writer's `flush` on, in offs
 except by a power failure, which also ends the readers. A reader holds no lock and leaves no trace in the log.
 """
 
-import mmap
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
 
 import pyarrow as pa
 
 from connectors.log_cursor import Cursor, SparseIndex
+from connectors.log_signal import Signal
 from market.records import CorruptRecord, Frame, LogReader, Record, TopicPartition, decode_frame
-from market.segments import SIGNAL_BYTES, SIGNAL_NAME, log_directory, partition_path, segment_bases, segment_name
-
-_POLL_S: Final = 0.0005
-_PATIENT_POLL_S: Final = 0.001
-"""Between two looks at the signal: soon after data came, and in quiet times. Half the looks, half the cost."""
-_PATIENT_AFTER_S: Final = 0.050
+from market.segments import SIGNAL_NAME, log_directory, partition_path, segment_bases, segment_name
 
 
 def open_reader(url: str) -> LogReader:
@@ -38,7 +31,7 @@ class _FileLogReader:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._signal = _Signal(os.path.join(directory, SIGNAL_NAME))
+        self._signal = Signal(os.path.join(directory, SIGNAL_NAME))
         self._indexes: dict[TopicPartition, SparseIndex] = {}
         self._cursors: dict[TopicPartition, Cursor] = {}  # where `read` is
         self._ends: dict[TopicPartition, Cursor] = {}  # where `end_offset` was
@@ -81,14 +74,7 @@ class _FileLogReader:
 
         The first wait returns at once if there is a log at all. `wait(0)` only looks.
         """
-        started_s = time.monotonic()
-        while not self._signal.changed():
-            waited_s = time.monotonic() - started_s
-            if waited_s >= timeout_s:
-                return False
-            poll_s = _POLL_S if waited_s < _PATIENT_AFTER_S else _PATIENT_POLL_S
-            time.sleep(min(poll_s, timeout_s - waited_s))
-        return True
+        return self._signal.wait(timeout_s)
 
     def close(self) -> None:
         for cursor in (*self._cursors.values(), *self._ends.values()):
@@ -107,41 +93,6 @@ class _FileLogReader:
 
     def _path(self, tp: TopicPartition) -> str:
         return os.path.join(self._directory, partition_path(tp))
-
-
-class _Signal:
-    """The eight bytes that change at every flush of any writer (sinks/log.py says why that is safe)."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._map: mmap.mmap | None = None
-        self._word: memoryview | None = None
-        self._seen = 0
-
-    def changed(self) -> bool:
-        """Whether the value differs from the one at the last call."""
-        if self._word is None and not self._open():
-            return False
-        assert self._word is not None
-        value: int = self._word[0]
-        if value == self._seen:
-            return False
-        self._seen = value
-        return True
-
-    def close(self) -> None:
-        if self._word is not None and self._map is not None:
-            self._word.release()
-            self._map.close()
-        self._word = self._map = None
-
-    def _open(self) -> bool:
-        # The first writer makes the file, and then writes its bytes.
-        with suppress(FileNotFoundError), open(self._path, "rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size >= SIGNAL_BYTES:
-                self._map = mmap.mmap(file.fileno(), SIGNAL_BYTES, access=mmap.ACCESS_READ)
-                self._word = memoryview(self._map).cast("Q")
-        return self._word is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -205,9 +205,9 @@ class Cursor:
         self._judged_bytes = size_bytes
 
     def _has_successor(self) -> bool:
-        if not self.is_open or self.offset == self._base:
+        if not self.is_open:
             return False
-        if os.path.exists(self._path(self.offset)):
+        if self.offset != self._base and os.path.exists(self._path(self.offset)):
             return True
         self._idle_looks += 1
         if self._idle_looks % _LIST_EVERY_LOOKS == 0 or self._is_deleted():
@@ -219,6 +219,8 @@ class Cursor:
         if self._is_deleted():
             self.seek(self.offset)
             return
+        if os.fstat(self._file).st_size < self._position:  # no writer does that, but an operator may
+            raise self._out_of_range(self.offset)
         newest = max(self.bases(), default=0)
         if newest > self.offset and not os.pread(self._file, 1, self._position):
             raise CorruptSegment(self._path(self._base), self._position, f"record {self.offset} is missing")

@@ -26,6 +26,8 @@ from market.records import CorruptRecord, Frame, TopicPartition, scan_frames
 LOCK_NAME: Final = "writer.lock"
 SIGNAL_NAME: Final = "signal"
 SIGNAL_BYTES: Final = 8
+FUTEX_NUMBERS: Final = {("linux", "x86_64"): 202, ("linux", "aarch64"): 98}
+"""The system call by which a writer wakes readers that sleep on the signal; elsewhere they poll it."""
 
 _SEGMENT_NAME: Final = re.compile(r"(\d{20})\.seg")
 _TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")  # Kafka's rule, and never "." or ".."

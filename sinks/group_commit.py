@@ -119,12 +119,15 @@ class Committer:
             self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            # Half the delay for gathering; the other half is for the interpreter lock (its switch interval is 5 ms).
-            self._stop.wait(self._policy.max_delay_s / 2)
-            try:
+        try:
+            while not self._stop.is_set():
+                self._wake.wait()
+                self._wake.clear()
+                # Half the delay for gathering; the other half is for the interpreter lock (switch interval 5 ms).
+                self._stop.wait(self._policy.max_delay_s / 2)
                 self.commit()
-            except OSError:
-                return  # kept in `failure`: the writer's next call raises it
+        except OSError:
+            pass  # kept in `failure`: the writer's next call raises it
+        finally:
+            if not self._stop.is_set() and self.failure is None:  # `on_sync` raised: nobody would sync any more
+                self.failure = OSError("the thread that syncs the log has died")

@@ -12,10 +12,7 @@ somewhere behind its last commit.
 
 import fcntl
 import logging
-import mmap
 import os
-import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +33,6 @@ from market.records import (
 )
 from market.segments import (
     LOCK_NAME,
-    SIGNAL_BYTES,
     SIGNAL_NAME,
     CorruptSegment,
     WrongOffset,
@@ -49,6 +45,7 @@ from market.segments import (
 )
 from sinks.faults import crash_point
 from sinks.group_commit import GROUP_COMMIT, Committer, FsyncPolicy
+from sinks.log_signal import Signal
 from sinks.retention import KEEP_ALL, Retention, apply_retention
 
 _log: Final = logging.getLogger(__name__)
@@ -132,7 +129,7 @@ class _FileLogWriter:
         self._clock_ns = clock_ns
         self._tails: dict[TopicPartition, _Tail] = {}
         self._dirty: list[_Tail] = []
-        self._signal = _Signal(os.path.join(directory, SIGNAL_NAME))
+        self._signal = Signal(os.path.join(directory, SIGNAL_NAME))
         self._committer = Committer(fsync)
         self._failure: OSError | None = None
         self._closed = False
@@ -296,37 +293,6 @@ class _FileLogWriter:
         bases = apply_retention(tail.directory, self._retention.of(tail.tp.topic), self._clock_ns())
         if bases:
             _log.info("%s: retention deleted the segments %s", tail.tp, bases)
-
-
-class _Signal:
-    """Eight bytes in a shared mapping that readers poll, and that get a new value at every flush.
-
-    Why several writer processes may share them without a lock: nobody adds to the old value. Each writer stores
-    its own sequence, which starts at a random 64-bit number, so that no store ever repeats what another one left
-    there. A reader remembers what it last saw; any later store, by whomever, differs from it, and comes after the
-    data it announces. A store that is overwritten at once is not lost either: the one that replaced it also
-    differs, and one look at the log finds what both have announced.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._value = secrets.randbits(64)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            if os.fstat(file).st_size < SIGNAL_BYTES:
-                # Written, not only made longer: a store into a hole of a full disk would be a SIGBUS.
-                _write_fully(file, self._value.to_bytes(SIGNAL_BYTES, sys.byteorder))
-            self._map = mmap.mmap(file, SIGNAL_BYTES)
-        finally:
-            os.close(file)
-        self._word = memoryview(self._map).cast("Q")  # an item is stored with one aligned 8-byte move
-
-    def bump(self) -> None:
-        self._value = (self._value + 1) % (1 << 64)
-        self._word[0] = self._value
-
-    def close(self) -> None:
-        self._word.release()
-        self._map.close()
 
 
 def _lock(tp: TopicPartition, directory: str) -> int:

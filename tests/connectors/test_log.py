@@ -1,6 +1,7 @@
 """The log's reader: order, positions, waiting, damage, and what it sees of a living writer."""
 
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from market.records import (
     encode_frame,
 )
 from market.schemas import SCHEMAS
-from market.segments import CorruptSegment, UnsupportedLog
+from market.segments import FUTEX_NUMBERS, CorruptSegment, UnsupportedLog
 from sinks.log import open_writer
 
 
@@ -141,6 +142,28 @@ def test_wait_tells_of_each_append_once(tmp_path: Path, reader: LogReader) -> No
     assert not reader.wait(0.0)
 
 
+@pytest.mark.parametrize("call", ["futex", "none", "unknown"])
+def test_a_sleeping_reader_is_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    if call == "none":
+        monkeypatch.setattr("connectors.log_signal.FUTEX_NUMBERS", {})
+    if call == "unknown":  # as where the call is forbidden: the reader must poll then, not spin
+        known = dict.fromkeys(FUTEX_NUMBERS, 9999)
+        monkeypatch.setattr("connectors.log_signal.FUTEX_NUMBERS", known)
+    writer = open_writer(url_of(tmp_path), fsync=NEVER)
+    reader = open_reader(url_of(tmp_path))
+    reader.wait(0.0)
+    for number in range(20):
+        late = threading.Timer(0.01, append_json, (writer, 1, number))
+        late.start()
+        started_s = time.process_time()
+        assert reader.wait(20.0)
+        assert time.process_time() - started_s < 1.0
+        late.join()
+        assert numbers(reader.read(TP, number)) == [number]
+    writer.close()
+    reader.close()
+
+
 def test_wait_ends_at_its_time_out(tmp_path: Path, reader: LogReader) -> None:
     open_writer(url_of(tmp_path)).close()
     reader.wait(0.0)
@@ -239,6 +262,26 @@ def test_a_log_that_was_deleted_under_the_reader_is_out_of_range(tmp_path: Path,
     segments(tmp_path)[0].unlink()
     with pytest.raises(OffsetOutOfRange):
         reader.read(TP, 3)
+
+
+def test_a_log_that_was_cut_under_the_reader_is_out_of_range(segment: Path, reader: LogReader) -> None:
+    add(segment, frame(0) + frame(1))
+    assert numbers(reader.read(TP, 0)) == [0, 1]
+    segment.write_bytes(frame(0))
+    with pytest.raises(OffsetOutOfRange) as caught:
+        until(lambda: reader.read(TP, 2))
+    assert (caught.value.begin, caught.value.end) == (0, 1)
+
+
+@pytest.mark.parametrize("records", [0, 3])
+def test_an_emptied_directory_is_noticed_at_once(segment: Path, reader: LogReader, records: int) -> None:
+    segment.write_bytes(b"".join(map(frame, range(records))))
+    assert len(reader.read(TP, 0)) == records
+    reader.read(TP, records)
+    segment.unlink()
+    (segment.parent / f"{7:020d}.seg").write_bytes(frame(7))
+    with pytest.raises(OffsetOutOfRange):
+        reader.read(TP, records)
 
 
 def test_describe_says_what_is_there_and_what_is_wrong(tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ while True:
 
 def test_kill_9_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
     flushed = 0
+    reader = open_reader(url_of(tmp_path))  # lives through all of it
+    seen: list[int] = []
     for round_ in range(12):
         process = start(APPEND_FOR_EVER, url_of(tmp_path))
         assert process.stdout is not None
@@ -196,9 +198,11 @@ def test_kill_9_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         told = [int(line) for line in process.communicate()[0].split() if line.isdigit()]
         flushed = max([flushed, *told[:-1]])  # the last line may be cut
-        found = content(tmp_path)
-        assert found == list(range(len(found)))
-        assert len(found) >= flushed
+        seen += numbers(read_all(reader, offset=len(seen)))
+        assert seen == list(range(len(seen)))
+        assert len(seen) >= flushed
+    assert content(tmp_path) == seen
+    reader.close()
 
 
 CRASH = """
@@ -349,6 +353,18 @@ def test_a_failed_group_commit_is_raised_by_the_next_call(tmp_path: Path) -> Non
     until(lambda: writer._committer.failure)
     with pytest.raises(LogWriteFailed, match="Bad file descriptor"):
         writer.append(TP, JSON_KIND, b"1")
+    with pytest.raises(LogWriteFailed):
+        writer.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_sync_thread_does_not_go_unnoticed(tmp_path: Path) -> None:
+    def fail(report: SyncReport) -> None:
+        raise KeyError(report)
+
+    writer = open_writer(url_of(tmp_path), fsync=FsyncPolicy(on_sync=fail))
+    with pytest.raises(LogWriteFailed, match="has died"):
+        until(lambda: append_json(writer, 1))
     with pytest.raises(LogWriteFailed):
         writer.close()
 

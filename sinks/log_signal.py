@@ -1,0 +1,60 @@
+"""Tell the readers of the embedded log that there is something new: eight bytes in a shared mapping.
+
+Why several writer processes may share them without a lock: nobody adds to the old value. Each writer stores its own
+sequence, which starts at a random 64-bit number, so that no store ever repeats what another one left there. A reader
+remembers what it last saw; any later store, by whomever, differs from it, and comes after the data it announces. A
+store that is overwritten at once is not lost either: the one that replaced it also differs, and one look at the log
+finds what both have announced.
+
+Readers sleep on the low four bytes with a futex, which the kernel compares once more before it lets them sleep. Two
+writers might agree in those four by chance (1 in 2^32): readers never sleep long, and then compare all eight.
+Source: futex(2), section "FUTEX_WAIT".
+"""
+
+import ctypes
+import mmap
+import os
+import platform
+import secrets
+import sys
+from typing import Final
+
+from market.segments import FUTEX_NUMBERS, SIGNAL_BYTES
+
+_FUTEX_WAKE: Final = 1
+_EVERYBODY: Final = 2**31 - 1
+
+
+class Signal:
+    """A writer's end of the signal file, which is made if it is not there."""
+
+    def __init__(self, path: str) -> None:
+        self._value = secrets.randbits(64)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if os.fstat(file).st_size < SIGNAL_BYTES:
+                # Written, not only made longer: a store into a hole of a full disk would be a SIGBUS.
+                os.pwrite(file, self._value.to_bytes(SIGNAL_BYTES, sys.byteorder), 0)
+            self._map = mmap.mmap(file, SIGNAL_BYTES)
+        finally:
+            os.close(file)
+        self._word = memoryview(self._map).cast("Q")  # an item is stored with one aligned 8-byte move
+        self._number = FUTEX_NUMBERS.get((sys.platform, platform.machine()))
+        self._address = ctypes.c_void_p(_address(self._map))
+        self._syscall = ctypes.CDLL(None).syscall
+
+    def bump(self) -> None:
+        """Announce what was written so far."""
+        self._value = (self._value + 1) % (1 << 64)
+        self._word[0] = self._value
+        if self._number is not None:  # 1 us; a failure only means that readers look a little later
+            self._syscall(self._number, self._address, _FUTEX_WAKE, _EVERYBODY, None, None, 0)
+
+    def close(self) -> None:
+        self._word.release()
+        self._map.close()
+
+
+def _address(mapping: mmap.mmap) -> int:
+    view = ctypes.c_char.from_buffer(mapping)
+    return ctypes.addressof(view)  # stays good while the mapping is open; the view would keep it from closing
