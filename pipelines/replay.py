@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -115,7 +116,7 @@ class _FileSource(FixedPartitionedSource[ReplayBatch, None]):
     def list_parts(self) -> list[str]:
         return ["files"]  # one after the other: file order is order of arrival
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_FilePart":  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_FilePart":
         return _FilePart(self.config, self.tally)
 
 
@@ -187,5 +188,5 @@ def _sliced(batch: ReplayBatch) -> Iterator[ReplayBatch]:
 def _time_slices(arrivals: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     slices = values(arrivals.column("ts_event")) // _SLICE_NS
     cuts = [0, *((slices[1:] != slices[:-1]).nonzero()[0] + 1).tolist(), arrivals.num_rows]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         yield arrivals.slice(start, end - start)

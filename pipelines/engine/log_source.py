@@ -23,6 +23,7 @@ from pipelines.engine.steps import Chunk
 
 _IDLE: Final = timedelta(milliseconds=1)
 _LIST_EVERY_S: Final = 0.5
+_DRAIN_S: Final = 2.0
 _READ_BYTES: Final = 1 << 20
 _BATCH_ROWS: Final = 20_000
 """Where the bars kernel is at its full speed (docs/performance.md)."""
@@ -56,11 +57,12 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     positions: dict[TopicPartition, int]
     on_read: Callable[[TopicPartition, int, int], None]
     _listed_at: float = -1e9
+    _stop_at: float = float("inf")
     _idle: bool = False
     _first: set[TopicPartition] = field(default_factory=set)
 
     def next_batch(self) -> Iterable[X]:
-        if self.stop.is_set():
+        if self.stop.is_set() and self._drained():
             raise StopIteration
         if monotonic() >= self._listed_at + _LIST_EVERY_S:
             self._discover()
@@ -86,6 +88,11 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
 
     def close(self) -> None:
         self.reader.close()
+
+    def _drained(self) -> bool:
+        """Asked to stop: finish what is in the log, but not for ever, since its writers may go on."""
+        self._stop_at = min(self._stop_at, monotonic() + _DRAIN_S)
+        return self._idle or monotonic() >= self._stop_at
 
     def _discover(self) -> None:
         self._listed_at = monotonic()
@@ -116,7 +123,7 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
         self,
         step_id: str,
         for_part: str,
-        resume_state: Positions | None,  # noqa: ARG002
+        resume_state: Positions | None,
     ) -> _LogPartition[X]:
         positions = {_parse(name): offset for name, offset in (resume_state or {}).items()}
         return _LogPartition(self.open_reader(), self.patterns, self.convert, self.stop, positions, self.on_read)
@@ -154,7 +161,7 @@ def _chunk(tp: TopicPartition, records: list[Record], is_start: bool) -> Chunk:
     )
 
 
-def derived_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Derived]]:  # noqa: ARG001
+def derived_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Derived]]:
     """Records of a derived topic, neighbours of one kind joined."""
     run: list[Record] = []
     for record in records:

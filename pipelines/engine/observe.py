@@ -20,7 +20,7 @@ class Lag:
     _reader: LogReader | None = None
     _measured_at: dict[TopicPartition, float] = field(default_factory=dict)
 
-    def __call__(self, tp: TopicPartition, next_offset: int, ts_append: int) -> None:  # noqa: ARG002
+    def __call__(self, tp: TopicPartition, next_offset: int, ts_append: int) -> None:
         if monotonic() < self._measured_at.get(tp, -1e9) + _EVERY_S:
             return
         self._measured_at[tp] = monotonic()

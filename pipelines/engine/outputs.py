@@ -57,7 +57,7 @@ class TopicSink(FixedPartitionedSink[Output, None]):
     def list_parts(self) -> list[str]:
         return ["log"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _TopicPart:  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _TopicPart:
         return _TopicPart(self.open_writer(), self.target)
 
 
@@ -103,5 +103,5 @@ class StoreSink(FixedPartitionedSink[TableRows, None]):
     def list_parts(self) -> list[str]:
         return ["store"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _StorePart:  # noqa: ARG002
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _StorePart:
         return _StorePart(self.open_sink())

@@ -1,0 +1,258 @@
+"""The `mandi` command line (CONTRACTS.md section 2): parsing, and one sentence for every error."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from mandi import __version__, settings
+from mandi.errors import MandiError, UsageError
+from mandi.settings import Settings
+
+Command = Callable[[Settings, argparse.Namespace], int]
+
+_DURATION_UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 0 done, 1 failed, 2 wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        command: Command = parsed.command
+        return command(settings.load(parsed.data_dir), parsed)
+    except MandiError as error:
+        print(f"mandi: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("mandi: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def duration_ns(text: str) -> int:
+    """Read `60s`, `1.5m`, `250ms` or plain seconds as ns; for argparse."""
+    number = text.rstrip("nusmh")
+    unit = text[len(number) :] or "s"
+    try:
+        value = float(number) * _DURATION_UNITS[unit]
+    except (ValueError, KeyError):
+        raise argparse.ArgumentTypeError(f"'{text}' is no duration such as 60s, 250ms or 2m") from None
+    if not 0 <= value < 2**62:
+        raise argparse.ArgumentTypeError(f"'{text}' is negative or too long")
+    return round(value)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is no speed: 'max', or a factor such as 1 or 60")
+    return speed
+
+
+def _factor(text: str) -> float:
+    speed = _speed(text)
+    if speed is None:
+        raise argparse.ArgumentTypeError("a live market has no speed 'max'")
+    return speed
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port from 0 to 65535")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no positive whole number")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mandi", description="Market intelligence for commodity desks.")
+    parser.add_argument("--version", action="version", version=f"mandi {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_services(commands)
+    _add_replay(commands)
+    _add_tools(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def _add(
+    commands: "Commands[argparse.ArgumentParser]", name: str, text: str, command: Command
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--data-dir", type=Path, help="where everything is kept (MANDI_DATA_DIR, else .mandi)")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
+    demo = _add(commands, "demo", "Run the whole pipeline on a simulated market, with a dashboard.", _demo)
+    demo.add_argument("--port", type=_port, default=8080, help="of the dashboard; 0 takes a free one")
+    demo.add_argument("--seed", type=int, default=7, help="of the simulated market")
+    demo.add_argument("--rate", type=float, default=400.0, help="messages per second of the venue")
+    demo.add_argument("--speed", type=_factor, default=1.0, help="market seconds per second")
+    demo.add_argument("--duration", type=duration_ns, help="stop by itself after this time, such as 30s")
+    demo.add_argument("--scenario", help="fault or market scenario to play")
+
+
+def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
+    simulate = _add(commands, "simulate", "Serve the simulated venue.", _simulate)
+    simulate.add_argument("--port", type=_port, default=8765)
+    simulate.add_argument("--seed", type=int, default=7)
+    simulate.add_argument("--rate", type=float, default=400.0, help="messages per second")
+    _add(commands, "ingest", "Connect to the venue and write what it sends to the log.", _ingest)
+    run = _add(commands, "run", "Run dataflows: bars, timescale, clickhouse (default: all).", _run)
+    run.add_argument("flows", nargs="*", metavar="FLOW")
+    _add_lateness(run)
+    serve = _add(commands, "serve", "Run the gateway: WebSocket, REST and the dashboard.", _serve)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=_port, default=8080)
+
+
+def _add_lateness(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--allowed-lateness", type=duration_ns, default=60 * 10**9, metavar="60s")
+    parser.add_argument("--watermark-delay", type=duration_ns, default=10**9, metavar="1s")
+
+
+def _add_replay(commands: "Commands[argparse.ArgumentParser]") -> None:
+    replay = _add(commands, "replay", "Replay trades and quotes from CSV or Parquet files into both stores.", _replay)
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    replay.add_argument("--speed", type=_speed, default=None, metavar="max|X", help="market seconds per second")
+    replay.add_argument("--interval", default=None, metavar="1s,1m,...", help="bar widths (default: all)")
+    replay.add_argument("--batch-rows", type=_positive, default=20_000, help="rows per micro-batch")
+    replay.add_argument("--workers", type=_positive, default=1, help="Bytewax workers")
+    _add_lateness(replay)
+
+
+def _add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
+    sql = _add(commands, "sql", "Ask a store.", _sql)
+    sql.add_argument("query", metavar='"SELECT ..."')
+    sql.add_argument("--store", choices=["clickhouse", "timescale"], default="clickhouse")
+    sql.add_argument("--format", choices=["table", "csv", "json", "parquet"], default="table")
+    _add(commands, "migrate", "Bring the schemas of both stores up to date.", _migrate)
+    _add(commands, "doctor", "Check the installation and say what to do.", _doctor)
+    bench = _add(commands, "bench", "Run a benchmark (default: list them).", _bench)
+    bench.add_argument("name", nargs="?", metavar="NAME")
+
+
+# What a command needs is imported when it runs: `mandi --help` answers at once.
+
+
+def _demo(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.demo import DemoOptions, demo
+
+    if parsed.scenario is not None:
+        raise UsageError(f"there is no scenario '{parsed.scenario}' yet: scenarios come with the other venues")
+    options = DemoOptions(
+        port=parsed.port,
+        seed=parsed.seed,
+        rate=parsed.rate,
+        speed=parsed.speed,
+        duration_s=None if parsed.duration is None else parsed.duration / 1e9,
+    )
+    return demo(found, options)
+
+
+def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.services import SimulateOptions, simulate
+
+    simulate(found, SimulateOptions(port=parsed.port, seed=parsed.seed, rate=parsed.rate))
+    return 0
+
+
+def _ingest(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
+    from mandi.services import ingest_ice
+
+    ingest_ice(found)
+    return 0
+
+
+def _run(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.services import FLOWS, run_one, run_several
+
+    flows = parsed.flows or list(FLOWS)
+    if len(flows) == 1:
+        run_one(found, flows[0], _lateness(parsed))
+    else:
+        run_several(found, flows, _lateness(parsed))
+    return 0
+
+
+def _serve(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.services import ServeOptions, serve
+
+    serve(found, ServeOptions(host=parsed.host, port=parsed.port))
+    return 0
+
+
+def _replay(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.replaying import ReplayOptions, replay
+
+    options = ReplayOptions(
+        files=parsed.files,
+        speed=parsed.speed,
+        intervals=_intervals(parsed.interval),
+        lateness=_lateness(parsed),
+        batch_rows=parsed.batch_rows,
+        workers=parsed.workers,
+    )
+    return replay(found, options)
+
+
+def _sql(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.sql import query
+
+    return query(found, parsed.store, parsed.query, parsed.format)
+
+
+def _migrate(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
+    from mandi.stores import migrate_stores, open_stores
+
+    with open_stores(found, migrate=False) as stores:
+        applied = migrate_stores(stores)
+    print("\n".join(f"applied {name}" for name in applied) or "both stores are up to date")
+    return 0
+
+
+def _doctor(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
+    from mandi.doctor import doctor
+
+    return doctor(found)
+
+
+def _bench(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.bench import bench
+
+    return bench(found, parsed.name)
+
+
+def _lateness(parsed: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from market.watermark import Lateness
+
+    return Lateness(delay_ns=parsed.watermark_delay, allowed_ns=parsed.allowed_lateness)
+
+
+def _intervals(text: str | None) -> tuple[str, ...]:
+    from market.schemas import INTERVALS_NS
+
+    if text is None:
+        return tuple(INTERVALS_NS)
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in INTERVALS_NS]
+    if unknown or not names:
+        raise UsageError(f"--interval '{text}': choose among {', '.join(INTERVALS_NS)}")
+    return names

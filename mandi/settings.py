@@ -1,0 +1,107 @@
+"""Settings: `mandi.toml`, overridden by the environment, overridden by the command line. Checked once, here."""
+
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mandi.errors import UsageError
+
+CONFIG_FILE: Final = "mandi.toml"
+EMBEDDED: Final = "embedded"
+
+_ENVIRONMENT: Final = {
+    "data_dir": "MANDI_DATA_DIR",
+    "log": "MANDI_LOG",
+    "timescale": "MANDI_TIMESCALE",
+    "clickhouse": "MANDI_CLICKHOUSE",
+    "ice_url": "MANDI_ICE_URL",
+    "ice_key": "MANDI_ICE_KEY",
+    "metrics_port": "MANDI_METRICS_PORT",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where everything is. Secrets are never shown."""
+
+    data_dir: Path
+    log: str
+    timescale: str = field(default=EMBEDDED, repr=False)
+    clickhouse: str = field(default=EMBEDDED, repr=False)
+    ice_url: str = "ws://127.0.0.1:8765/v1/feed"
+    ice_key: str = "mandi"
+    ice_secret: str = field(default="", repr=False)
+    metrics_port: int | None = None
+
+    @property
+    def clock_file(self) -> Path:
+        return self.data_dir / "clock.json"
+
+    @property
+    def recovery_dir(self) -> Path:
+        return self.data_dir / "recovery"
+
+
+def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings.
+
+    Raises: UsageError naming the setting, its value and what it may be.
+    """
+    found = _from_file(Path(CONFIG_FILE))
+    found |= {name: environment[variable] for name, variable in _ENVIRONMENT.items() if environment.get(variable)}
+    where = (data_dir or Path(found.pop("data_dir", ".mandi"))).resolve()
+    found.pop("data_dir", None)
+    log = found.pop("log", "") or f"file://{where / 'log'}"
+    _check_scheme("log", log, ("file:///", "kafka://"))
+    _check_scheme("timescale", found.get("timescale", EMBEDDED), (EMBEDDED, "postgresql://", "postgres://"))
+    _check_scheme("clickhouse", found.get("clickhouse", EMBEDDED), (EMBEDDED, "http://", "https://"))
+    port = found.pop("metrics_port", None)
+    return Settings(
+        data_dir=where,
+        log=log,
+        metrics_port=None if port is None else _port(port),
+        ice_secret=_ice_secret(where, environment),
+        **found,
+    )
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    unknown = sorted(set(table) - set(_ENVIRONMENT))
+    if unknown:
+        known = ", ".join(sorted(_ENVIRONMENT))
+        raise UsageError(f"{path} has unknown settings {', '.join(unknown)}; known are {known}")
+    return {name: str(value) for name, value in table.items()}
+
+
+def _check_scheme(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if not value.startswith(allowed):
+        shown = value.split("@")[-1]  # what stands before an @ may be a password
+        raise UsageError(f"the setting {name} is '{shown}'; it must begin with {' or '.join(allowed)}")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65_535:
+        raise UsageError(f"the setting metrics_port is '{text}'; it must be 0 to 65535")
+    return int(text)
+
+
+def _ice_secret(data_dir: Path, environment: Mapping[str, str]) -> str:
+    """MANDI_ICE_SECRET, or the file MANDI_ICE_SECRET_FILE names, or one made up for this data directory."""
+    if environment.get("MANDI_ICE_SECRET"):
+        return environment["MANDI_ICE_SECRET"]
+    path = Path(environment.get("MANDI_ICE_SECRET_FILE") or data_dir / "ice.secret")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(16))
+    return path.read_text().strip()

@@ -1,0 +1,151 @@
+"""Keep a set of processes running: start in order, restart with capped backoff and say so, stop in order.
+
+Children run in sessions of their own, so that Ctrl-C reaches the supervisor alone and it can stop them in the order
+in which data flows. A child that outlives a killed supervisor notices and ends itself (`die_with_parent`).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+FIRST_DELAY_S: Final = 0.2
+LAST_DELAY_S: Final = 10.0
+_STEADY_S: Final = 30.0  # a child that ran this long starts its backoff anew
+_PARENT: Final = "MANDI_PARENT_PID"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process to keep. `stop_within_s` is how long it may take to stop before it is killed."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_within_s: float = 3.0
+
+
+@dataclass(slots=True)
+class _Running:
+    child: Child
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restart_at: float = 0.0
+    failures: int = 0
+
+
+class Supervisor:
+    """Runs children until `stop`. Not thread-safe: one thread calls `poll` a few times a second.
+
+    `say` gets one line for every start, death and restart.
+    """
+
+    def __init__(self, log_dir: Path, say: Callable[[str], None]) -> None:
+        self._log_dir, self._say = log_dir, say
+        self._running: dict[str, _Running] = {}
+        log_dir.mkdir(parents=True, exist_ok=True)
+
+    def start(self, child: Child) -> None:
+        running = _Running(child)
+        self._running[child.name] = running
+        self._launch(running)
+
+    def poll(self) -> None:
+        """Restart what has died, when its delay is over."""
+        for running in self._running.values():
+            if running.process is not None and running.process.poll() is not None:
+                self._died(running)
+            if running.process is None and time.monotonic() >= running.restart_at:
+                self._launch(running)
+
+    def pids(self) -> dict[str, int | None]:
+        """Process id by name; None while a child waits for its restart."""
+        return {
+            name: running.process.pid if running.process is not None else None
+            for name, running in self._running.items()
+        }
+
+    def restarts(self, name: str) -> int:
+        return self._running[name].failures
+
+    def stop(self, names: Sequence[str] | None = None) -> None:
+        """Stop children in the given order (default: in order of their start), each within its time."""
+        for name in list(self._running) if names is None else names:
+            running = self._running.pop(name, None)
+            if running is not None:
+                self._stop(running)
+
+    def signal_stop(self, names: Sequence[str]) -> None:
+        """Ask several children to stop at once; `stop` then waits for them."""
+        for name in names:
+            running = self._running.get(name)
+            if running is not None and running.process is not None:
+                running.process.send_signal(signal.SIGTERM)
+
+    def last_words(self, name: str) -> str:
+        """The last line a child wrote."""
+        path = self._log_dir / f"{name}.log"
+        lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+        return lines[-1] if lines else "it said nothing"
+
+    def _launch(self, running: _Running) -> None:
+        child = running.child
+        with (self._log_dir / f"{child.name}.log").open("ab") as log:
+            running.process = subprocess.Popen(
+                list(child.command),
+                env={**os.environ, **child.environment, _PARENT: str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        running.started_at = time.monotonic()
+
+    def _died(self, running: _Running) -> None:
+        assert running.process is not None
+        code, name = running.process.returncode, running.child.name
+        running.process = None
+        if time.monotonic() - running.started_at >= _STEADY_S:
+            running.failures = 0
+        running.failures += 1
+        delay_s = min(LAST_DELAY_S, FIRST_DELAY_S * 2.0 ** (running.failures - 1))
+        running.restart_at = time.monotonic() + delay_s
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        self._say(f"{name} {how} ({self.last_words(name)}); restarting in {delay_s:.1f} s")
+
+    def _stop(self, running: _Running) -> None:
+        process = running.process
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(running.child.stop_within_s)
+        except subprocess.TimeoutExpired:
+            self._say(f"{running.child.name} did not stop within {running.child.stop_within_s:.0f} s; killed")
+            process.kill()
+            process.wait()
+
+
+def die_with_parent() -> None:
+    """In a child: end cleanly when the supervisor is gone, so that a killed demo leaves nothing running."""
+    parent = os.environ.get(_PARENT)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def mandi_command(*words: str) -> list[str]:
+    """The command line of this same installation."""
+    return [sys.executable, "-m", "mandi", *words]
