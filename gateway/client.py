@@ -109,6 +109,7 @@ class ClientQueue:
     def position(self, feed: Feed, frame: bytes, seq: int) -> None:
         """Queue a snapshot or gap of a stream: the stream goes on after `seq`."""
         self.release(feed)
+        feed.pending.clear()  # what waits before it stays: behind it, nothing could explain the hole
         self._put(frame, feed, seq)
 
     def replay(self, feed: Feed, missed: list[Update]) -> None:
@@ -219,24 +220,24 @@ class ClientQueue:
     def _take_entries(self, max_bytes: int) -> list[bytes]:
         frames: list[bytes] = []
         while self._entries and max_bytes > 0:
-            _, entry = self._entries.popitem(last=False)
+            ticket, entry = self._entries.popitem(last=False)
             self.queued_bytes -= len(entry.frame)
             if entry.update is None or not entry.update.droppable:
                 self._event_bytes -= len(entry.frame)
-            frame = self._leaving(entry)
+            frame = self._leaving(ticket, entry)
             frames.append(frame)
             max_bytes -= len(frame)
         return frames
 
-    def _leaving(self, entry: _Entry) -> bytes:
+    def _leaving(self, ticket: int, entry: _Entry) -> bytes:
         feed, update = entry.feed, entry.update
         if feed is None:
             return entry.frame
         frame = entry.frame
         if update is not None:
             feed.sent += 1
-            if update.droppable:
-                feed.pending.pop(update.slot, None)
+            if feed.pending.get(update.slot) == ticket:
+                del feed.pending[update.slot]
             if update.seq != feed.last_seq + 1:
                 frame = self._skipping(feed, update)
         feed.last_seq = entry.seq

@@ -1,0 +1,228 @@
+"""What the gateway's tests share: rows and batches, a queue's reader that checks the sequence, an in-memory log."""
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pyarrow as pa
+
+from gateway.client import ClientQueue
+from gateway.rows import Row, rows_of
+from market.records import OffsetOutOfRange, Record, TopicPartition
+from market.schemas import BARS, GAPS, INTERVALS_NS, PRICE_SCALE, QUOTE, STATUS, TICKS, TRADE
+
+GC = "XCEC:GC:202612"
+GOLD = "XIMC:GOLD:202612"
+TOPIC = "market.prices.gold"
+T0_NS = 1_795_231_380_000_000_000
+Json = dict[str, Any]
+
+
+def trade(tick: int, instrument: str = GC, **changes: object) -> Json:
+    return {
+        "kind": TRADE,
+        "venue": instrument[:4],
+        "instrument": instrument,
+        "ts_event": T0_NS + tick,
+        "ts_recv": T0_NS + tick + 1_000,
+        "seq": tick,
+        "price": 4_150 * PRICE_SCALE + tick,
+        "size": PRICE_SCALE,
+        "side": 1,
+        "trade_id": f"t{tick}",
+        "flags": 0,
+    } | changes
+
+
+def quote(seq: int, instrument: str = GC) -> Json:
+    return {
+        "kind": QUOTE,
+        "venue": instrument[:4],
+        "instrument": instrument,
+        "ts_event": T0_NS + seq,
+        "ts_recv": T0_NS + seq + 1_000,
+        "seq": seq,
+        "bid_price": 4_150 * PRICE_SCALE + seq,
+        "bid_size": PRICE_SCALE,
+        "ask_price": None,
+        "ask_size": None,
+        "flags": 0,
+    }
+
+
+def bar(
+    minute: int, *, revision: int = 0, final: bool = False, trades: int = 1, instrument: str = GC, interval: str = "1m"
+) -> Json:
+    ts_open = T0_NS + minute * INTERVALS_NS[interval]
+    price = 4_150 * PRICE_SCALE + trades
+    return {
+        "venue": instrument[:4],
+        "instrument": instrument,
+        "interval": interval,
+        "ts_open": ts_open,
+        "ts_close": ts_open + INTERVALS_NS[interval],
+        "revision": revision,
+        "final": final,
+        "open": price,
+        "high": price,
+        "low": price,
+        "close": price,
+        "volume": Decimal(trades),
+        "vwap": price,
+        "trades": trades,
+        "quality": "LIVE",
+        "as_known_at": ts_open + trades,
+    }
+
+
+def status(quality: str, instrument: str | None = GC, venue: str = "XCEC") -> Json:
+    return {"venue": venue, "instrument": instrument, "ts_event": T0_NS, "quality": quality, "reason": "a test"}
+
+
+def feed_gap(venue: str = "XCEC") -> Json:
+    return {
+        "gap_id": f"{venue}/1/a/5",
+        "venue": venue,
+        "channel": "a",
+        "seq_from": 5,
+        "seq_to": 9,
+        "ts_detected": T0_NS,
+        "ts_resolved": None,
+        "resolution": None,
+        "recovered_rows": 0,
+        "reason": "lost",
+    }
+
+
+SCHEMAS: Mapping[str, pa.Schema] = {"ticks": TICKS, "bars": BARS, "status": STATUS, "gaps": GAPS}
+
+
+def batch(kind: str, *rows: Json) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), schema=SCHEMAS[kind])
+
+
+def rows(kind: str, *values: Json) -> list[Row]:
+    return rows_of(kind, batch(kind, *values))
+
+
+class Timers:
+    """Time for ClientQueue: what it schedules runs when the test says that time passes."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._calls: list[tuple[float, Callable[[], None]]] = []
+
+    def schedule(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._calls.append((self.now_s + delay_s, call))
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_s += seconds
+        due = [call for at_s, call in self._calls if at_s <= self.now_s]
+        self._calls = [(at_s, call) for at_s, call in self._calls if at_s > self.now_s]
+        for call in due:
+            call()
+
+
+def new_queue(timers: Timers | None = None, **options: Any) -> ClientQueue:
+    timers = timers or Timers()
+    return ClientQueue(now=lambda: T0_NS, wake=lambda _: None, schedule=timers.schedule, **options)
+
+
+def drain(queue: ClientQueue, max_bytes: int = 1 << 30) -> list[Json]:
+    """Take what a socket would and read it back, frame by frame."""
+    return unframe(b"".join(queue.take(max_bytes)))
+
+
+def drain_all(queue: ClientQueue) -> list[Json]:
+    messages: list[Json] = []
+    while not queue.empty:
+        messages += drain(queue)
+    return messages
+
+
+def unframe(data: bytes) -> list[Json]:
+    messages = []
+    while data:
+        assert data[0] == 0x81, "not a final text frame"
+        size, start = data[1], 2
+        if size == 126:
+            size, start = int.from_bytes(data[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(data[2:10], "big"), 10
+        messages.append(json.loads(data[start : start + size]))
+        data = data[start + size :]
+    return messages
+
+
+class SequenceChecker:
+    """Fails at the first hole that neither `skipped` nor a gap explains; keeps what was received."""
+
+    def __init__(self) -> None:
+        self.last: dict[tuple[str, str, str], int] = {}
+        self.updates: list[Json] = []
+        self.gaps: list[Json] = []
+
+    def feed(self, messages: list[Json]) -> None:
+        for message in messages:
+            if message["op"] in ("snapshot", "gap", "update"):
+                self._check(message)
+
+    def _check(self, message: Json) -> None:
+        key = (message["channel"], message["instrument"], message.get("interval", ""))
+        last = self.last.get(key)
+        if message["op"] == "snapshot":
+            assert last is None or message["seq"] >= last, (last, message)
+            self.last[key] = message["seq"]
+        elif message["op"] == "gap":
+            self.gaps.append(message)
+            assert last is None or message["from"] <= last + 1, (last, message)
+            self.last[key] = max(message["to"], last or 0)
+        else:
+            assert last is not None, f"an update without an image before it: {message}"
+            assert message["seq"] == last + 1 + message.get("skipped", 0), (last, message)
+            self.last[key] = message["seq"]
+            self.updates.append(message)
+
+
+class MemoryLog:
+    """Stands for a log of any kind behind the LogReader Protocol: records in lists, retention on demand."""
+
+    def __init__(self) -> None:
+        self._records: dict[TopicPartition, list[Record]] = {}
+        self._begin: dict[TopicPartition, int] = {}
+        self.failure: Exception | None = None
+
+    def append(self, topic: str, kind: str, *values: Json) -> None:
+        self.append_batch(topic, kind, batch(kind, *values))
+
+    def append_batch(self, topic: str, kind: str, payload: pa.RecordBatch) -> None:
+        records = self._records.setdefault(TopicPartition(topic), [])
+        records.append(Record(offset=len(records), ts_append=T0_NS, kind=kind, batch=payload))
+
+    def drop_before(self, topic: str, offset: int) -> None:
+        self._begin[TopicPartition(topic)] = offset
+
+    def partitions(self, pattern: str) -> list[TopicPartition]:
+        if self.failure is not None:
+            raise self.failure
+        return sorted(tp for tp in self._records if fnmatchcase(tp.topic, pattern))
+
+    def begin_offset(self, tp: TopicPartition) -> int:
+        return self._begin.get(tp, 0)
+
+    def end_offset(self, tp: TopicPartition) -> int:
+        return len(self._records[tp])
+
+    def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:  # noqa: ARG002
+        begin, end = self.begin_offset(tp), self.end_offset(tp)
+        if not begin <= offset <= end:
+            raise OffsetOutOfRange(tp, offset, begin, end)
+        return self._records[tp][offset : offset + 3]  # a few at a time, as a real log gives what fits
+
+    def wait(self, timeout_s: float) -> bool:  # noqa: ARG002
+        return True
+
+    def close(self) -> None:
+        pass

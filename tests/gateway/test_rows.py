@@ -1,0 +1,85 @@
+"""Arrow rows as JSON: exact numbers, times as text, nothing invented."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from gateway_support import GC, T0_NS, bar, batch, feed_gap, quote, rows, status, trade
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.rows import decimal_text, rows_of
+from market.schemas import CLOCK, PRICE_SCALE, SchemaMismatch
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_price_keeps_every_digit_and_no_padding(value: int) -> None:
+    text = decimal_text(value)
+    assert Decimal(text) * PRICE_SCALE == value
+    assert "." not in text or text[-1] not in "0."
+    assert "e" not in text.lower()
+
+
+def test_a_trade_has_the_columns_of_the_stores() -> None:
+    (row,) = rows("ticks", trade(7, price=4_150_100_000_000, side=-1))
+    assert json.loads(row.data, parse_float=Decimal) == {
+        "instrument": GC,
+        "ts_event": str(T0_NS + 7),
+        "seq": 7,
+        "venue": "XCEC",
+        "ts_recv": str(T0_NS + 1_007),
+        "trade_id": "t7",
+        "price": Decimal("4150.1"),
+        "size": 1,
+        "side": "sell",
+        "flags": 0,
+    }
+
+
+def test_what_is_absent_is_null() -> None:
+    (row,) = rows("ticks", trade(1, ts_recv=None, trade_id=None, side=0, seq=None))
+    data = json.loads(row.data)
+    assert (data["ts_recv"], data["trade_id"], data["side"], data["seq"]) == (None, None, None, None)
+    (row,) = rows("ticks", quote(1))
+    data = json.loads(row.data)
+    assert (data["ask_price"], data["ask_size"]) == (None, None)
+    assert data["bid_price"] == 4150.000000001
+
+
+def test_quotes_and_trades_part_in_order_and_clock_rows_stay_behind() -> None:
+    clock = {"kind": CLOCK, "venue": "XCEC", "ts_event": T0_NS, "flags": 0}
+    found = rows("ticks", quote(1), clock, trade(2), quote(3))
+    assert [(row.channel, json.loads(row.data)["seq"]) for row in found] == [
+        ("quotes", 1),
+        ("trades", 2),
+        ("quotes", 3),
+    ]
+
+
+def test_a_bar_is_exact() -> None:
+    (row,) = rows("bars", bar(0, trades=3, final=True, revision=2) | {"volume": Decimal("123456789012345678.5")})
+    data = json.loads(row.data, parse_float=Decimal)
+    assert data["volume"] == Decimal("123456789012345678.5")
+    assert (data["interval"], data["ts_open"], data["revision"], data["final"]) == ("1m", str(T0_NS), 2, True)
+    assert data["close"] == Decimal("4150.000000003")
+    assert row.ts_recv == T0_NS + 3
+
+
+def test_a_status_without_an_instrument_is_the_whole_venues() -> None:
+    (row,) = rows("status", status("STALE", None))
+    assert row.instrument == "XCEC:*"
+    assert json.loads(row.data)["instrument"] is None
+    (row,) = rows("gaps", feed_gap())
+    assert (row.channel, row.instrument, row.quality) == ("status", "XCEC:*", "")
+    assert json.loads(row.data)["seq_to"] == 9
+
+
+def test_text_from_a_feed_is_escaped() -> None:
+    (row,) = rows("ticks", trade(1, trade_id='"},{"'))
+    assert json.loads(row.data)["trade_id"] == '"},{"'
+
+
+def test_a_batch_of_another_schema_is_refused_and_an_unknown_kind_ignored() -> None:
+    with pytest.raises(SchemaMismatch):
+        rows_of("bars", batch("ticks", trade(1)))
+    assert rows_of("positions", batch("ticks", trade(1))) == []
