@@ -178,9 +178,16 @@ class Bundle:
 
 def same_host(origin: str, host: str) -> bool:
     """Tell whether a page of `origin` was served by this `Host`."""
-    return urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        netloc = urlsplit(origin).netloc
+    except ValueError:  # such as a broken IPv6 address
+        return False
+    return bool(netloc) and netloc.lower() == host.lower()
 
 
 def host_name(host: str) -> str:
     """Return a Host header without its port, IPv6 without brackets."""
-    return urlsplit(f"//{host}").hostname or ""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -159,10 +159,9 @@ class Gateway:
         session.open()
         try:
             async for text in connection:
-                if not session.receive(text):
+                # Reading goes on after `end`: else the client's answer to the close would wait behind its flood.
+                if not link.reason and not session.receive(text):
                     link.end(4429, "rate_limited", "too many messages")
-                    break
-            await connection.wait_closed()
         except ConnectionClosed:
             link.reason = link.reason or "lost"
         finally:

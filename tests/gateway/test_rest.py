@@ -1,0 +1,203 @@
+"""REST parameters, and history read back exactly from a real PostgreSQL."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from gateway_support import GC, T0_NS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import HttpError, StoreDown
+from gateway.rest import DEFAULT_LIMIT, Store, parse_query, parse_time
+from sinks.embedded.postgres import EmbeddedPostgres
+
+MINUTE_NS = 60 * 10**9
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_time_is_read_from_ns(ns: int) -> None:
+    assert parse_time(str(ns)) == ns
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("2026-11-21T03:03:00Z", 1_795_230_180_000_000_000),
+        ("2026-11-21T03:03:00.123456789Z", 1_795_230_180_123_456_789),
+        ("2026-11-21T08:33:00+05:30", 1_795_230_180_000_000_000),
+        ("2026-11-21T08:33:00 05:30", 1_795_230_180_000_000_000),  # a + that was not encoded
+        ("2026-11-21T03:03:00", 1_795_230_180_000_000_000),
+        ("2026-11-21", 1_795_219_200_000_000_000),
+        ("2026-13-01", None),
+        ("now", None),
+        ("1.5", None),
+        ("", None),
+    ],
+)
+def test_a_time_is_read_from_iso_8601(text: str, ns: int | None) -> None:
+    assert parse_time(text) == ns
+
+
+def test_a_query_has_defaults_and_refuses_the_rest() -> None:
+    query = parse_query("bars", {"instrument": GC, "interval": "1m"})
+    assert (query.limit, query.revisions) == (DEFAULT_LIMIT, False)
+    for table, wrong in (
+        ("bars", {"interval": "1m"}),
+        ("bars", {"instrument": GC}),
+        ("bars", {"instrument": GC, "interval": "1m", "revisions": "some"}),
+        ("trades", {"instrument": GC, "interval": "1m"}),
+        ("trades", {"instrument": GC, "limit": "0"}),
+        ("trades", {"instrument": GC, "limit": "1e3"}),
+        ("trades", {"instrument": GC, "to": "99999999999999999999"}),
+        ("trades", {"instrument": "x" * 65}),
+    ):
+        with pytest.raises(HttpError) as caught:
+            parse_query(table, wrong)
+        assert caught.value.status == 400
+
+
+# The columns of the contract, as the migrations have them, without their partitions.
+_DDL = """
+CREATE SCHEMA market;
+CREATE TABLE market.trades (instrument text, ts_event timestamptz, ts_event_ns bigint, seq bigint, trade_id text,
+  venue text, ts_recv timestamptz, ts_recv_ns bigint, price numeric(18,9), size numeric(18,9), side smallint,
+  flags integer);
+CREATE TABLE market.bars (instrument text, interval text, ts_open timestamptz, ts_open_ns bigint,
+  ts_close timestamptz, ts_close_ns bigint, revision integer, final boolean, venue text, open numeric(18,9),
+  high numeric(18,9), low numeric(18,9), close numeric(18,9), volume numeric(38,9), vwap numeric(18,9), trades bigint,
+  quality text, as_known_at timestamptz, as_known_at_ns bigint);
+CREATE VIEW market.bars_latest AS SELECT DISTINCT ON (instrument, interval, ts_open_ns) * FROM market.bars
+  ORDER BY instrument, interval, ts_open_ns, revision DESC;
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("store"))
+    dsn = server.start()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_DDL)
+        for n in range(10):
+            _insert_trade(connection, n)
+            _insert_bar(connection, n, 0)
+        _insert_bar(connection, 9, 1)
+        _insert_bar(connection, 3, 1)
+    yield server
+    server.stop()
+
+
+def _stamp(ns: int) -> str:
+    return f"to_timestamp({ns // 1000}::numeric / 1000000)"
+
+
+def _insert_trade(connection: psycopg.Connection[Any], n: int) -> None:
+    ns = T0_NS + n * MINUTE_NS + 1  # not a whole microsecond
+    connection.execute(
+        f"INSERT INTO market.trades VALUES ('{GC}', {_stamp(ns)}, {ns}, {n}, 't{n}', 'XCEC', {_stamp(ns)}, {ns},"
+        f" 4150.100000001, 2, {n % 3 - 1}, 0)".encode()
+    )
+
+
+def _insert_bar(connection: psycopg.Connection[Any], n: int, revision: int) -> None:
+    ns = T0_NS + n * MINUTE_NS
+    times = f"{_stamp(ns)}, {ns}, {_stamp(ns + MINUTE_NS)}, {ns + MINUTE_NS}"
+    connection.execute(
+        f"INSERT INTO market.bars VALUES ('{GC}', '1m', {times}, {revision}, true, 'XCEC', 1.5, 2, 1, 1.25,"
+        f" 12345678901234567890.5, 1.3, 7, 'LIVE', {_stamp(ns)}, {ns})".encode()
+    )
+
+
+def read(dsn: str | None, *requests: tuple[str, dict[str, str]]) -> list[Any]:
+    async def run() -> list[bytes]:
+        store = Store(dsn)
+        try:
+            return [await store.rows(table, parse_query(table, parameters)) for table, parameters in requests]
+        finally:
+            await store.close()
+
+    return [json.loads(body, parse_float=Decimal) for body in asyncio.run(run())]
+
+
+def test_rows_come_back_exact_and_in_order(server: EmbeddedPostgres) -> None:
+    (trades,) = read(server.dsn, ("trades", {"instrument": GC}))
+    assert [row["seq"] for row in trades] == list(range(10))
+    assert trades[0] == {
+        "instrument": GC,
+        "ts_event": str(T0_NS + 1),
+        "seq": 0,
+        "venue": "XCEC",
+        "ts_recv": str(T0_NS + 1),
+        "trade_id": "t0",
+        "price": Decimal("4150.100000001"),
+        "size": 2,
+        "side": "sell",
+        "flags": 0,
+    }
+    assert [row["side"] for row in trades[:3]] == ["sell", None, "buy"]
+
+
+def test_the_newest_of_the_range_are_taken_and_the_range_is_half_open(server: EmbeddedPostgres) -> None:
+    key = {"instrument": GC}
+    first, bounded, none = read(
+        server.dsn,
+        ("trades", key | {"limit": "3"}),
+        ("trades", key | {"from": str(T0_NS + MINUTE_NS + 1), "to": str(T0_NS + 4 * MINUTE_NS + 1)}),
+        ("trades", {"instrument": "XCEC:GC:209912"}),
+    )
+    assert [row["seq"] for row in first] == [7, 8, 9]
+    assert [row["seq"] for row in bounded] == [1, 2, 3]
+    assert none == []
+
+
+def test_bars_are_the_newest_revision_unless_all_are_asked_for(server: EmbeddedPostgres) -> None:
+    key = {"instrument": GC, "interval": "1m"}
+    newest, every, other = read(
+        server.dsn, ("bars", key), ("bars", key | {"revisions": "all"}), ("bars", key | {"interval": "5m"})
+    )
+    assert [row["revision"] for row in newest] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 1]
+    assert [row["revision"] for row in every] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]
+    assert other == []
+    assert newest[0]["volume"] == Decimal("12345678901234567890.5")
+    assert (newest[0]["open"], newest[0]["high"], newest[0]["final"]) == (Decimal("1.5"), 2, True)
+
+
+async def _refused(call: Callable[[], Awaitable[object]]) -> StoreDown:
+    with pytest.raises(StoreDown) as caught:
+        await call()
+    return caught.value
+
+
+def test_a_store_that_is_not_there_is_said_to_be_down_without_its_password() -> None:
+    async def run() -> None:
+        assert "no history store" in (await _refused(Store(None).check)).message
+        error = await _refused(Store("postgresql://desk:hunter2@127.0.0.1:1/mandi").check)
+        assert error.status == 503
+        assert "hunter2" not in str(error)
+
+    asyncio.run(run())
+
+
+def test_after_a_restart_of_the_store_reads_work_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        server = EmbeddedPostgres(tmp_path)
+        store = Store(server.start())
+        try:
+            await store.check()
+            await asyncio.to_thread(server.stop)
+            await _refused(store.check)
+            await asyncio.to_thread(server.start)
+            await store.check()
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+            await store.check()  # the kept connection is dead, a new one is made
+        finally:
+            await store.close()
+            await asyncio.to_thread(server.stop)
+
+    asyncio.run(run())
