@@ -1,0 +1,213 @@
+/**
+ * Joins the stream, the store and the history: what is asked of the gateway when, and what an answer changes.
+ *
+ * One subscription each for all trades, all quotes, all session bars and all states; one for the bars of the chart.
+ * History is merged into the live series by key, so it does not matter which of the two arrives first.
+ */
+
+import { MAX_BARS, type BarSeries } from "./bars";
+import { ProtocolError, type DataMessage, type GapMessage } from "./protocol";
+import { RestError, type Rest } from "./rest";
+import { writeRoute } from "./route";
+import type { Store } from "./store";
+import { Stream, type Connection, type StreamEvents, type World } from "./stream";
+import { TAPE_ROWS } from "./tape";
+import { beforeNs, type Interval } from "./time";
+import { SPARK_MINUTES } from "./instrument";
+
+const HISTORY_BARS = 1_000;
+const SETTLE_MS = 120; // an arrow key held down passes many instruments; only the one it stops at is asked for
+const QUOTES_CONFLATE_MS = 100;
+const SESSION_CONFLATE_MS = 1_000;
+const DESCRIBE_AFTER_MS = 1_000;
+const ERRORS_SHOWN_EVERY_MS = 5_000;
+
+export class App implements StreamEvents {
+  readonly stream: Stream;
+  interval: Interval;
+  private subscription: number | null = null;
+  private settle: () => void = () => undefined;
+  private reading = new AbortController();
+  private readingOlder = false;
+  private oldestReached = false;
+  private errorShownMs = Number.NEGATIVE_INFINITY;
+  private referenceRead = false;
+  private described = 0; // instruments known when the reference data was last asked for
+  private describing = false;
+  private readonly sparked = new Set<string>();
+
+  constructor(
+    private readonly store: Store,
+    private readonly rest: Rest,
+    private readonly world: World,
+    token: () => string | null,
+    interval: Interval,
+    private readonly unauthorised: () => void,
+  ) {
+    this.interval = interval;
+    this.stream = new Stream(world, this, token);
+    this.stream.subscribe({ channel: "status", instruments: ["*"] });
+    this.stream.subscribe({ channel: "quotes", instruments: ["*"], conflateMs: QUOTES_CONFLATE_MS });
+    this.stream.subscribe({ channel: "bars", interval: "1d", instruments: ["*"], conflateMs: SESSION_CONFLATE_MS });
+    this.stream.subscribe({ channel: "trades", instruments: ["*"] });
+  }
+
+  /** Show an instrument and a bar width. */
+  select(instrument: string, interval: Interval = this.interval): void {
+    if (this.store.selected === instrument && this.interval === interval && this.store.series !== null) return;
+    this.interval = interval;
+    this.store.instrument(instrument);
+    this.store.select(instrument, interval);
+    history.replaceState(history.state, "", writeRoute(instrument, interval));
+    this.settle();
+    this.settle = this.world.after(SETTLE_MS, () => this.follow(instrument, interval));
+  }
+
+  /** Read again what failed, or connect now. */
+  retry(): void {
+    this.stream.retryNow();
+    if (this.store.historyState === "failed" && this.store.series !== null) void this.readHistory(this.store.series);
+  }
+
+  /** Read the page of bars before the oldest shown. */
+  readOlder(): void {
+    const series = this.store.series;
+    const oldest = series?.all[0];
+    if (series === null || oldest === undefined || this.readingOlder || this.oldestReached) return;
+    if (this.store.historyState !== "ready" || series.all.length + HISTORY_BARS > MAX_BARS) return;
+    this.readingOlder = true;
+    void this.reported(async () => {
+      const { instrument, interval } = series;
+      const query = { instrument, interval, limit: HISTORY_BARS, to: beforeNs(oldest.tsOpen) };
+      const page = await this.rest.bars(query, this.reading.signal);
+      if (series === this.store.series && page.length === 0) this.oldestReached = true;
+      this.store.history(series, page);
+    }).finally(() => (this.readingOlder = false));
+  }
+
+  private follow(instrument: string, interval: Interval): void {
+    this.reading.abort();
+    this.reading = new AbortController();
+    this.oldestReached = false;
+    if (this.subscription !== null) this.stream.unsubscribe(this.subscription);
+    // Session bars of everything are subscribed already.
+    const covered = interval === "1d";
+    this.subscription = covered ? null : this.stream.subscribe({ channel: "bars", interval, instruments: [instrument] });
+    const day = this.store.instrument(instrument).day;
+    if (covered && day !== null) this.store.bar(day);
+    const series = this.store.series;
+    if (series !== null) void this.readHistory(series);
+    void this.readTape(instrument);
+  }
+
+  private async readHistory(series: BarSeries): Promise<void> {
+    const { instrument, interval } = series;
+    const read = await this.reported(async () => {
+      const page = await this.rest.bars({ instrument, interval, limit: HISTORY_BARS }, this.reading.signal);
+      this.store.history(series, page);
+    });
+    if (series === this.store.series) this.store.historyState = read ? "ready" : "failed";
+  }
+
+  private async readTape(instrument: string): Promise<void> {
+    await this.reported(async () => {
+      this.store.tapeHistory(instrument, await this.rest.trades(instrument, TAPE_ROWS, this.reading.signal));
+    });
+  }
+
+  // The list's reference data: names and ticks first, then each instrument's last hour, a few at a time.
+  private async readReference(): Promise<void> {
+    this.describing = false;
+    this.described = this.store.instruments.size;
+    this.referenceRead = await this.reported(async () => {
+      this.store.addInstruments(await this.rest.instruments());
+      this.described = this.store.instruments.size;
+      for (const status of await this.rest.status()) this.store.status(status);
+    });
+    await Promise.all([...this.store.instruments.keys()].map((key) => this.readSpark(key)));
+  }
+
+  // The gateway names an instrument once it has traded, so one that is new to us has reference data to be read.
+  private describeNew(): void {
+    if (this.describing || this.store.instruments.size <= this.described) return;
+    this.describing = true;
+    this.world.after(DESCRIBE_AFTER_MS, () => void this.readReference());
+  }
+
+  private async readSpark(instrument: string): Promise<void> {
+    if (this.sparked.has(instrument)) return;
+    this.sparked.add(instrument);
+    await this.reported(async () => {
+      const page = await this.rest.bars({ instrument, interval: "1m", limit: SPARK_MINUTES });
+      this.store.instrument(instrument).seedSpark(page);
+      this.store.dirty.rows.add(instrument);
+    });
+  }
+
+  connection(connection: Connection): void {
+    const was = this.store.connection.state;
+    this.store.setConnection(connection);
+    if (connection.state !== "live" || was === "live") return;
+    if (!this.referenceRead) void this.readReference();
+    // What was final while we were away is in the stores.
+    else if (this.store.series !== null) void this.readHistory(this.store.series);
+  }
+
+  data(message: DataMessage): void {
+    try {
+      this.store.apply(message);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.malformed(error);
+    }
+    this.describeNew();
+  }
+
+  gap(gap: GapMessage, resync: boolean): void {
+    this.store.gap(gap, resync);
+    const { series } = this.store;
+    if (gap.instrument !== this.store.selected || series === null) return;
+    if (gap.channel === "bars") void this.readHistory(series);
+    if (gap.channel === "trades") void this.readTape(gap.instrument);
+  }
+
+  other(message: Parameters<StreamEvents["other"]>[0]): void {
+    if (message.op === "heartbeat") this.store.heartbeat(message.tsOut);
+    else if (message.op === "status") this.store.status(message);
+    else if (message.op === "welcome") this.store.heartbeat(null);
+    else if (message.op === "error") this.refused(message.code, message.message);
+  }
+
+  malformed(error: ProtocolError): void {
+    this.store.malformed += 1;
+    this.problem(`a message could not be read: ${error.message} (${this.store.malformed} so far)`);
+  }
+
+  private refused(code: string, text: string): void {
+    this.store.log("error", "gateway", `${code}: ${text}`);
+    if (AUTH_CODES.has(code)) this.unauthorised();
+  }
+
+  private async reported(run: () => Promise<void>): Promise<boolean> {
+    try {
+      await run();
+      return true;
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "AbortError") return true;
+      if (!(error instanceof RestError || error instanceof TypeError || error instanceof DOMException)) throw error;
+      if (error instanceof RestError && error.status === 401) this.unauthorised();
+      this.problem(`history could not be read: ${error.message}`);
+      return false;
+    }
+  }
+
+  // One line now and then: a gateway that fails every request must not push everything else out of the ledger.
+  private problem(text: string): void {
+    const now = this.world.nowMs();
+    if (now - this.errorShownMs < ERRORS_SHOWN_EVERY_MS) return;
+    this.errorShownMs = now;
+    this.store.log("error", "gateway", text);
+  }
+}
+
+const AUTH_CODES = new Set(["auth_required", "not_authenticated", "unauthorized", "unauthorised", "bad_token", "token_expired"]);

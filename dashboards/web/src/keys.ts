@@ -1,0 +1,25 @@
+/** The keyboard: one table, read by the handler and by the help dialog, so that help cannot lie. */
+
+export interface KeyCommand {
+  readonly keys: readonly string[];
+  readonly shown: string;
+  readonly says: string;
+  run(key: string): void;
+}
+
+/** Route key presses to commands. Typing in a field is left alone, but for Escape. */
+export function bindKeys(commands: readonly KeyCommand[], escape: () => void): void {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") return escape();
+    if (isTyping(event.target)) return;
+    const command = commands.find((each) => each.keys.includes(event.key));
+    if (command === undefined || document.querySelector("dialog[open]") !== null) return;
+    event.preventDefault();
+    command.run(event.key);
+  });
+}
+
+function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement;
+}

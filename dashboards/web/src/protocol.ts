@@ -1,0 +1,335 @@
+/**
+ * What the gateway says, typed, and the only place that reads its raw JSON.
+ *
+ * Every parser takes `unknown` and gives a value or throws ProtocolError: nothing half-read goes further.
+ * Units: times are ns strings, prices in the instrument's quote unit, sizes and volumes in lots.
+ */
+
+import { isInterval, type Interval, type Ns } from "./time";
+import { isQuality, type Quality } from "./quality";
+
+export class ProtocolError extends Error {}
+
+export type Channel = "trades" | "quotes" | "bars" | "status";
+export type Side = "buy" | "sell" | null;
+
+export interface Trade {
+  readonly instrument: string;
+  readonly tsEvent: Ns;
+  readonly tsRecv: Ns | null;
+  readonly price: number;
+  readonly size: number;
+  readonly side: Side;
+  readonly tradeId: string | null;
+}
+
+export interface Quote {
+  readonly instrument: string;
+  readonly tsEvent: Ns;
+  readonly tsRecv: Ns | null;
+  readonly bidPrice: number | null;
+  readonly bidSize: number | null;
+  readonly askPrice: number | null;
+  readonly askSize: number | null;
+}
+
+export interface Bar {
+  readonly instrument: string;
+  readonly interval: Interval;
+  readonly tsOpen: Ns;
+  readonly tsClose: Ns | null;
+  readonly open: number;
+  readonly high: number;
+  readonly low: number;
+  readonly close: number;
+  readonly volume: number;
+  readonly vwap: number;
+  readonly trades: number;
+  readonly revision: number;
+  readonly final: boolean;
+  readonly quality: Quality;
+}
+
+export interface Status {
+  readonly instrument: string | null;
+  readonly venue: string | null;
+  readonly tsEvent: Ns | null;
+  readonly quality: Quality;
+  readonly reason: string;
+}
+
+/** A row of the gap ledger: what a venue's session lost, and how it was recovered (null while it is open). */
+export interface VenueGap {
+  readonly venue: string;
+  readonly channel: string;
+  readonly missing: number;
+  readonly resolution: string | null;
+  readonly recoveredRows: number;
+  readonly reason: string;
+}
+
+export interface Instrument {
+  readonly instrument: string;
+  readonly name: string;
+  readonly venue: string;
+  readonly root: string;
+  readonly commodity: string;
+  readonly tickSize: number | null;
+  readonly unit: string;
+  readonly timeZone: string | null;
+}
+
+/** A sequenced message: an image or a change of one (channel, instrument, interval). */
+export interface DataMessage {
+  readonly op: "snapshot" | "update";
+  readonly channel: string;
+  readonly instrument: string;
+  readonly interval: string | null;
+  readonly seq: number;
+  readonly skipped: number;
+  readonly tsOut: Ns | null;
+  readonly rows: readonly Json[];
+}
+
+export interface GapMessage {
+  readonly op: "gap";
+  readonly channel: string;
+  readonly instrument: string;
+  readonly interval: string | null;
+  readonly from: number;
+  readonly to: number;
+  readonly reason: string;
+}
+
+export type ServerMessage =
+  | { readonly op: "welcome"; readonly epoch: string; readonly limits: Json }
+  | { readonly op: "subscribed"; readonly id: number; readonly instruments: readonly string[] }
+  | DataMessage
+  | GapMessage
+  | ({ readonly op: "status" } & Status)
+  | { readonly op: "heartbeat"; readonly tsOut: Ns | null }
+  | { readonly op: "error"; readonly id: number | null; readonly code: string; readonly message: string }
+  | { readonly op: "pong" }
+  | { readonly op: "unknown"; readonly name: string };
+
+export type Json = Readonly<Record<string, unknown>>;
+
+/** Read one text frame. An op this page does not know is `unknown`, since adding is free in the contract. */
+export function parseMessage(text: string): ServerMessage {
+  let raw: unknown;
+  try {
+    raw = JSON.parse(text);
+  } catch {
+    throw new ProtocolError(`not JSON: ${text.slice(0, 80)}`);
+  }
+  const message = object(raw, "message");
+  const op = string(message, "op");
+  switch (op) {
+    case "snapshot":
+    case "update":
+      return dataMessage(op, message);
+    case "gap":
+      return gapMessage(message);
+    case "status":
+      return { op, ...parseStatus(message) };
+    case "heartbeat":
+      return { op, tsOut: time(message, "ts_out") };
+    case "welcome":
+      return { op, epoch: string(message, "epoch"), limits: isObject(message["limits"]) ? message["limits"] : {} };
+    case "subscribed":
+      return { op, id: number(message, "id"), instruments: strings(message["instruments"]) };
+    case "error":
+      return { op, id: optionalNumber(message, "id"), code: text_(message, "code"), message: text_(message, "message") };
+    case "pong":
+      return { op };
+    default:
+      return { op: "unknown", name: op };
+  }
+}
+
+function dataMessage(op: "snapshot" | "update", message: Json): DataMessage {
+  const rows = rowsOf(message["data"]);
+  const first = rows[0];
+  const interval = message["interval"] ?? first?.["interval"];
+  const instrument = message["instrument"] ?? first?.["instrument"];
+  if (typeof instrument !== "string") throw new ProtocolError(`${op} without an instrument`);
+  return {
+    op,
+    channel: string(message, "channel"),
+    instrument,
+    interval: typeof interval === "string" ? interval : null,
+    seq: number(message, "seq"),
+    skipped: optionalNumber(message, "skipped") ?? 0,
+    tsOut: time(message, "ts_out"),
+    rows: isObject(message["previous"]) ? [message["previous"], ...rows] : rows,
+  };
+}
+
+function gapMessage(message: Json): GapMessage {
+  const interval = message["interval"];
+  return {
+    op: "gap",
+    channel: string(message, "channel"),
+    instrument: text_(message, "instrument"),
+    interval: typeof interval === "string" ? interval : null,
+    from: number(message, "from"),
+    to: number(message, "to"),
+    reason: text_(message, "reason"),
+  };
+}
+
+/** `data` is a row; an image of a channel of events may be several, and null when there is nothing yet. */
+function rowsOf(data: unknown): readonly Json[] {
+  if (data === null || data === undefined) return [];
+  if (Array.isArray(data)) return data.map((row) => object(row, "row"));
+  return [object(data, "data")];
+}
+
+export function parseTrade(row: Json): Trade {
+  return {
+    instrument: string(row, "instrument"),
+    tsEvent: requiredTime(row, "ts_event"),
+    tsRecv: time(row, "ts_recv"),
+    price: number(row, "price"),
+    size: number(row, "size"),
+    side: side(row["side"]),
+    tradeId: typeof row["trade_id"] === "string" ? row["trade_id"] : null,
+  };
+}
+
+export function parseQuote(row: Json): Quote {
+  return {
+    instrument: string(row, "instrument"),
+    tsEvent: requiredTime(row, "ts_event"),
+    tsRecv: time(row, "ts_recv"),
+    bidPrice: optionalNumber(row, "bid_price"),
+    bidSize: optionalNumber(row, "bid_size"),
+    askPrice: optionalNumber(row, "ask_price"),
+    askSize: optionalNumber(row, "ask_size"),
+  };
+}
+
+export function parseBar(row: Json): Bar {
+  const interval = string(row, "interval");
+  if (!isInterval(interval)) throw new ProtocolError(`no such interval: ${interval}`);
+  const quality = row["quality"];
+  return {
+    instrument: string(row, "instrument"),
+    interval,
+    tsOpen: requiredTime(row, "ts_open"),
+    tsClose: time(row, "ts_close"),
+    open: number(row, "open"),
+    high: number(row, "high"),
+    low: number(row, "low"),
+    close: number(row, "close"),
+    volume: number(row, "volume"),
+    vwap: number(row, "vwap"),
+    trades: number(row, "trades"),
+    revision: optionalNumber(row, "revision") ?? 0,
+    final: row["final"] === true,
+    quality: isQuality(quality) ? quality : "LIVE",
+  };
+}
+
+export function parseStatus(row: Json): Status {
+  const quality = row["quality"];
+  if (!isQuality(quality)) throw new ProtocolError(`no such quality: ${String(quality)}`);
+  const instrument = text_(row, "instrument");
+  return {
+    // `MIC:*` names the venue as a whole.
+    instrument: instrument === "" || instrument.endsWith(":*") ? null : instrument,
+    venue: typeof row["venue"] === "string" ? row["venue"] : null,
+    tsEvent: time(row, "ts_event"),
+    quality,
+    reason: text_(row, "reason"),
+  };
+}
+
+export function parseVenueGap(row: Json): VenueGap {
+  return {
+    venue: string(row, "venue"),
+    channel: text_(row, "channel"),
+    missing: number(row, "seq_to") - number(row, "seq_from") + 1,
+    resolution: typeof row["resolution"] === "string" ? row["resolution"] : null,
+    recoveredRows: optionalNumber(row, "recovered_rows") ?? 0,
+    reason: text_(row, "reason"),
+  };
+}
+
+/** What the contract master lacks is read off the key `MIC:ROOT:YYYYMM`. */
+export function parseInstrument(row: Json): Instrument {
+  const key = string(row, "instrument");
+  const [venue = "", root = key] = key.split(":");
+  return {
+    instrument: key,
+    name: text_(row, "name"),
+    venue: text_(row, "venue") || venue,
+    root: text_(row, "root") || root,
+    commodity: text_(row, "commodity") || root.toLowerCase(),
+    tickSize: optionalNumber(row, "tick_size"),
+    unit: [text_(row, "currency").replace("USX", "USc"), text_(row, "quote_unit")].filter(Boolean).join("/"),
+    timeZone: text_(row, "time_zone") || text_(row, "timezone") || null,
+  };
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function object(value: unknown, what: string): Json {
+  if (!isObject(value)) throw new ProtocolError(`${what} is not an object`);
+  return value;
+}
+
+function string(row: Json, name: string): string {
+  const value = row[name];
+  if (typeof value !== "string") throw new ProtocolError(`${name} is not text`);
+  return value;
+}
+
+function text_(row: Json, name: string): string {
+  const value = row[name];
+  return typeof value === "string" ? value : "";
+}
+
+function strings(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((item): item is string => typeof item === "string") : [];
+}
+
+/** Exact decimals may come as text, so both are taken; NaN and infinities are not numbers here. */
+function optionalNumber(row: Json, name: string): number | null {
+  const value = row[name];
+  if (value === null || value === undefined || value === "") return null;
+  const result = typeof value === "string" ? Number(value) : value;
+  if (typeof result !== "number" || !Number.isFinite(result)) throw new ProtocolError(`${name} is not a number`);
+  return result;
+}
+
+function number(row: Json, name: string): number {
+  const value = optionalNumber(row, name);
+  if (value === null) throw new ProtocolError(`${name} is missing`);
+  return value;
+}
+
+const DECIMAL_NS = /^\d{1,19}$/;
+
+function time(row: Json, name: string): Ns | null {
+  const value = row[name];
+  if (value === null || value === undefined) return null;
+  if (typeof value !== "string" || !DECIMAL_NS.test(value)) {
+    throw new ProtocolError(`${name} is not a decimal string of ns`);
+  }
+  return value;
+}
+
+function requiredTime(row: Json, name: string): Ns {
+  const value = time(row, name);
+  if (value === null) throw new ProtocolError(`${name} is missing`);
+  return value;
+}
+
+function side(value: unknown): Side {
+  if (value === "buy" || value === 1) return "buy";
+  if (value === "sell" || value === -1) return "sell";
+  return null;
+}

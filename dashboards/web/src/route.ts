@@ -1,0 +1,25 @@
+/** The address bar's hash `#XCEC:GC:202612/1m`: what is shown can be bookmarked and survives a reload. */
+
+import { isInterval, type Interval } from "./time";
+
+export interface Route {
+  readonly instrument: string | null;
+  readonly interval: Interval;
+  /** On a phone: whether the chart is open over the list. */
+  readonly open: boolean;
+}
+
+export const DEFAULT_INTERVAL: Interval = "1m";
+
+export function readRoute(hash: string): Route {
+  const [instrument = "", interval = ""] = decodeURIComponent(hash.replace(/^#/, "")).split("/");
+  return {
+    instrument: instrument || null,
+    interval: isInterval(interval) ? interval : DEFAULT_INTERVAL,
+    open: instrument !== "",
+  };
+}
+
+export function writeRoute(instrument: string, interval: Interval): string {
+  return `#${instrument}/${interval}`;
+}

@@ -1,0 +1,114 @@
+/** Buttons, keys and the help that lists them; on a phone, going from the list to the chart and back. */
+
+import type { App } from "../app";
+import { byId, h, setShape, setText } from "../dom";
+import { bindKeys, type KeyCommand } from "../keys";
+import { MEANING, QUALITIES } from "../quality";
+import { readRoute } from "../route";
+import type { Store } from "../store";
+import type { Theme } from "../theme";
+import { INTERVALS, type Interval } from "../time";
+import type { ChartView } from "./chart";
+import type { LedgerView } from "./ledger";
+import type { ListView } from "./list";
+
+interface Parts {
+  readonly app: App;
+  readonly store: Store;
+  readonly chart: ChartView;
+  readonly list: ListView;
+  readonly ledger: LedgerView;
+  readonly toggleTheme: () => Theme;
+}
+
+export interface Controls {
+  /** On a phone: show the chart over the list, or the list again. */
+  open(shown: boolean): void;
+  /** Select the first row when nothing is selected yet and the screen has room for both. */
+  chooseFirst(): void;
+}
+
+export function bindControls(parts: Parts): Controls {
+  const { app, store, chart, list, ledger, toggleTheme } = parts;
+  const pressInterval = bindIntervals(app, store);
+  const vwap = (): void => byId("vwap-button").setAttribute("aria-pressed", String(chart.toggleVwap()));
+  const group = (): void => setText(byId("group-button"), `by ${list.toggleGrouping()}`);
+  const help = byId("help") as HTMLDialogElement;
+  const commands: readonly KeyCommand[] = [
+    { keys: ["ArrowUp", "k"], shown: "\u2191", says: "instrument above", run: () => list.move(-1) },
+    { keys: ["ArrowDown", "j"], shown: "\u2193", says: "instrument below", run: () => list.move(1) },
+    { keys: ["Enter"], shown: "Enter", says: "open the chart (on a phone)", run: () => open(true) },
+    { keys: ["/"], shown: "/", says: "filter the list; Esc clears it", run: () => list.focusFilter() },
+    { keys: ["1", "2", "3", "4", "5", "6", "7"], shown: "1 \u2026 7", says: `bar width ${INTERVALS.join(" ")}`, run: (key) => pressInterval(INTERVALS[Number(key) - 1] ?? "1m") },
+    { keys: ["v"], shown: "V", says: "VWAP line on or off", run: vwap },
+    { keys: ["n"], shown: "N", says: "newest bar", run: () => chart.toNewest() },
+    { keys: ["g"], shown: "G", says: "group by commodity or venue", run: group },
+    { keys: ["e"], shown: "E", says: "gaps and status changes", run: () => ledger.toggle() },
+    { keys: ["r"], shown: "R", says: "connect or read again now", run: () => app.retry() },
+    { keys: ["t"], shown: "T", says: "light or dark", run: () => toggleTheme() },
+    { keys: ["?"], shown: "?", says: "this help", run: () => help.showModal() },
+  ];
+  bindKeys(commands, () => escape(list, ledger));
+  fillHelp(commands);
+  byId("vwap-button").addEventListener("click", vwap);
+  byId("group-button").addEventListener("click", group);
+  byId("theme-button").addEventListener("click", () => toggleTheme());
+  byId("help-button").addEventListener("click", () => help.showModal());
+  byId("newest").addEventListener("click", () => chart.toNewest());
+  byId("back").addEventListener("click", () => history.back());
+  addEventListener("popstate", () => show(history.state === "chart"));
+  addEventListener("hashchange", () => {
+    const route = readRoute(location.hash);
+    if (route.instrument !== null) app.select(route.instrument, route.interval);
+  });
+  return { open, chooseFirst: () => chooseFirst(store, list) };
+}
+
+// The chart is a step in the history, so that a phone's back gesture leads to the list and not off the page.
+function open(shown: boolean): void {
+  if (shown && history.state !== "chart") {
+    history.replaceState("list", "");
+    history.pushState("chart", "");
+  }
+  show(shown);
+}
+
+function show(shown: boolean): void {
+  document.body.dataset["open"] = shown ? "yes" : "no";
+}
+
+function bindIntervals(app: App, store: Store): (interval: Interval) => void {
+  const buttons = new Map<Interval, HTMLElement>();
+  const press = (interval: Interval): void => {
+    if (store.selected === null) app.interval = interval;
+    else app.select(store.selected, interval);
+    for (const [each, button] of buttons) button.setAttribute("aria-pressed", String(each === interval));
+  };
+  for (const [at, interval] of INTERVALS.entries()) {
+    const button = h("button", { type: "button", title: `${interval} bars (${at + 1})` }, interval);
+    button.setAttribute("aria-pressed", String(interval === app.interval));
+    button.addEventListener("click", () => press(interval));
+    buttons.set(interval, button);
+    byId("intervals").append(button);
+  }
+  return press;
+}
+
+function escape(list: ListView, ledger: LedgerView): void {
+  if (ledger.open) ledger.toggle(false);
+  else list.clearFilter();
+}
+
+function chooseFirst(store: Store, list: ListView): void {
+  const wide = matchMedia("(min-width: 761px)").matches;
+  if (store.selected === null && store.described && wide) list.move(1);
+}
+
+function fillHelp(commands: readonly KeyCommand[]): void {
+  for (const { shown, says } of commands) byId("help-keys").append(h("dt", {}, h("kbd", {}, shown)), h("dd", {}, says));
+  for (const quality of QUALITIES) {
+    const mark = h("span", { class: "mark" });
+    setShape(mark, quality);
+    byId("help-states").append(h("dt", {}, mark, quality), h("dd", {}, MEANING[quality]));
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * Stands for the gateway in the dashboard's own tests: the same messages, made here from a seeded random walk, so that
+ * a test can order a fault at a known moment (a hole, a late bar, a silent socket). It is no part of the product and
+ * is never built into the bundle; the real gateway is tested against its own log.
+ */
+
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { extname, join, normalize } from "node:path";
+import { WebSocketServer } from "ws";
+
+const WIDTH_S = { "1s": 1, "5s": 5, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400 };
+const CONTRACTS = [
+  ["XCEC:GC:202612", "gold", 0.1, 4075.3, "USD", "troy oz", "America/New_York"],
+  ["XCEC:GC:202702", "gold", 0.1, 4104.8, "USD", "troy oz", "America/New_York"],
+  ["XIMC:GOLD:202612", "gold", 1, 124350, "INR", "10 g", "Asia/Kolkata"],
+  ["XIMC:GOLDM:202612", "gold", 1, 124410, "INR", "10 g", "Asia/Kolkata"],
+  ["XCEC:SI:202612", "silver", 0.005, 50.34, "USD", "troy oz", "America/New_York"],
+  ["XIMC:SILVER:202612", "silver", 1, 157880, "INR", "kg", "Asia/Kolkata"],
+  ["XCEC:HG:202612", "copper", 0.0005, 5.0415, "USD", "lb", "America/New_York"],
+  ["XIMC:COPPER:202612", "copper", 0.05, 1004.55, "INR", "kg", "Asia/Kolkata"],
+  ["XNYM:CL:202701", "crude", 0.01, 58.06, "USD", "bbl", "America/New_York"],
+  ["IFEU:B:202702", "crude", 0.01, 62.56, "USD", "bbl", "Europe/London"],
+  ["XIMC:CRUDEOIL:202612", "crude", 1, 5210, "INR", "bbl", "Asia/Kolkata"],
+  ["XNYM:NG:202701", "gas", 0.001, 4.58, "USD", "MMBtu", "America/New_York"],
+  ["IFUS:CT:202612", "cotton", 0.01, 62.1, "USX", "lb", "America/New_York"],
+  ["IFUS:SB:202703", "sugar", 0.01, 14.78, "USX", "lb", "America/New_York"],
+  ["XCBT:ZW:202612", "wheat", 0.25, 527.25, "USX", "bu", "America/Chicago"],
+  ["BBG:USDINR:SPOT", "fx", 0.0025, 88.71, "INR", "USD", null],
+];
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+
+const ns = (ms) => `${Math.round(ms * 1000)}000`;
+const round = (price, tick) => Number((Math.round(price / tick) * tick).toFixed(6));
+
+function randomOf(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+class Market {
+  constructor(seed, nowMs) {
+    this.random = randomOf(seed);
+    this.items = CONTRACTS.map(([key, commodity, tick, price, currency, unit, zone]) => ({ key, commodity, tick, price, currency, unit, zone, bars: {}, trades: [], tradeCount: 0 }));
+    for (const item of this.items) {
+      for (let i = 60; i > 0; i -= 1) this.tick(item, nowMs - i * 900);
+      this.history(item, nowMs);
+    }
+  }
+
+  history(item, nowMs) {
+    let price = item.price * (1 - 0.004 * (this.random() - 0.3));
+    for (const interval of Object.keys(WIDTH_S)) {
+      const width = WIDTH_S[interval] * 1000;
+      const now = Math.floor(nowMs / width) * width;
+      const bars = [];
+      price = item.price;
+      for (let at = now - width; bars.length < 400 && at > 0; at -= width) {
+        const close = price;
+        const step = item.price * 0.00012 * Math.sqrt(width / 1000) ** 0.7;
+        const open = round(close - step * (this.random() - 0.5) * 2, item.tick);
+        const high = round(Math.max(open, close) + step * this.random() * 0.8, item.tick);
+        const low = round(Math.min(open, close) - step * this.random() * 0.8, item.tick);
+        const volume = Math.max(1, Math.round((20 + 200 * this.random() ** 3) * Math.sqrt(width / 1000)));
+        bars.unshift(barOf(item, interval, at, { open, high, low, close, volume, final: true, trades: Math.ceil(volume / 3), revision: this.random() < 0.02 ? 1 : 0 }));
+        price = open;
+      }
+      item.bars[interval] = bars;
+    }
+  }
+
+  /** One trade and the quote after it; the bars it forms. */
+  tick(item, nowMs, size = null) {
+    const step = this.random() < 0.5 ? -1 : 1;
+    if (this.random() < 0.6) item.price = round(item.price + step * item.tick, item.tick);
+    const side = step > 0 ? "buy" : "sell";
+    const trade = { instrument: item.key, venue: item.key.split(":")[0], ts_event: ns(nowMs - 2.4), ts_recv: ns(nowMs - 0.9 - this.random()), seq: ++item.tradeCount, trade_id: `T${item.tradeCount}`, price: item.price, size: size ?? Math.ceil(8 * this.random() ** 4 * 10), side, flags: 0 };
+    item.trades.push(trade);
+    if (item.trades.length > 400) item.trades.splice(0, 200);
+    const spread = item.tick * Math.ceil(2 * this.random());
+    item.quote = { instrument: item.key, venue: trade.venue, ts_event: trade.ts_event, ts_recv: trade.ts_recv, seq: item.tradeCount, bid_price: round(item.price - spread, item.tick), bid_size: Math.ceil(40 * this.random()), ask_price: round(item.price + item.tick, item.tick), ask_size: Math.ceil(40 * this.random()), flags: 0 };
+    return trade;
+  }
+
+  fold(item, interval, trade, nowMs) {
+    const open = Math.floor(nowMs / 1000 / WIDTH_S[interval]) * WIDTH_S[interval] * 1000;
+    const bars = item.bars[interval];
+    const out = [];
+    let bar = bars.at(-1);
+    if (bar === undefined || bar.ts_open !== ns(open)) {
+      if (bar && !bar.final) out.push(Object.assign(bar, { final: true }));
+      bar = barOf(item, interval, open, { open: trade.price, high: trade.price, low: trade.price, close: trade.price, volume: 0, final: false, trades: 0, revision: 0 });
+      bars.push(bar);
+      if (bars.length > 2000) bars.splice(0, 1000);
+    }
+    Object.assign(bar, { high: Math.max(bar.high, trade.price), low: Math.min(bar.low, trade.price), close: trade.price, volume: bar.volume + trade.size, trades: bar.trades + 1 });
+    bar.vwap = Number(((bar.high + bar.low + bar.close) / 3).toFixed(4));
+    out.push(bar);
+    return out;
+  }
+}
+
+function barOf(item, interval, openMs, values) {
+  const vwap = Number(((values.high + values.low + values.close) / 3).toFixed(4));
+  return { instrument: item.key, venue: item.key.split(":")[0], interval, ts_open: ns(openMs), ts_close: ns(openMs + WIDTH_S[interval] * 1000), vwap, quality: "LIVE", as_known_at: ns(openMs), ...values };
+}
+
+/** Start on a free port; `ticksPerSecond` is over all instruments. */
+export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, seed = 7 }) {
+  const market = new Market(seed, Date.now());
+  const clients = new Set();
+  const seqs = new Map();
+  const state = { epoch: "E1", mute: false, refuse: false, statuses: new Map(), requests: [] };
+  const next = (key) => (seqs.set(key, (seqs.get(key) ?? 100) + 1), seqs.get(key));
+  const keyOf = (channel, instrument, interval) => `${channel}|${instrument}|${interval ?? ""}`;
+  const wants = (client, channel, instrument, interval) => [...client.subs.values()].some((sub) => sub.channel === channel && (sub.interval ?? null) === (interval ?? null) && sub.instruments.some((p) => p === instrument || new RegExp(`^${p.replaceAll("*", ".*")}$`).test(instrument)));
+  const send = (client, message) => client.readyState === 1 && !state.mute && client.send(JSON.stringify(message));
+  const publish = (channel, instrument, data, interval, skip = 0) => {
+    const key = keyOf(channel, instrument, interval);
+    for (let i = 0; i < skip; i += 1) next(key);
+    const message = { op: "update", channel, instrument, ...(interval ? { interval } : {}), seq: next(key), ts_out: ns(Date.now()), data };
+    const text = JSON.stringify(message);
+    for (const client of clients) if (!state.mute && client.readyState === 1 && wants(client, channel, instrument, interval)) client.send(text);
+  };
+  const snapshot = (client, channel, item, interval) => {
+    const data = channel === "trades" ? item.trades.at(-1) : channel === "quotes" ? item.quote : item.bars[interval]?.at(-1);
+    if (data) send(client, { op: "snapshot", channel, instrument: item.key, ...(interval ? { interval } : {}), seq: seqs.get(keyOf(channel, item.key, interval)) ?? 100, ts_out: ns(Date.now()), data });
+  };
+  const onRequest = (client, request) => {
+    state.requests.push(request);
+    if (request.op === "ping") return send(client, { op: "pong" });
+    if (request.op === "unsubscribe") return client.subs.delete(request.id);
+    if (request.op !== "subscribe") return;
+    client.subs.set(request.id, request);
+    send(client, { op: "subscribed", id: request.id, channel: request.channel, instruments: request.instruments });
+    for (const item of market.items) if (wants({ subs: new Map([[0, request]]) }, request.channel, item.key, request.interval)) snapshot(client, request.channel, item, request.interval);
+  };
+  const step = (item, size) => {
+    const now = Date.now();
+    const trade = market.tick(item, now, size);
+    publish("trades", item.key, trade);
+    publish("quotes", item.key, item.quote);
+    for (const interval of Object.keys(WIDTH_S)) for (const bar of market.fold(item, interval, trade, now)) publish("bars", item.key, bar, interval);
+  };
+  const body = (url) => {
+    const q = url.searchParams;
+    const item = market.items.find((each) => each.key === q.get("instrument"));
+    if (url.pathname === "/v1/instruments") return market.items.map((i) => ({ instrument: i.key, venue: i.key.split(":")[0], root: i.key.split(":")[1], commodity: i.commodity, tick_size: i.tick, currency: i.currency, quote_unit: i.unit, time_zone: i.zone }));
+    if (url.pathname === "/v1/status") return [...new Set(market.items.map((i) => i.key.split(":")[0]))].map((venue) => state.statuses.get(venue) ?? { venue, instrument: null, ts_event: ns(Date.now()), quality: "LIVE", reason: "feed is live" });
+    if (url.pathname === "/v1/trades") return item?.trades.slice(-Number(q.get("limit"))) ?? [];
+    if (url.pathname === "/v1/bars") return (item?.bars[q.get("interval")] ?? []).filter((bar) => bar.final && (!q.has("to") || BigInt(bar.ts_open) <= BigInt(q.get("to")))).slice(-Number(q.get("limit")));
+    return null;
+  };
+  const server = createServer(async (request, response) => {
+    const url = new URL(request.url, "http://gateway");
+    const rows = body(url);
+    if (rows !== null) return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(rows));
+    const name = url.pathname === "/" ? "index.html" : normalize(url.pathname).replace(/^(\.\.[/\\])+/, "");
+    try {
+      const content = await readFile(join(dist, name));
+      response.writeHead(200, { "content-type": TYPES[extname(name)] ?? "application/octet-stream" }).end(content);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  const sockets = new WebSocketServer({ server, path: "/v1/stream", verifyClient: () => !state.refuse });
+  sockets.on("connection", (client) => {
+    client.subs = new Map();
+    clients.add(client);
+    client.on("close", () => clients.delete(client));
+    client.on("message", (text) => onRequest(client, JSON.parse(text)));
+    send(client, { op: "welcome", epoch: state.epoch, limits: {} });
+  });
+  const timers = [setInterval(() => clients.forEach((c) => send(c, { op: "heartbeat", ts_out: ns(Date.now()) })), 1000)];
+  let owed = 0;
+  const pace = { ticksPerSecond };
+  timers.push(setInterval(() => {
+    for (owed += pace.ticksPerSecond / 50; owed >= 1; owed -= 1) step(market.items[Math.floor(market.random() ** 1.7 * market.items.length)]);
+  }, 20));
+  await new Promise((done) => server.listen(port, "127.0.0.1", done));
+  const itemOf = (key) => market.items.find((each) => each.key === key);
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    requests: state.requests,
+    pace,
+    trade: (key, size) => step(itemOf(key), size),
+    /** The next update of a stream comes after `missing` numbers nobody explains. */
+    hole: (key, missing = 3) => publish("trades", key, market.tick(itemOf(key), Date.now()), undefined, missing),
+    revise: (key, interval, back = 2) => {
+      const bar = itemOf(key).bars[interval].filter((each) => each.final).at(-back);
+      Object.assign(bar, { revision: bar.revision + 1, high: bar.high + itemOf(key).tick * 4, volume: bar.volume + 5, trades: bar.trades + 1 });
+      publish("bars", key, bar, interval);
+      return bar;
+    },
+    status: (venue, instrument, quality, reason) => {
+      const row = { venue, instrument, ts_event: ns(Date.now()), quality, reason };
+      if (instrument === null) state.statuses.set(venue, row);
+      for (const client of clients) send(client, { op: "status", ...row });
+    },
+    venueGap: (venue, row) => publish("status", `${venue}:*`, { kind: "gap", gap_id: "g", venue, instrument: null, channel: "md", seq_from: 11, seq_to: 26, ts_detected: ns(Date.now()), ts_resolved: null, resolution: null, recovered_rows: 0, reason: "sequence jump", ...row }),
+    gap: (key) => clients.forEach((c) => send(c, { op: "gap", channel: "trades", instrument: key, from: 5, to: 9, reason: "reader too slow" })),
+    drop: (refuse = false) => {
+      state.refuse = refuse;
+      clients.forEach((client) => client.terminate());
+    },
+    accept: () => (state.refuse = false),
+    mute: (on) => (state.mute = on),
+    close: () => {
+      timers.forEach(clearInterval);
+      clients.forEach((client) => client.terminate());
+      server.close();
+    },
+  };
+}
