@@ -1,1 +1,20 @@
-"""The performance suite behind `mandi bench`."""
+"""The performance suite behind `mandi bench`: name -> (what runs it, what it measures)."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+Run = Callable[[Path], Mapping[str, object]]
+
+
+def _lazily(module: str, function: str) -> Callable[[], Run]:
+    return lambda: getattr(import_module(f"benchmarks.{module}"), function)  # type: ignore[no-any-return]
+
+
+SUITE: Final = {
+    "bars": (_lazily("bars", "bench_bars"), "ticks per second into bars: columnar against one object per tick"),
+    "log": (_lazily("log", "bench_log"), "rows per second through the embedded log, and its tail latency"),
+    "stores": (_lazily("stores", "bench_stores"), "rows per second into both stores"),
+    "latency": (_lazily("latency", "bench_latency"), "venue send to WebSocket receipt at 1,000 messages per second"),
+}

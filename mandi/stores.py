@@ -1,8 +1,13 @@
 """Where both stores are: servers of the desk by address, or the embedded ones, started when they are needed."""
 
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import psycopg
 
 from mandi.errors import MandiError
 from mandi.settings import EMBEDDED, Settings
@@ -52,6 +57,29 @@ def migrate_stores(stores: Stores, only: str | None = None) -> list[str]:
     if only != "timescale":
         applied += [f"clickhouse {name}" for name in migrate_clickhouse(stores.clickhouse)]
     return applied
+
+
+def postgres_answers(server: EmbeddedPostgres) -> bool:
+    """Whether the embedded PostgreSQL takes connections by now."""
+    if server.pid is None:
+        return False
+    try:
+        psycopg.connect(server.dsn, connect_timeout=1).close()
+    except (psycopg.OperationalError, FileNotFoundError):
+        return False
+    return True
+
+
+def clickhouse_answers(server: EmbeddedClickHouse) -> bool:
+    """Whether the embedded ClickHouse answers by now."""
+    if server.pid is None:
+        return False
+    address = urlsplit(server.url)
+    try:
+        with urllib.request.urlopen(f"http://{address.hostname}:{address.port}/ping", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def _start(server: EmbeddedPostgres | EmbeddedClickHouse, started: list[EmbeddedPostgres | EmbeddedClickHouse]) -> str:

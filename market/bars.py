@@ -11,6 +11,7 @@ where batches were cut. Forming bars (`final=False`) are samples taken at most e
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from market import ohlcv, wide
-from market.columns import Int64s, codes, dictionary, encoded, values
+from market.columns import Bools, Int64s, codes, dictionary, encoded, values
 from market.kernel import Outputs
 from market.ohlcv import Partials
 from market.schemas import BARS, INTERVALS_NS, TRADE
-from market.watermark import ACCEPTED, NO_WATERMARK, Judged, Lateness, Watermarks
+from market.watermark import ACCEPTED, NO_WATERMARK, Judged, Lateness, Rows, Watermarks, venue_rows
 
 _DECIMAL: Final = BARS.field("volume").type
 
@@ -92,7 +93,7 @@ class _Trades:
     size: Int64s
     watermark: Int64s
 
-    def take(self, mask: npt.NDArray[np.bool_]) -> "_Trades":
+    def take(self, mask: Bools) -> "_Trades":
         return _Trades(
             self.position[mask],
             self.instrument[mask],
@@ -198,23 +199,26 @@ class BarsKernel:
         """Fold a judged batch into the state; return what went final and what was revised."""
         if judged.rows.num_rows == 0:
             return []
-        venues = _VenueRows.of(judged)
-        for venue in venues:
-            known = judged.known_at[venue.rows[judged.verdict[venue.rows] == ACCEPTED]]
+        accepted = judged.verdict == ACCEPTED
+        venues = venue_rows(judged.rows)
+        for name, index in venues:
+            known = judged.known_at[index][accepted[index]]
             if len(known):
-                self._known_at[venue.name] = max(self._known_at.get(venue.name, 0), int(known.max()))
-        trades = self._accepted_trades(judged)
+                self._known_at[name] = max(self._known_at.get(name, 0), int(known.max()))
+        trades = self._accepted_trades(judged, accepted)
         revising = self._fold_trades(trades) if len(trades.ts) else []
-        emitted = self._close(venues, judged.known_at)
-        emitted.extend(self._revise(width, late, judged.known_at) for width, late in revising)
-        self._forget(venues)
+        emitted = []
+        for name, index in venues:
+            emitted += self._close(name, index, judged)
+        emitted += [self._revise(width, late, judged.known_at) for width, late in revising]
+        for name, index in venues:
+            self._forget(name, int(judged.after[index][-1]))
         return emitted
 
-    def _accepted_trades(self, judged: Judged) -> _Trades:
+    def _accepted_trades(self, judged: Judged, accepted: Bools) -> _Trades:
         rows = judged.rows
-        position = np.flatnonzero((judged.verdict == ACCEPTED) & (values(rows.column("kind")) == TRADE))
-        everything = len(position) == rows.num_rows
-        pick = slice(None) if everything else position
+        position = np.flatnonzero(accepted & (values(rows.column("kind")) == TRADE))
+        pick: Rows = slice(None) if len(position) == rows.num_rows else position
         return _Trades(
             position,
             self._number(rows, pick),
@@ -224,17 +228,22 @@ class BarsKernel:
             judged.watermark[pick],
         )
 
-    def _number(self, rows: pa.RecordBatch, pick: "npt.NDArray[np.intp] | slice") -> Int64s:
+    def _number(self, rows: pa.RecordBatch, pick: Rows) -> Int64s:
         """The kernel's number of each picked trade's instrument, in order of first arrival."""
         venue, instrument = rows.column("venue"), rows.column("instrument")
-        venues, instruments = dictionary(venue), dictionary(instrument)
-        pair = codes(venue)[pick].astype(np.int64) * len(instruments) + codes(instrument)[pick]
-        distinct, first, inverse = np.unique(pair, return_index=True, return_inverse=True)
-        numbers = np.zeros(len(distinct), np.int64)
-        for at in np.argsort(first):
-            name = venues[distinct[at] // len(instruments)], instruments[distinct[at] % len(instruments)]
-            numbers[at] = self._numbers.setdefault(name, len(self._numbers))
-        return numbers[inverse]
+        names = list(product(dictionary(venue), dictionary(instrument)))
+        pair = codes(instrument)[pick].astype(np.int64)
+        if len(venue.dictionary) > 1:
+            pair += codes(venue)[pick].astype(np.int64) * len(instrument.dictionary)
+        known = np.array([self._numbers.get(name, -1) for name in names], np.int64)
+        numbers = known[pair]
+        new = numbers < 0
+        if new.any():
+            distinct, first = np.unique(pair[new], return_index=True)
+            for at in distinct[np.argsort(first)].tolist():
+                known[at] = self._numbers.setdefault(names[at], len(self._numbers))
+            numbers = known[pair]
+        return numbers
 
     def _fold_trades(self, trades: _Trades) -> list[tuple[int, _Trades]]:
         """Fold trades into every window still open; return, per width, those whose window was final."""
@@ -255,31 +264,29 @@ class BarsKernel:
             self._touched.update(np.unique(trades.instrument).tolist())
         return revising
 
-    def _close(self, venues: list["_VenueRows"], known_at: Int64s) -> list[_Emitted]:
-        """Make final every open window that its venue's watermark has reached."""
-        emitted = []
-        for venue in venues:
-            watermark = int(venue.after[-1])
-            members = self._members(venue.name)
-            for at, width in enumerate(self._widths):
-                bars = self._open[at]
-                ends = bars.ts_open + width
-                done = ends <= watermark
-                if not done.any():
-                    continue
-                done &= members[bars.instrument]
-                if not done.any():
-                    continue
-                closing = bars.take(done)
-                self._open[at] = bars.take(~done)
-                opens = closing.ts_open
-                chunk = _Closed(int(opens.min()), int(opens.max()), closing)
-                self._closed.setdefault((at, venue.name), []).append(chunk)
-                trigger = venue.rows[np.searchsorted(venue.after, ends[done])]
-                emitted.append(_first_published(at, closing, trigger, known_at[trigger]))
+    def _close(self, venue: str, index: Rows, judged: Judged) -> list[_Emitted]:
+        """Make final every open window of a venue that its watermark has reached."""
+        after = judged.after[index]
+        watermark, emitted = int(after[-1]), []
+        for at, width in enumerate(self._widths):
+            bars = self._open[at]
+            done = bars.ts_open + width <= watermark
+            if not done.any():
+                continue
+            done &= self._members(venue)[bars.instrument]
+            if not done.any():
+                continue
+            closing = bars.take(done)
+            self._open[at] = bars.take(~done)
+            opens = closing.ts_open
+            self._closed.setdefault((at, venue), []).append(_Closed(int(opens.min()), int(opens.max()), closing))
+            trigger = np.searchsorted(after, opens + width)
+            if not isinstance(index, slice):
+                trigger = index[trigger]
+            emitted.append(_first_published(at, closing, trigger, judged.known_at[trigger]))
         return emitted
 
-    def _members(self, venue: str) -> npt.NDArray[np.bool_]:
+    def _members(self, venue: str) -> Bools:
         return np.array([name == venue for name, _ in self._numbers], np.bool_)
 
     def _venue_of(self, numbers: Int64s) -> list[str]:
@@ -311,19 +318,18 @@ class BarsKernel:
                     return _as_revised(bars.take(found))
         return None
 
-    def _forget(self, venues: list["_VenueRows"]) -> None:
+    def _forget(self, venue: str, watermark: int) -> None:
         """Drop final bars that no acceptable trade can reach: state stays bounded however long we run."""
-        for venue in venues:
-            horizon = int(venue.after[-1]) - self.lateness.allowed_ns
-            for at, width in enumerate(self._widths):
-                chunks = self._closed.get((at, venue.name))
-                while chunks and chunks[0].last_open + width <= horizon:
-                    chunks.pop(0)
-            if self._revised:
-                members = self._members(venue.name)
-                for key in [k for k in self._revised if members[k[1]]]:
-                    if key[2] + self._widths[key[0]] <= horizon:
-                        del self._revised[key]
+        horizon = watermark - self.lateness.allowed_ns
+        for at, width in enumerate(self._widths):
+            chunks = self._closed.get((at, venue))
+            while chunks and chunks[0].last_open + width <= horizon:
+                chunks.pop(0)
+        if self._revised:
+            members = self._members(venue)
+            for key in [k for k in self._revised if members[k[1]]]:
+                if key[2] + self._widths[key[0]] <= horizon:
+                    del self._revised[key]
 
     def _sample(self, now_ns: int) -> list[_Emitted]:
         """Take the forming bars of every instrument that traded since the last sample."""
@@ -358,7 +364,7 @@ class BarsKernel:
         bars: Partials,
         width: Int64s,
         revision: Int64s,
-        final: npt.NDArray[np.bool_],
+        final: Bools,
         known_at: Int64s,
     ) -> pa.RecordBatch:
         names = list(self._numbers)
@@ -385,25 +391,6 @@ class BarsKernel:
             ],
             schema=BARS,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _VenueRows:
-    """The rows of one venue in a judged batch, and its watermark after each of them (never falling)."""
-
-    name: str
-    rows: npt.NDArray[np.intp]
-    after: Int64s
-
-    @staticmethod
-    def of(judged: Judged) -> list["_VenueRows"]:
-        column = judged.rows.column("venue")
-        code, names = codes(column), dictionary(column)
-        found = []
-        for venue in np.unique(code).tolist():
-            rows = np.flatnonzero(code == venue)
-            found.append(_VenueRows(names[venue], rows, judged.after[rows]))
-        return sorted(found, key=lambda venue: venue.name)
 
 
 def _first_published(width: int, bars: Partials, trigger: Int64s, known_at: Int64s) -> _Emitted:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market.columns import Bools, Codes, Int64s, codes, concat_batches, dictionary, valid, values
+from market.columns import Bools, Int64s, codes, concat_batches, dictionary, valid, values
 from market.schemas import CLOCK
 
 ACCEPTED: Final = 0
@@ -28,6 +28,8 @@ HELD: Final = 3
 NO_WATERMARK: Final = -(2**62)
 LONGEST_CLOSURE_NS: Final = 10 * 86_400 * 10**9  # no venue we know was closed longer (holidays, 2001-09-11)
 _FIRST_CHUNK_ROWS: Final = 64
+
+Rows = npt.NDArray[np.intp] | slice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +115,17 @@ class Watermarks:
         before = np.empty(rows.num_rows, np.int64)
         after = np.empty(rows.num_rows, np.int64)
         clock = values(rows.column("kind")) == CLOCK
-        venue_codes, names = codes(rows.column("venue")), dictionary(rows.column("venue"))
         release: dict[int, int] = {}
-        for code, index in _groups(venue_codes):
-            state = self._venues.setdefault(names[code], _Venue())
-            judge = _VenueJudge(self.lateness, state, ts[index], ts_recv[index], has_recv[index], clock[index])
+        for name, index in venue_rows(rows):
+            state = self._venues.setdefault(name, _Venue())
+            received = None if has_recv is None else has_recv[index]
+            judge = _VenueJudge(self.lateness, state, ts[index], ts_recv[index], received, clock[index])
             judge.run(last=last)
             verdict[index], before[index], after[index] = judge.verdict, judge.before, judge.after
-            release.update((int(index[row]), int(index[by])) for row, by in judge.released.items())
-        known_at = np.where(has_recv, ts_recv, ts)
+            if judge.released:
+                at = np.arange(rows.num_rows)[index]
+                release.update((int(at[row]), int(at[by])) for row, by in judge.released.items())
+        known_at = ts_recv if has_recv is None else np.where(has_recv, ts_recv, ts)
         judged = Judged(rows=rows, verdict=verdict, watermark=before, after=after, known_at=known_at)
         return self._reorder(judged, release) if release or bool((verdict == HELD).any()) else judged
 
@@ -152,7 +156,7 @@ class _VenueJudge:
     state: _Venue
     ts: Int64s
     ts_recv: Int64s
-    has_recv: Bools
+    has_recv: Bools | None  # None: all of them
     clock: Bools
     verdict: npt.NDArray[np.int8] = field(init=False)
     before: Int64s = field(init=False)
@@ -167,13 +171,14 @@ class _VenueJudge:
 
     def run(self, *, last: bool) -> None:
         row, chunk = 0, _FIRST_CHUNK_ROWS
-        future = self.has_recv & (self.ts > self.ts_recv + self.lateness.max_future_skew_ns)
+        future = self.ts > self.ts_recv + self.lateness.max_future_skew_ns
+        if self.has_recv is not None:
+            future &= self.has_recv
         self.verdict[future] = FUTURE
-        all_received = bool(self.has_recv.all())
         while row < len(self.ts):
-            if self.state.held is None and (self.state.high is not None or all_received):
+            if self.state.held is None and (self.state.high is not None or self.has_recv is None):
                 # A leap ends a run, and the next run starts small: a sparse file leaps at every row.
-                stop = len(self.ts) if all_received else min(len(self.ts), row + chunk)
+                stop = len(self.ts) if self.has_recv is None else min(len(self.ts), row + chunk)
                 leapt_at = self._run_until_leap(row, stop, future)
                 row, chunk = (stop, chunk * 2) if leapt_at is None else (leapt_at, _FIRST_CHUNK_ROWS)
                 if leapt_at is None:
@@ -185,20 +190,31 @@ class _VenueJudge:
 
     def _run_until_leap(self, start: int, stop: int, future: Bools) -> int | None:
         """Judge rows [start, stop) at once; return the first unconfirmed leap, where judging stopped."""
-        ts = np.where(future[start:stop], NO_WATERMARK, self.ts[start:stop])
-        high = NO_WATERMARK if self.state.high is None else self.state.high
-        highs = np.maximum.accumulate(np.concatenate(([high], ts)))
-        leaps = ~self.has_recv[start:stop] & (ts > highs[:-1] + self.lateness.max_future_skew_ns)
-        found = int(leaps.argmax()) if leaps.any() else None
+        highs = self._running_high(start, stop, future)
+        found = None
+        if self.has_recv is not None:
+            leaps = self.ts[start:stop] > highs[:-1] + self.lateness.max_future_skew_ns
+            leaps &= ~self.has_recv[start:stop]
+            found = int(leaps.argmax()) if leaps.any() else None
         end = stop if found is None else start + found
-        run = slice(start, end)
-        self.before[run] = _less_delay(highs[: end - start], self.lateness.delay_ns)
-        self.after[run] = _less_delay(highs[1 : end - start + 1], self.lateness.delay_ns)
+        run, n = slice(start, end), end - start
+        marks = highs[: n + 1] - self.lateness.delay_ns
+        marks[highs[: n + 1] == NO_WATERMARK] = NO_WATERMARK
+        self.before[run], self.after[run] = marks[:-1], marks[1:]
         too_late = self.ts[run] < self.before[run] - self.lateness.allowed_ns
-        self.verdict[run][too_late & ~future[run] & ~self.clock[run]] = LATE
-        if highs[end - start] != NO_WATERMARK:
-            self.state.high = int(highs[end - start])
+        if too_late.any():
+            self.verdict[run][too_late & ~future[run] & ~self.clock[run]] = LATE
+        if highs[n] != NO_WATERMARK:
+            self.state.high = int(highs[n])
         return None if found is None else end
+
+    def _running_high(self, start: int, stop: int, future: Bools) -> Int64s:
+        """The highest accepted time before each row of [start, stop), and after the last of them."""
+        highs = np.empty(stop - start + 1, np.int64)
+        highs[0] = NO_WATERMARK if self.state.high is None else self.state.high
+        highs[1:] = self.ts[start:stop]
+        highs[1:][future[start:stop]] = NO_WATERMARK
+        return np.maximum.accumulate(highs, out=highs)
 
     def _step(self, row: int, future: bool) -> None:
         """Judge one row when there is a row on hold, or it leaps, or it is the first of all."""
@@ -206,11 +222,14 @@ class _VenueJudge:
         if not future and self.state.held is not None:
             self._release(row, confirmed=ts >= self.state.held - skew)
         high = self.state.high
-        if not future and not self.has_recv[row] and (high is None or ts > high + skew):
+        if not future and not self._received(row) and (high is None or ts > high + skew):
             self.state.held, self._held_at = ts, row
             self.verdict[row] = HELD
             return
         self._accept(row, ts, future)
+
+    def _received(self, row: int) -> bool:
+        return self.has_recv is None or bool(self.has_recv[row])
 
     def _release(self, by: int, *, confirmed: bool) -> None:
         row, ts = self._held_at, self.state.held
@@ -239,23 +258,17 @@ class _VenueJudge:
         del self.released[self._held_at]
 
 
-def _less_delay(highs: Int64s, delay: int) -> Int64s:
-    return np.where(highs == NO_WATERMARK, NO_WATERMARK, highs - delay)
-
-
-def _times(rows: pa.RecordBatch) -> tuple[Int64s, Int64s, Bools]:
+def _times(rows: pa.RecordBatch) -> tuple[Int64s, Int64s, Bools | None]:
     ts_recv = rows.column("ts_recv")
-    has_recv = valid(ts_recv)
-    return (
-        values(rows.column("ts_event")),
-        values(ts_recv),
-        np.ones(rows.num_rows, np.bool_) if has_recv is None else has_recv,
-    )
+    return values(rows.column("ts_event")), values(ts_recv), valid(ts_recv)
 
 
-def _groups(codes_: Codes) -> list[tuple[int, npt.NDArray[np.intp]]]:
-    """(code, row positions) of each distinct code, in code order."""
-    distinct = np.unique(codes_)
-    if len(distinct) == 1:
-        return [(int(distinct[0]), np.arange(len(codes_)))]
-    return [(int(code), np.flatnonzero(codes_ == code)) for code in distinct]
+def venue_rows(rows: pa.RecordBatch) -> list[tuple[str, Rows]]:
+    """(venue, its row positions), by name; one venue's rows are a slice, which costs no copy."""
+    column = rows.column("venue")
+    names = dictionary(column)
+    if len(names) == 1 and rows.num_rows:
+        return [(names[0], slice(None))]
+    code = codes(column)
+    found = [(names[venue], np.flatnonzero(code == venue)) for venue in np.unique(code).tolist()]
+    return sorted(found, key=lambda venue: venue[0])

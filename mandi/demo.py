@@ -1,0 +1,286 @@
+"""`mandi demo`: the whole pipeline on a simulated market, in one place that starts, watches and stops it."""
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from mandi.clock import FileClock
+from mandi.display import Display, Vitals, display
+from mandi.errors import MandiError
+from mandi.scrape import scrape
+from mandi.settings import EMBEDDED, Settings
+from mandi.stores import Stores, clickhouse_answers, migrate_stores, postgres_answers
+from mandi.summary import demo_summary
+from mandi.supervisor import Child, Supervisor, mandi_command
+from market.instruments import Contract, InstrumentMaster
+from market.sessions import next_open
+from sinks.embedded.clickhouse import EmbeddedClickHouse
+from sinks.embedded.postgres import EmbeddedPostgres
+
+PRODUCTS: Final = (("IFUS", "CT"), ("IFUS", "SB"), ("IFUS", "KC"), ("IFUS", "CC"), ("IFEU", "B"))
+_OPEN_AT_START_S: Final = 2 * 3600.0
+_JUMP_BEFORE_CLOSE_S: Final = 60.0
+_START_TIMEOUT_S: Final = 60.0
+_SOURCES: Final = ("simulate", "ingest")
+_FLOWS: Final = ("bars", "timescale", "clickhouse")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """`port` 0: a free one. `duration_s` None: until Ctrl-C."""
+
+    port: int
+    seed: int
+    rate: float
+    speed: float
+    duration_s: float | None
+
+
+def demo(settings: Settings, options: DemoOptions) -> int:
+    """Run the pipeline until Ctrl-C or for its duration; return the exit code. Raises: MandiError."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with _only_one(settings.data_dir), display() as shown, _interruptible() as stop:
+        clock = FileClock(settings.clock_file)
+        open_market(clock, options.speed, shown.say)
+        supervisor = Supervisor(settings.data_dir / "logs", shown.say)
+        try:
+            run = _Demo(settings, options, clock, supervisor, shown, stop)
+            run.start()
+            run.watch()
+            return run.finish()
+        finally:
+            supervisor.stop()
+
+
+def open_market(clock: FileClock, speed: float, say: Callable[[str], None], lead_ns: int = 0) -> None:
+    """Set the market clock so that every product of the demo trades now, and goes on doing so for a while.
+
+    It stays at the wall's time when the markets are open, and only ever moves forward. `lead_ns` from now it takes
+    effect: long enough for every running process to have read it.
+    """
+    wall_ns = time.time_ns() + lead_ns
+    market_ns = clock.clock.at(wall_ns)
+    opens_ns = next_open(_contracts(market_ns), market_ns, _OPEN_AT_START_S)
+    clock.set(clock.clock.shifted(wall_ns=wall_ns, market_ns=opens_ns, speed=speed))
+    if opens_ns > market_ns:
+        hours = (opens_ns - market_ns) / 3.6e12
+        say(f"markets are closed at this hour: the market clock runs {hours:.1f} h ahead to an open session")
+
+
+def _contracts(market_ns: int) -> list[Contract]:
+    master, day = InstrumentMaster.load(), date.fromtimestamp(market_ns // 10**9)
+    found = [master.product(mic, root, day) for mic, root in PRODUCTS]
+    return [contract for contract in found if contract is not None]
+
+
+class _Demo:
+    """One run: what starts, in which order, and what it looks like from outside."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: DemoOptions,
+        clock: FileClock,
+        supervisor: Supervisor,
+        shown: Display,
+        stop: threading.Event,
+    ) -> None:
+        self._settings, self._options, self._clock = settings, options, clock
+        self._supervisor, self._shown, self._stop = supervisor, shown, stop
+        self._port = options.port or free_port()
+        self._metrics_urls: list[str] = []
+        self._stores: Stores | None = None
+        self._began = time.monotonic()
+
+    def start(self) -> None:
+        if self._options.port and not _is_free(self._port):
+            raise MandiError(f"port {self._port} is taken: choose another with --port, or 0 for a free one")
+        self._stores = self._start_stores()
+        migrate_stores(self._stores)
+        venue_port = free_port()
+        options, settings = self._options, self._settings
+        rate, seed = str(options.rate), str(options.seed)
+        self._start("simulate", "simulate", "--port", str(venue_port), "--rate", rate, "--seed", seed)
+        url = f"ws://127.0.0.1:{venue_port}/v1/feed"
+        self._settings = settings = replace(settings, ice_url=url)
+        self._start("ingest", "ingest")
+        for flow in _FLOWS:
+            self._start(flow, "run", flow)
+        self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0)
+        self._metrics_urls.append(f"http://127.0.0.1:{self._port}/metrics")
+        self._shown.url = f"http://127.0.0.1:{self._port}/"
+        self._until(self._gateway_answers, "the gateway", "gateway")
+        self._shown.say(f"dashboard: {self._shown.url}")
+        self._write_endpoints()
+        self._began = time.monotonic()
+
+    def watch(self) -> None:
+        """Keep everything running until it is time to stop."""
+        rows_before, seen_at = 0.0, time.monotonic()
+        deadline = float("inf") if self._options.duration_s is None else self._began + self._options.duration_s
+        while not self._stop.wait(0.1) and time.monotonic() < deadline:
+            self._supervisor.poll()
+            if time.monotonic() >= seen_at + 1.0:
+                rows_before, seen_at = self._look(rows_before, time.monotonic() - seen_at), time.monotonic()
+                self._stay_open()
+
+    def finish(self) -> int:
+        """Stop in the order in which data flows, so that what was received is also stored."""
+        began = time.monotonic()
+        self._shown.say("stopping: draining what was received")
+        self._supervisor.signal_stop(_SOURCES)
+        self._supervisor.stop(_SOURCES)
+        self._supervisor.stop(["bars"])
+        self._supervisor.signal_stop(["timescale", "clickhouse", "gateway"])
+        self._supervisor.stop(["timescale", "clickhouse", "gateway"])
+        if self._options.duration_s is not None:
+            assert self._stores is not None
+            summary = demo_summary(self._settings.log, self._stores)
+            summary["seconds"] = round(time.monotonic() - self._began, 3)
+            print(orjson.dumps(summary).decode(), flush=True)
+        self._supervisor.signal_stop(["postgres", "chdb"])
+        self._supervisor.stop(["postgres", "chdb"])
+        if self._options.duration_s is None:
+            self._shown.say(f"stopped in {time.monotonic() - began:.1f} s; the next start resumes from here")
+        return 0
+
+    def _start_stores(self) -> Stores:
+        settings = self._settings
+        where = ("--data-dir", str(settings.data_dir))
+        postgres, chdb = EmbeddedPostgres(settings.data_dir), EmbeddedClickHouse(settings.data_dir)
+        if settings.timescale == EMBEDDED:
+            command = [*_python(), "sinks.embedded.postgres", *where]
+            self._supervisor.start(Child(name="postgres", command=command))
+        if settings.clickhouse == EMBEDDED:
+            command = [*_python(), "sinks.embedded.clickhouse", *where]
+            self._supervisor.start(Child(name="chdb", command=command))
+        if settings.timescale == EMBEDDED:
+            self._until(lambda: postgres_answers(postgres), "PostgreSQL", "postgres")
+        if settings.clickhouse == EMBEDDED:
+            self._until(lambda: clickhouse_answers(chdb), "ClickHouse (chDB)", "chdb")
+        return Stores(
+            timescale=postgres.dsn if settings.timescale == EMBEDDED else settings.timescale,
+            clickhouse=chdb.url if settings.clickhouse == EMBEDDED else settings.clickhouse,
+        )
+
+    def _start(self, name: str, *words: str, stop_within_s: float = 3.0) -> None:
+        assert self._stores is not None
+        environment = {
+            "MANDI_DATA_DIR": str(self._settings.data_dir),
+            "MANDI_LOG": self._settings.log,
+            "MANDI_TIMESCALE": self._stores.timescale,
+            "MANDI_CLICKHOUSE": self._stores.clickhouse,
+            "MANDI_ICE_URL": self._settings.ice_url,
+        }
+        if name != "gateway":  # it serves /metrics on its own port
+            port = free_port()
+            environment["MANDI_METRICS_PORT"] = str(port)
+            self._metrics_urls.append(f"http://127.0.0.1:{port}/metrics")
+        command = mandi_command(*words)
+        self._supervisor.start(Child(name=name, command=command, environment=environment, stop_within_s=stop_within_s))
+
+    def _until(self, ready: Callable[[], bool], what: str, child: str) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not ready():
+            self._supervisor.poll()
+            if self._stop.wait(0.05):
+                raise KeyboardInterrupt
+            if time.monotonic() > deadline:
+                log = self._settings.data_dir / "logs" / f"{child}.log"
+                raise MandiError(f"{what} did not start ({self._supervisor.last_words(child)}): see {log}")
+
+    def _gateway_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/healthz", timeout=0.5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _look(self, rows_before: float, elapsed_s: float) -> float:
+        found = scrape(self._metrics_urls)
+        rows = found.total("mandi_rows_total", stage="ingest")
+        self._shown.show(
+            Vitals(
+                market_ns=self._clock(),
+                rows=round(rows),
+                rows_per_s=max(0.0, rows - rows_before) / elapsed_s,
+                bars=round(found.total("mandi_bars_total", kind="final")),
+                late=round(found.total("mandi_late_rows_total")),
+                gaps=round(found.total("mandi_gaps_total")),
+                lag_records=round(found.total("mandi_log_lag_rows")),
+                clients=round(found.total("mandi_gateway_clients")),
+                pids=self._supervisor.pids(),
+            )
+        )
+        return rows
+
+    def _stay_open(self) -> None:
+        """Shortly before the first product closes, move the market clock to the next open session."""
+        market_ns = self._clock()
+        left_s = _JUMP_BEFORE_CLOSE_S * self._options.speed
+        jumping = self._clock.clock.anchors[-1].wall_ns > time.time_ns()
+        if not jumping and next_open(_contracts(market_ns), market_ns, left_s) > market_ns:
+            open_market(self._clock, self._options.speed, self._shown.say, lead_ns=10**9)
+
+    def _write_endpoints(self) -> None:
+        found = {"dashboard": self._shown.url, "metrics": self._metrics_urls, "venue": self._settings.ice_url}
+        (self._settings.data_dir / "endpoints.json").write_bytes(orjson.dumps(found))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _python() -> list[str]:
+    return mandi_command()[:2]  # this interpreter, -m
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    with (data_dir / "demo.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise MandiError(f"a demo already runs on {data_dir}, as process {lock.read().strip()}") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, instead of an exception in the middle of something."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
