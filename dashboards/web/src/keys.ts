@@ -11,13 +11,21 @@ export interface KeyCommand {
 export function bindKeys(commands: readonly KeyCommand[], escape: () => void): void {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (document.querySelector("dialog[open]") !== null) return;
     if (event.key === "Escape") return escape();
-    if (isTyping(event.target)) return;
+    if (isTyping(event.target) || isOwn(event.key, event.target)) return;
     const command = commands.find((each) => each.keys.includes(event.key));
-    if (command === undefined || document.querySelector("dialog[open]") !== null) return;
+    if (command === undefined) return;
     event.preventDefault();
     command.run(event.key);
   });
+}
+
+// Enter presses the button that has the focus, and arrows scroll a pane that has it.
+function isOwn(key: string, target: EventTarget | null): boolean {
+  if (!(target instanceof Element)) return false;
+  if (key === "Enter") return target.closest("button, a") !== null;
+  return key.startsWith("Arrow") && target.closest("#tape, #ledger-body") !== null;
 }
 
 function isTyping(target: EventTarget | null): boolean {

@@ -5,10 +5,11 @@
  * Units: times are ns strings, prices in the instrument's quote unit, sizes and volumes in lots.
  */
 
+import { isObject, number, object, optionalNumber, requiredTime, string, strings, text, time, ProtocolError, type Json } from "./json";
 import { isInterval, type Interval, type Ns } from "./time";
 import { isQuality, type Quality } from "./quality";
 
-export class ProtocolError extends Error {}
+export { ProtocolError, type Json } from "./json";
 
 export type Channel = "trades" | "quotes" | "bars" | "status";
 export type Side = "buy" | "sell" | null;
@@ -112,15 +113,13 @@ export type ServerMessage =
   | { readonly op: "pong" }
   | { readonly op: "unknown"; readonly name: string };
 
-export type Json = Readonly<Record<string, unknown>>;
-
 /** Read one text frame. An op this page does not know is `unknown`, since adding is free in the contract. */
-export function parseMessage(text: string): ServerMessage {
+export function parseMessage(frame: string): ServerMessage {
   let raw: unknown;
   try {
-    raw = JSON.parse(text);
+    raw = JSON.parse(frame);
   } catch {
-    throw new ProtocolError(`not JSON: ${text.slice(0, 80)}`);
+    throw new ProtocolError(`not JSON: ${frame.slice(0, 80)}`);
   }
   const message = object(raw, "message");
   const op = string(message, "op");
@@ -139,7 +138,7 @@ export function parseMessage(text: string): ServerMessage {
     case "subscribed":
       return { op, id: number(message, "id"), instruments: strings(message["instruments"]) };
     case "error":
-      return { op, id: optionalNumber(message, "id"), code: text_(message, "code"), message: text_(message, "message") };
+      return { op, id: optionalNumber(message, "id"), code: text(message, "code"), message: text(message, "message") };
     case "pong":
       return { op };
     default:
@@ -170,11 +169,11 @@ function gapMessage(message: Json): GapMessage {
   return {
     op: "gap",
     channel: string(message, "channel"),
-    instrument: text_(message, "instrument"),
+    instrument: text(message, "instrument"),
     interval: typeof interval === "string" ? interval : null,
     from: number(message, "from"),
     to: number(message, "to"),
-    reason: text_(message, "reason"),
+    reason: text(message, "reason"),
   };
 }
 
@@ -234,25 +233,25 @@ export function parseBar(row: Json): Bar {
 export function parseStatus(row: Json): Status {
   const quality = row["quality"];
   if (!isQuality(quality)) throw new ProtocolError(`no such quality: ${String(quality)}`);
-  const instrument = text_(row, "instrument");
+  const instrument = text(row, "instrument");
   return {
     // `MIC:*` names the venue as a whole.
     instrument: instrument === "" || instrument.endsWith(":*") ? null : instrument,
     venue: typeof row["venue"] === "string" ? row["venue"] : null,
     tsEvent: time(row, "ts_event"),
     quality,
-    reason: text_(row, "reason"),
+    reason: text(row, "reason"),
   };
 }
 
 export function parseVenueGap(row: Json): VenueGap {
   return {
     venue: string(row, "venue"),
-    channel: text_(row, "channel"),
+    channel: text(row, "channel"),
     missing: number(row, "seq_to") - number(row, "seq_from") + 1,
     resolution: typeof row["resolution"] === "string" ? row["resolution"] : null,
     recoveredRows: optionalNumber(row, "recovered_rows") ?? 0,
-    reason: text_(row, "reason"),
+    reason: text(row, "reason"),
   };
 }
 
@@ -262,70 +261,14 @@ export function parseInstrument(row: Json): Instrument {
   const [venue = "", root = key] = key.split(":");
   return {
     instrument: key,
-    name: text_(row, "name"),
-    venue: text_(row, "venue") || venue,
-    root: text_(row, "root") || root,
-    commodity: text_(row, "commodity") || root.toLowerCase(),
+    name: text(row, "name"),
+    venue: text(row, "venue") || venue,
+    root: text(row, "root") || root,
+    commodity: text(row, "commodity") || root.toLowerCase(),
     tickSize: optionalNumber(row, "tick_size"),
-    unit: [text_(row, "currency").replace("USX", "USc"), text_(row, "quote_unit")].filter(Boolean).join("/"),
-    timeZone: text_(row, "time_zone") || text_(row, "timezone") || null,
+    unit: [text(row, "currency").replace("USX", "USc"), text(row, "quote_unit")].filter(Boolean).join("/"),
+    timeZone: text(row, "time_zone") || text(row, "timezone") || null,
   };
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function object(value: unknown, what: string): Json {
-  if (!isObject(value)) throw new ProtocolError(`${what} is not an object`);
-  return value;
-}
-
-function string(row: Json, name: string): string {
-  const value = row[name];
-  if (typeof value !== "string") throw new ProtocolError(`${name} is not text`);
-  return value;
-}
-
-function text_(row: Json, name: string): string {
-  const value = row[name];
-  return typeof value === "string" ? value : "";
-}
-
-function strings(value: unknown): readonly string[] {
-  return Array.isArray(value) ? value.filter((item): item is string => typeof item === "string") : [];
-}
-
-/** Exact decimals may come as text, so both are taken; NaN and infinities are not numbers here. */
-function optionalNumber(row: Json, name: string): number | null {
-  const value = row[name];
-  if (value === null || value === undefined || value === "") return null;
-  const result = typeof value === "string" ? Number(value) : value;
-  if (typeof result !== "number" || !Number.isFinite(result)) throw new ProtocolError(`${name} is not a number`);
-  return result;
-}
-
-function number(row: Json, name: string): number {
-  const value = optionalNumber(row, name);
-  if (value === null) throw new ProtocolError(`${name} is missing`);
-  return value;
-}
-
-const DECIMAL_NS = /^\d{1,19}$/;
-
-function time(row: Json, name: string): Ns | null {
-  const value = row[name];
-  if (value === null || value === undefined) return null;
-  if (typeof value !== "string" || !DECIMAL_NS.test(value)) {
-    throw new ProtocolError(`${name} is not a decimal string of ns`);
-  }
-  return value;
-}
-
-function requiredTime(row: Json, name: string): Ns {
-  const value = time(row, name);
-  if (value === null) throw new ProtocolError(`${name} is missing`);
-  return value;
 }
 
 function side(value: unknown): Side {

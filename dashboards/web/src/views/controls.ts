@@ -31,6 +31,12 @@ export interface Controls {
 export function bindControls(parts: Parts): Controls {
   const { app, store, chart, list, ledger, toggleTheme } = parts;
   const pressInterval = bindIntervals(app, store);
+  const follow = (): void => {
+    const route = readRoute(location.hash);
+    if (route.instrument === null) return;
+    app.select(route.instrument, route.interval);
+    pressInterval(route.interval);
+  };
   const vwap = (): void => byId("vwap-button").setAttribute("aria-pressed", String(chart.toggleVwap()));
   const group = (): void => setText(byId("group-button"), `by ${list.toggleGrouping()}`);
   const help = byId("help") as HTMLDialogElement;
@@ -57,10 +63,7 @@ export function bindControls(parts: Parts): Controls {
   byId("newest").addEventListener("click", () => chart.toNewest());
   byId("back").addEventListener("click", () => history.back());
   addEventListener("popstate", () => show(history.state === "chart"));
-  addEventListener("hashchange", () => {
-    const route = readRoute(location.hash);
-    if (route.instrument !== null) app.select(route.instrument, route.interval);
-  });
+  addEventListener("hashchange", follow);
   return { open, chooseFirst: () => chooseFirst(store, list) };
 }
 

@@ -18,6 +18,7 @@ export class LegendView implements View {
   private readonly quality = h("span", { class: "badge" });
   private readonly closing = byId("closing");
   private readonly revisions = byId("revisions");
+  private readonly note = byId("history-note");
   private readonly message = byId("chart-message");
   private readonly newest = byId("newest");
 
@@ -79,9 +80,12 @@ export class LegendView implements View {
     const { series, historyState } = this.store;
     const empty = series === null || series.all.length === 0;
     this.message.hidden = !empty;
+    setText(this.note, empty ? "" : NOTES[historyState]);
     if (empty) setText(this.message, emptyText(historyState, series === null, this.store.instruments.size > 0));
   }
 }
+
+const NOTES = { loading: "loading history\u2026", ready: "", failed: "history not read, press R" } as const;
 
 function revisionsText(revisions: number): string {
   return revisions === 0 ? "" : `${revisions} ${revisions === 1 ? "revision" : "revisions"} applied`;

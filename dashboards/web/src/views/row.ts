@@ -70,7 +70,7 @@ export class Row {
     setText(this.last, format.price(last, decimals));
     setData(this.last, "direction", direction > 0 ? "up" : direction < 0 ? "down" : "");
     // Two names for the same animation: changing the name is what starts it again, without a forced layout.
-    if (ticks !== this.drawnTicks && this.drawnTicks >= 0) setData(this.last, "flash", String(ticks % 2));
+    if (ticks !== this.drawnTicks && this.drawnTicks >= 0) setData(this.last, "flash", this.last.dataset["flash"] === "0" ? "1" : "0");
     this.drawnTicks = ticks;
     const moved = last === null || reference === null ? null : last - reference.price;
     const share = moved === null || reference === null || reference.price === 0 ? null : (100 * moved) / Math.abs(reference.price);

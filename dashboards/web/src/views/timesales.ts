@@ -49,7 +49,7 @@ function tapeRow(row: TapeRow, decimals: number): HTMLElement {
   const price = h("span", { class: "num price" }, format.price(trade.price, decimals));
   const size = h("span", { class: "num size" }, format.size(trade.size));
   const side = h("span", { class: "side" }, trade.side === "buy" ? "\u25b2" : trade.side === "sell" ? "\u25bc" : "");
-  const element = h("div", { class: "print", role: "row", "data-side": trade.side ?? "" }, time, side, price, size);
+  const element = h("div", { class: "print", role: "listitem", "data-side": trade.side ?? "" }, time, side, price, size);
   if (large) element.dataset["large"] = "yes";
   if (late) {
     element.dataset["late"] = "yes";

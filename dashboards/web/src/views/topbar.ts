@@ -60,7 +60,8 @@ export class TopBarView implements View {
   private addPill(name: string): { root: HTMLElement; mark: HTMLElement; state: HTMLElement } {
     const [mark, state] = [h("span", { class: "mark" }), h("span", { class: "badge" })];
     const root = h("span", { class: "pill" }, mark, name, state);
-    this.venues.append(root);
+    const after = [...this.pills.keys()].filter((each) => each > name).sort()[0];
+    this.venues.insertBefore(root, after === undefined ? null : (this.pills.get(after)?.root ?? null));
     const pill = { root, mark, state };
     this.pills.set(name, pill);
     return pill;
