@@ -168,21 +168,21 @@ def _demo(found: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
-    from mandi.services import SimulateOptions, simulate
+    from mandi.venue import SimulateOptions, simulate
 
     simulate(found, SimulateOptions(port=parsed.port, seed=parsed.seed, rate=parsed.rate))
     return 0
 
 
 def _ingest(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
-    from mandi.services import ingest_ice
+    from mandi.flows import ingest_ice
 
     ingest_ice(found)
     return 0
 
 
 def _run(found: Settings, parsed: argparse.Namespace) -> int:
-    from mandi.services import FLOWS, run_one, run_several
+    from mandi.flows import FLOWS, run_one, run_several
 
     flows = parsed.flows or list(FLOWS)
     if len(flows) == 1:
@@ -193,7 +193,7 @@ def _run(found: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _serve(found: Settings, parsed: argparse.Namespace) -> int:
-    from mandi.services import ServeOptions, serve
+    from mandi.serving import ServeOptions, serve
 
     serve(found, ServeOptions(host=parsed.host, port=parsed.port))
     return 0

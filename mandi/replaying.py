@@ -10,15 +10,15 @@ import orjson
 
 from connectors.replay import ReplayFileError
 from mandi.errors import MandiError
+from mandi.flows import open_sink
 from mandi.progress import counting
-from mandi.services import open_sink
 from mandi.settings import Settings
 from mandi.stores import Stores, open_stores
 from mandi.summary import output_hash
 from market.watermark import Lateness
 from pipelines import replay as dataflow
 from sinks.base import retrying
-from sinks.errors import StoreError
+from sinks.errors import SinkError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def replay(settings: Settings, options: ReplayOptions) -> int:
     with open_stores(settings) as stores:
         try:
             tally = _run(options, stores)
-        except (ReplayFileError, StoreError) as error:
+        except (ReplayFileError, SinkError) as error:
             raise MandiError(str(error)) from error
         summary = {
             "rows_in": tally.rows_in,

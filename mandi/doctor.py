@@ -1,0 +1,167 @@
+"""`mandi doctor`: check the installation, one line a finding, each with what to do about it."""
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from connectors.log import describe
+from mandi.clock import FileClock
+from mandi.flows import FLOWS
+from mandi.scrape import Metrics, scrape
+from mandi.serving import bundle_dir
+from mandi.settings import EMBEDDED, Settings
+from mandi.stores import clickhouse_answers, postgres_answers
+from pipelines.engine import recovery
+from sinks.embedded.clickhouse import EmbeddedClickHouse
+from sinks.embedded.postgres import EmbeddedPostgres
+
+_LEAST_FREE_BYTES: Final = 2 * 2**30
+_MOST_LAG_RECORDS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`ok` None: nothing to judge, only to know."""
+
+    ok: bool | None
+    what: str
+    do: str = ""
+
+
+def doctor(settings: Settings) -> int:
+    """Print the findings; return 1 if one of them needs doing something about."""
+    bad = 0
+    for finding in examine(settings):
+        mark = {True: "ok  ", False: "BAD ", None: "    "}[finding.ok]
+        print(f"{mark} {finding.what}")
+        if finding.ok is False:
+            bad += 1
+            print(f"     -> {finding.do}")
+    print(f"{bad} problem{'' if bad == 1 else 's'} found" if bad else "all is well")
+    return 1 if bad else 0
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield all findings."""
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _python,
+        _disk,
+        _dashboard,
+        _clock,
+        _log,
+        _recovery,
+        _stores,
+        _processes,
+    ]
+    for check in checks:
+        yield from check(settings)
+
+
+def _python(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001
+    version = sys.version_info[:2]
+    yield Finding(
+        (3, 11) <= version <= (3, 12),
+        f"Python {version[0]}.{version[1]}",
+        "use Python 3.11 or 3.12: bytewax has no wheels for others",
+    )
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    place = settings.data_dir if settings.data_dir.exists() else settings.data_dir.parent
+    free = shutil.disk_usage(place).free
+    yield Finding(
+        free >= _LEAST_FREE_BYTES,
+        f"{free / 2**30:.1f} GiB free at {settings.data_dir}",
+        "free some space or move --data-dir: a full disk stops every writer",
+    )
+
+
+def _dashboard(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001
+    built = (bundle_dir() / "index.html").is_file()
+    yield Finding(built, "dashboard bundle", "run `make setup`: the dashboard has not been built")
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    clock = FileClock(settings.clock_file).clock
+    newest = clock.anchors[-1]
+    ahead_h = (newest.market_ns - newest.wall_ns) / 3.6e12 if newest.wall_ns else 0.0
+    yield Finding(None, f"market clock {ahead_h:+.1f} h from the wall, at speed {newest.speed:g}")
+
+
+def _log(settings: Settings) -> Iterator[Finding]:
+    if not settings.log.startswith("file://"):
+        yield _reachable("log", settings.log.split("//", 1)[1].split(",")[0], "start Kafka, or set MANDI_LOG")
+        return
+    if not Path(settings.log.removeprefix("file://")).is_dir():
+        yield Finding(None, "the log is empty: nothing has been ingested yet")
+        return
+    partitions = describe(settings.log)
+    size = sum(partition.size_bytes for partition in partitions)
+    for partition in partitions:
+        if partition.problem:
+            what = f"log: {partition.topic}/{partition.partition}: {partition.problem}"
+            yield Finding(False, what, "docs/runbook.md, 'a damaged log', says how to go on")
+    yield Finding(True, f"log: {len(partitions)} partitions, {size / 2**20:,.1f} MiB")
+
+
+def _recovery(settings: Settings) -> Iterator[Finding]:
+    for flow in FLOWS:
+        store = settings.recovery_dir / flow / "store"
+        if not store.is_dir():
+            continue
+        try:
+            epoch = recovery.resume_epoch(store)
+        except Exception as error:
+            yield Finding(False, f"recovery of {flow}: {error}", f"delete {store}: it is rebuilt from the log")
+        else:
+            yield Finding(True, f"recovery of {flow}: resumes at epoch {epoch}")
+
+
+def _stores(settings: Settings) -> Iterator[Finding]:
+    if settings.timescale == EMBEDDED:
+        server = EmbeddedPostgres(settings.data_dir)
+        yield _embedded("PostgreSQL (embedded)", server.pid, postgres_answers(server), "postgres.log", settings)
+    else:
+        yield _reachable("TimescaleDB", settings.timescale.split("@")[-1], "start it, or set MANDI_TIMESCALE")
+    if settings.clickhouse == EMBEDDED:
+        engine = EmbeddedClickHouse(settings.data_dir)
+        yield _embedded("ClickHouse (chDB)", engine.pid, clickhouse_answers(engine), "clickhouse.log", settings)
+    else:
+        address = settings.clickhouse.split("//")[-1].split("@")[-1]
+        yield _reachable("ClickHouse", address, "start it, or set MANDI_CLICKHOUSE")
+
+
+def _embedded(name: str, pid: int | None, answers: bool, log: str, settings: Settings) -> Finding:
+    if pid is None:
+        return Finding(None, f"{name} is not running: it starts with what needs it")
+    return Finding(answers, f"{name} runs as process {pid}", f"it does not answer: see {settings.data_dir / log}")
+
+
+def _reachable(name: str, address: str, do: str) -> Finding:
+    host, _, port = address.split("/")[0].partition(":")
+    try:
+        socket.create_connection((host, int(port or 5432)), timeout=2).close()
+    except (OSError, ValueError) as error:
+        return Finding(False, f"{name} at {host}:{port} cannot be reached ({error})", do)
+    return Finding(True, f"{name} at {host}:{port} can be reached")
+
+
+def _processes(settings: Settings) -> Iterator[Finding]:
+    path = settings.data_dir / "endpoints.json"
+    found = scrape(orjson.loads(path.read_bytes())["metrics"]) if path.exists() else Metrics()
+    if not found.samples:
+        yield Finding(None, "no pipeline is running on this data directory")
+        return
+    yield Finding(True, "a pipeline is running")
+    for topic, lag in sorted(found.by_label("mandi_log_lag_rows", "topic").items()):
+        if lag > _MOST_LAG_RECORDS:
+            yield Finding(False, f"a consumer is {lag:,.0f} records behind {topic}", "see its log for retries")
+    open_gaps = found.by_label("mandi_gaps_total", "venue")
+    for venue, gaps in sorted(open_gaps.items()):
+        yield Finding(None, f'{gaps:,.0f} gaps seen from {venue}: `mandi sql "SELECT * FROM market.gaps"`')

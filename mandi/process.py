@@ -1,0 +1,61 @@
+"""What every long-running process does: log, end with its supervisor, export metrics, and stop on a signal."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import prometheus_client
+import uvloop
+
+from mandi.settings import Settings
+from mandi.supervisor import die_with_parent
+
+
+def say(line: str) -> None:
+    """Tell the person, or the log file, something worth a line."""
+    print(line, flush=True)
+
+
+@contextmanager
+def service(settings: Settings, stop: threading.Event | None = None) -> Iterator[None]:
+    """Run a service; `stop` is set on SIGTERM and Ctrl-C."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    die_with_parent()
+    if settings.metrics_port is not None:
+        prometheus_client.start_http_server(settings.metrics_port, addr="127.0.0.1")
+    if stop is not None:
+        _set_on_signal(stop)
+    yield
+
+
+def _set_on_signal(stop: threading.Event) -> None:
+    """Set `stop` at once on SIGTERM or Ctrl-C, also while the main thread is inside Bytewax, outside Python."""
+    receive, send = socket.socketpair()
+    send.setblocking(False)
+    signal.set_wakeup_fd(send.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        with send:  # held open as long as a signal may come
+            receive.recv(1)
+        stop.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+def run_async(serve_until: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run an asyncio service until SIGTERM or Ctrl-C."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve_until(stop)
+
+    uvloop.run(main())

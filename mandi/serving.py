@@ -1,0 +1,36 @@
+"""`mandi serve`: the gateway and the dashboard as a process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import GatewayConfig
+from gateway.server import serve as serve_gateway
+from mandi.clock import FileClock
+from mandi.process import run_async, say, service
+from mandi.settings import Settings
+from mandi.stores import open_stores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    host: str
+    port: int
+
+
+def serve(settings: Settings, options: ServeOptions) -> None:
+    """Serve until stopped."""
+    with service(settings), open_stores(settings, only="timescale") as stores:
+        config = GatewayConfig(
+            log_url=settings.log,
+            host=options.host,
+            port=options.port,
+            timescale_dsn=stores.timescale,
+            bundle_dir=bundle_dir(),
+            on_listening=lambda host, port: say(f"dashboard on http://{host}:{port}/"),
+        )
+        run_async(lambda stop: serve_gateway(config, FileClock(settings.clock_file), stop))
+
+
+def bundle_dir() -> Path:
+    """Where `make setup` builds the dashboard."""
+    return Path(__file__).resolve().parent.parent / "dashboards" / "web" / "dist"
