@@ -20,7 +20,7 @@ from market.records import LogReader, OffsetOutOfRange, Record, TopicPartition
 
 PATTERNS: Final = (topics.PRICES_PATTERN, topics.BARS, topics.STATUS)
 WAIT_S: Final = 0.1  # a wait ends at the next append; this is how often nothing is looked at
-DISCOVER_S: Final = 0.5  # how soon a topic that appears later is followed
+DISCOVER_S: Final = 0.1  # how soon a topic that appears later is followed
 RETRY_S: Final = 1.0
 ROWS_PER_DELIVERY: Final = 256  # about 3 ms of the loop's time
 READ_BYTES: Final = 1 << 20
