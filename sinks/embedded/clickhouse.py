@@ -81,9 +81,12 @@ class EmbeddedClickHouse:
         """
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with locked(self.data_dir / ".clickhouse.start.lock"):
-            if not _is_owned(self.data_dir):
+            # Owned and silent: it is starting, or dead with threads that have not let go of the lock yet.
+            wait_until(lambda: self._answers() or not _is_owned(self.data_dir), START_TIMEOUT_S)
+            if not self._answers():
                 self._launch()
-            if not wait_until(self._answers_or_died, START_TIMEOUT_S) or not self._answers():
+                wait_until(lambda: self._answers() or self._child_died(), START_TIMEOUT_S)
+            if not self._answers():
                 raise EmbeddedServerError(_SERVER, f"did not start: {self._last_log()}", f"see {self._log_file}")
         return self.url
 
@@ -99,7 +102,7 @@ class EmbeddedClickHouse:
 
     def _gone(self, pid: int) -> bool:
         self._collect_child()
-        return not alive(pid)
+        return not alive(pid) and not _is_owned(self.data_dir)
 
     def _collect_child(self) -> None:
         if self._child is not None and self._child.poll() is not None:
@@ -116,8 +119,8 @@ class EmbeddedClickHouse:
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops us in order
             )
 
-    def _answers_or_died(self) -> bool:
-        return self._answers() or (self._child is not None and self._child.poll() is not None)
+    def _child_died(self) -> bool:
+        return self._child is None or self._child.poll() is not None
 
     def _answers(self) -> bool:
         pid = self.pid
