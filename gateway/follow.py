@@ -195,7 +195,8 @@ class Follower:
         return rows
 
     def _post(self, call: Callable[[], None]) -> None:
-        self._slots.acquire()
+        if not self._stop.is_set():
+            self._slots.acquire()  # `stop` gives one more, so that this ends
         if self._stop.is_set():
             return
         try:

@@ -133,7 +133,7 @@ class Gateway:
                 link.cut("shutdown")
             await self._server.wait_closed()
         await self._store.close()
-        self._follower.join(0.5)
+        await asyncio.to_thread(self._follower.join, 0.5)
 
     async def _tick(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from gateway_support import GC, GOLD, Json, SequenceChecker, bar, batch, quote, 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gateway import server
 from gateway.config import GatewayConfig
 from gateway.server import serve
 from market.records import LogWriter, TopicPartition
@@ -309,6 +310,39 @@ def _close_code(frames: list[tuple[int, bytes]]) -> int | None:
 
 def _metric(text: str, name: str) -> str:
     return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name + " "))
+
+
+def test_a_peer_that_is_gone_is_cut_though_its_buffer_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(server, "STALLED_S", 0.2)
+
+    async def run() -> None:
+        async with gateway(tmp_path) as running:
+            dead = await _raw_subscriber(running.port, "quotes")
+            sent = 0
+
+            async def cut() -> bool:
+                nonlocal sent
+                running.ticks(*(quote(n) for n in range(sent, sent + 2_000)))
+                sent += 2_000
+                text = (await running.get("/metrics"))[2].decode()
+                return float(_metric(text, 'mandi_gateway_disconnects_total{reason="stalled"}')) == 1
+
+            await until(cut)
+            dead.close()
+
+    asyncio.run(run())
+
+
+def test_a_full_gateway_says_so(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with gateway(tmp_path, max_clients=1) as running, running.connect() as client:
+            await receive(client)
+            with pytest.raises(InvalidStatus) as refused:
+                await running.connect()
+            assert refused.value.response.status_code == 503
+
+    asyncio.run(run())
 
 
 def test_http_answers_from_memory_while_the_store_is_down(tmp_path: Path) -> None:
