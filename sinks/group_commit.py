@@ -30,8 +30,9 @@ class SyncReport:
 class FsyncPolicy:
     """When flushed records go to disk.
 
-    `group`: at most `max_delay_s` after a flush, in a thread. `always`: inside every flush. `never`: only in
-    `sync()` and when a segment is full. `on_sync` hears of every commit, in the thread that made it.
+    `group`: in a thread, at most `max_delay_s` after a flush, or when the commit before has ended (a slow disk makes
+    larger groups). `always`: inside every flush. `never`: only in `sync()` and when a segment is full. `on_sync`
+    hears of every commit, in the thread that made it.
     """
 
     mode: Literal["group", "always", "never"] = "group"
