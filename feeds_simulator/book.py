@@ -72,7 +72,7 @@ class SimulatedBook:
         """Remove a level and let the next one into the depth."""
         levels = self.sides[side]
         self.sides[side] = levels[:index] + levels[index + 1 :]
-        self._refill(side)
+        self._refill(side, gone=levels[index])
 
     def take(self, side: int, lots: int) -> int:
         """Let an aggressor take up to `lots` of the touch; return how many it got."""
@@ -88,8 +88,9 @@ class SimulatedBook:
         levels = self.sides[side]
         self.sides[side] = (*levels[:index], level, *levels[index + 1 :])
 
-    def _refill(self, side: int) -> None:
+    def _refill(self, side: int, gone: Level | None = None) -> None:
         # A hole near the touch fills first: else one-sided flow would thin the book out to its far end.
+        # What replaces a level differs from it, so that every action changes the book.
         worse = -_TOWARDS_BETTER[side]
         levels = self.sides[side]
         while len(levels) < DEPTH:
@@ -99,6 +100,8 @@ class SimulatedBook:
                 len(levels) - 1,
             )
             fresh = self._fresh_level(levels[at].price + step * worse)
+            if fresh == gone:
+                fresh = fresh._replace(qty=fresh.qty + 1)
             levels = (*levels[: at + 1], fresh, *levels[at + 1 :])
         self.sides[side] = levels
 

@@ -157,7 +157,7 @@ class IceSimulator:
         actions = self.model.pull(now_ns, MAX_ACTIONS_PER_TURN)
         if self._truth is not None:
             self._truth.write(actions)
-        self.venue.publish(actions, now_ns)
+        self.venue.publish(actions, self._now())
         return min(now_ns, self.model.next_ns - 1)
 
     def _nap_s(self, at_s: float) -> float:
