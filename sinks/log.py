@@ -5,7 +5,7 @@ disk. Partitions are written in the order in which they got their first record s
 holds for readers and across kill -9; it does not hold across a power failure, where each partition is cut
 somewhere behind its last commit.
 
-    LogError(RuntimeError)
+    LogError(SinkError)
       WriterLocked          another writer has the topic-partition
       LogWriteFailed        a write or an fsync failed; this writer is done for good
 """
@@ -43,6 +43,7 @@ from market.segments import (
     segment_name,
     surviving_frame,
 )
+from sinks.errors import SinkError
 from sinks.faults import crash_point
 from sinks.group_commit import GROUP_COMMIT, Committer, FsyncPolicy
 from sinks.log_signal import Signal
@@ -56,7 +57,7 @@ SEGMENT_BYTES: Final = 64 << 20
 _RETENTION_EVERY_S: Final = 60.0
 
 
-class LogError(RuntimeError):
+class LogError(SinkError):
     """The embedded log cannot be written."""
 
 
