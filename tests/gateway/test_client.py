@@ -106,6 +106,21 @@ def test_a_burst_between_two_flushes_starts_to_conflate() -> None:
     assert checker.last["quotes", GC, ""] == 5_000
 
 
+def test_no_state_is_conflated_across_a_gap_and_conflation_goes_on_after_it() -> None:
+    queue = new_queue()
+    hub = hub_with(queue, "quotes")
+    hub.publish(TOPIC, rows("ticks", quote(0)))
+    drain(queue)
+    queue.blocked = True
+    hub.publish(TOPIC, rows("ticks", quote(1)))
+    hub.lose(TOPIC, "log_truncated")
+    hub.publish(TOPIC, rows("ticks", quote(2)))
+    first = drain(queue, max_bytes=1)
+    hub.publish(TOPIC, rows("ticks", quote(3)))
+    found = [(m["op"], m.get("seq", m.get("from")), m.get("skipped", 0)) for m in first + drain_all(queue)]
+    assert found == [("update", 2, 0), ("gap", 3, 0), ("update", 5, 1)]
+
+
 def test_conflation_by_time_sends_at_once_then_the_newest_per_window() -> None:
     timers = Timers()
     queue = new_queue(timers)

@@ -137,6 +137,16 @@ def test_what_cannot_be_resumed_is_a_gap_and_an_image(since: Since, reason: str,
     assert (image["op"], image["seq"]) == ("snapshot", 30)
 
 
+def test_the_oldest_update_in_the_ring_is_where_resume_ends() -> None:
+    hub = new_hub(rings_bytes=2_000)
+    hub.publish(TOPIC, rows("ticks", *(trade(seq) for seq in range(1, 31))))
+    oldest = next(iter(hub.streams)).ring[0].seq
+    assert 1 < oldest < 30
+    whole = told(subscribe(hub, since=Since(epoch="e1", seq=oldest - 1)))
+    assert brief(whole) == [("update", seq, seq) for seq in range(oldest, 31)]
+    assert told(subscribe(hub, since=Since(epoch="e1", seq=oldest - 2)))[1]["op"] == "gap"
+
+
 def test_one_number_cannot_resume_several_streams_but_a_number_for_each_can() -> None:
     hub = new_hub()
     hub.publish(TOPIC, rows("ticks", trade(1), trade(2), trade(1, GOLD), trade(2, GOLD), trade(3, GOLD)))
