@@ -18,7 +18,6 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from bytewax._bytewax import cluster_main
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -30,6 +29,7 @@ from market.columns import codes, dictionary, valid, values
 from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
 from market.schemas import CLOCK, QUOTE, TRADE
 from pipelines import metrics
+from pipelines.engine.recovery import execute
 from sinks.faults import crash_point
 
 POSITIONS: Final = TopicPartition(topics.INGEST_POSITIONS, topics.FROM_INGEST)
@@ -56,7 +56,7 @@ class IngestConfig:
 
 def run(config: IngestConfig) -> None:
     """Ingest until `stop`. Raises: FeedFailed, LogWriteFailed, WriterLocked."""
-    cluster_main(build(config), [], 0, epoch_interval=timedelta(seconds=0.5))  # type: ignore[no-untyped-call]
+    execute(build(config))
 
 
 def build(config: IngestConfig) -> Dataflow:

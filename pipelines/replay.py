@@ -16,7 +16,6 @@ from typing import Final
 
 import bytewax.operators as op
 import pyarrow as pa
-from bytewax._bytewax import cluster_main
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -27,6 +26,7 @@ from market.columns import values
 from market.schemas import INTERVALS_NS
 from market.watermark import Lateness
 from pipelines.engine.outputs import StoreSink, TableRows
+from pipelines.engine.recovery import execute
 from pipelines.engine.steps import Chunk, Output, kernel_step
 from sinks.base import Sink
 
@@ -70,9 +70,7 @@ def run(config: ReplayConfig) -> Tally:
     Raises: ReplayFileError, StoreRejected.
     """
     tally = Tally()
-    cluster_main(  # type: ignore[no-untyped-call]
-        _build(config, tally), [], 0, epoch_interval=_NEVER, worker_count_per_proc=config.workers
-    )
+    execute(_build(config, tally), workers=config.workers, epoch=_NEVER)
     return tally
 
 

@@ -23,6 +23,7 @@ from typing import Final
 
 from bytewax._bytewax import cluster_main
 from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 _log: Final = logging.getLogger(__name__)
@@ -98,14 +99,24 @@ def _run_once(build: Callable[[], Dataflow], store: Path, workers: int, epoch: t
         done = scrub(store)
         if done.phantoms:
             _log.warning("removed %d phantom snapshots at or past epoch %s", done.phantoms, done.resume_epoch)
-    cluster_main(  # type: ignore[no-untyped-call]
-        build(),
-        [],
-        0,
-        epoch_interval=epoch,
-        recovery_config=RecoveryConfig(str(store)),  # type: ignore[no-untyped-call]
-        worker_count_per_proc=workers,
-    )
+    execute(build(), workers=workers, epoch=epoch, store=store)
+
+
+def execute(flow: Dataflow, *, workers: int = 1, epoch: timedelta = EPOCH, store: Path | None = None) -> None:
+    """Run a flow to its end in this process, without a recovery store if `store` is None.
+
+    Raises: what a source, kernel or sink raised, freed from Bytewax's wrappers.
+    """
+    recovery = None if store is None else RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
+    try:
+        cluster_main(  # type: ignore[no-untyped-call]
+            flow, [], 0, epoch_interval=epoch, recovery_config=recovery, worker_count_per_proc=workers
+        )
+    except BytewaxRuntimeError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise cause from error
 
 
 def _is_complete(store: Path) -> bool:
