@@ -1,0 +1,82 @@
+"""A line between a session and the FakeVenue: carries frames both ways, in order, and collects the rows."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from connectors.ice.config import IceConfig
+from connectors.ice.session import Session
+from connectors.ticks import FeedOutput
+from market.schemas import CLOCK, FLAG_REPLAYED, QUOTE, TRADE, require
+from tests.connectors.ice.venue import FakeVenue
+
+CONFIG = IceConfig(url="ws://unused", key="key", secret="secret")
+TRADE_COLUMNS = ("instrument", "ts_event", "seq", "price", "size", "side", "trade_id")
+QUOTE_COLUMNS = ("instrument", "ts_event", "seq", "bid_price", "bid_size", "ask_price", "ask_size")
+
+
+class Line:
+    def __init__(self, venue: FakeVenue, config: IceConfig = CONFIG) -> None:
+        self.venue, self.config = venue, config
+        self.rows: dict[str, list[dict[str, Any]]] = {"ticks": [], "rejected": [], "gaps": [], "status": []}
+        self.positions: dict[str, int | str] = {}
+        self.now = venue.clock
+        self._build(None)
+
+    def _build(self, resume: dict[str, int | str] | None) -> None:
+        self.output = FeedOutput()
+        self.session = Session(self.config, self.output, resume)
+
+    def open(self) -> None:
+        self.session.on_open(self.tick())
+        self.exchange()
+
+    def close(self) -> None:
+        self.session.on_close(1006, self.tick())
+
+    def crash(self) -> None:
+        """The process dies: rows that were not taken are lost, the next one resumes from the log."""
+        self._build(self.positions)
+        self.open()
+
+    def tick(self, ns: int = 1_000) -> int:
+        self.now += ns
+        return self.now
+
+    def deliver(self, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self.session.receive(frame, self.tick())
+        self.exchange()
+
+    def exchange(self) -> None:
+        while requests := self.session.to_send():
+            for request in requests:
+                for frame in self.venue.answer(request):
+                    self.session.receive(frame, self.tick())
+
+    def flush(self) -> None:
+        for _, batch in self.output.ticks.take():
+            self.rows["ticks"] += require("ticks", batch).to_pylist()
+        for name in ("rejected", "gaps", "status"):
+            batch = getattr(self.output, name).take()
+            if batch is not None:
+                self.rows[name] += require(name, batch).to_pylist()
+        self.positions = self.session.positions()
+
+    def trades(self) -> list[tuple[Any, ...]]:
+        return sorted(self._of(TRADE, TRADE_COLUMNS), key=lambda row: row[2])
+
+    def quotes(self) -> list[tuple[Any, ...]]:
+        return self._of(QUOTE, QUOTE_COLUMNS)
+
+    def clocks(self) -> list[tuple[Any, ...]]:
+        return self._of(CLOCK, ("venue", "ts_event"))
+
+    def replayed(self) -> int:
+        return sum(bool(row["flags"] & FLAG_REPLAYED) for row in self.rows["ticks"])
+
+    def _of(self, kind: int, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        return [tuple(row[name] for name in columns) for row in self.rows["ticks"] if row["kind"] == kind]
+
+    def gaps(self) -> dict[str, dict[str, Any]]:
+        """The ledger as a store has it: the last row of each gap."""
+        return {row["gap_id"]: row for row in self.rows["gaps"]}
