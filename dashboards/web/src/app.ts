@@ -183,6 +183,11 @@ export class App implements StreamEvents {
     this.problem(`a message could not be read: ${error.message} (${this.store.malformed} so far)`);
   }
 
+  /** Tell the trader that a part of this page failed. */
+  failed(text: string): void {
+    this.problem(`this page failed: ${text}; reload it if something looks wrong`);
+  }
+
   private refused(code: string, text: string): void {
     this.store.log("error", "gateway", `${code}: ${text}`);
     if (AUTH_CODES.has(code)) this.unauthorised();

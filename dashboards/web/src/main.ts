@@ -65,6 +65,8 @@ if (route.instrument !== null) {
   app.select(route.instrument);
   controls.open(route.open);
 }
+addEventListener("error", (event) => app.failed(event.message));
+addEventListener("unhandledrejection", (event) => app.failed(String(event.reason)));
 addEventListener("online", () => app.stream.retryNow());
 addEventListener("pagehide", () => app.stream.stop());
 app.stream.start();

@@ -15,6 +15,16 @@ interface Entry {
   drawnMs: number;
 }
 
+// The page's supervisor: a view that fails must not stop the prices of the others. The failure is reported, not lost.
+function drawOne(entry: Entry, nowMs: number): void {
+  entry.drawnMs = nowMs;
+  try {
+    entry.view.draw(nowMs);
+  } catch (error) {
+    reportError(error);
+  }
+}
+
 export class Frames {
   private readonly entries: Entry[] = [];
 
@@ -24,12 +34,8 @@ export class Frames {
 
   start(): void {
     const frame = (nowMs: number): void => {
-      for (const entry of this.entries) {
-        if (nowMs - entry.drawnMs < entry.everyMs) continue;
-        entry.drawnMs = nowMs;
-        entry.view.draw(nowMs);
-      }
       requestAnimationFrame(frame);
+      for (const entry of this.entries) if (nowMs - entry.drawnMs >= entry.everyMs) drawOne(entry, nowMs);
     };
     requestAnimationFrame(frame);
   }

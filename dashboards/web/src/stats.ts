@@ -7,6 +7,7 @@
 
 import { elapsedMs, nsToMs, type Ns } from "./time";
 
+const DELAY_MS = 1_000;
 const LATENCY_SAMPLES = 512;
 const RATE_WINDOW_MS = 5_000;
 const RATE_SLOTS = 10;
@@ -15,11 +16,14 @@ export class MarketClock {
   private gatewayMs: number | null = null;
   private heardMs = 0;
 
-  /** Take a `ts_out`. Delays only ever make it late, so a time behind the running clock is not taken at once. */
-  hear(tsOut: Ns, nowMs: number): void {
+  /**
+   * Take a `ts_out`. An update may be late, or minutes old in a replay, so it only ever puts the clock forward;
+   * a heartbeat is sent as it is stamped and may put it back, past what a delay explains.
+   */
+  hear(tsOut: Ns, nowMs: number, heartbeat = false): void {
     const heard = nsToMs(tsOut);
     const running = this.read(nowMs);
-    if (running !== null && heard < running && running - heard < 1_000) return;
+    if (running !== null && heard < running && !(heartbeat && running - heard > DELAY_MS)) return;
     this.gatewayMs = heard;
     this.heardMs = nowMs;
   }

@@ -187,7 +187,7 @@ export class Store {
 
   heartbeat(tsOut: Ns | null): void {
     this.heardMs = this.nowMs();
-    if (tsOut !== null) this.clock.hear(tsOut, this.heardMs);
+    if (tsOut !== null) this.clock.hear(tsOut, this.heardMs, true);
   }
 
   log(kind: EventKind, subject: string, text: string, quality: Quality | null = null): void {

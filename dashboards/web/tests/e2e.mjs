@@ -71,6 +71,9 @@ async function desk(browser, gateway) {
   gateway.revise(GC, "1m", 5);
   await check("applies a revision of an older bar and counts it", async () => (await text(page, "#revisions")).startsWith("1 revision"));
 
+  gateway.append(GC, "1m", 3);
+  await check("draws several bars that open within one frame", async () => (await text(page, "#closing")).startsWith("next bar") && problems.length === 0);
+
   const subscribes = gateway.requests.filter((each) => each.op === "subscribe" && each.channel === "trades").length;
   gateway.hole(GC);
   await check("sees a hole, tells it and subscribes anew", async () => (await page.locator("#ledger-count").textContent()) !== "" && gateway.requests.filter((each) => each.op === "subscribe" && each.channel === "trades").length > subscribes);

@@ -129,7 +129,8 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
   };
   const snapshot = (client, channel, item, interval) => {
     const data = channel === "trades" ? item.trades.at(-1) : channel === "quotes" ? item.quote : item.bars[interval]?.at(-1);
-    if (data) send(client, { op: "snapshot", channel, instrument: item.key, ...(interval ? { interval } : {}), seq: seqs.get(keyOf(channel, item.key, interval)) ?? 100, ts_out: ns(Date.now()), data });
+    const previous = interval && data && !data.final ? { previous: item.bars[interval].at(-2) } : {};
+    if (data) send(client, { ...previous, op: "snapshot", channel, instrument: item.key, ...(interval ? { interval } : {}), seq: seqs.get(keyOf(channel, item.key, interval)) ?? 100, ts_out: ns(Date.now()), data });
   };
   const onRequest = (client, request) => {
     state.requests.push(request);
@@ -196,6 +197,17 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
       Object.assign(bar, { revision: bar.revision + 1, high: bar.high + itemOf(key).tick * 4, volume: bar.volume + 5, trades: bar.trades + 1 });
       publish("bars", key, bar, interval);
       return bar;
+    },
+    /** Several new bars at once, as after a resume. */
+    append: (key, interval, count) => {
+      const item = itemOf(key);
+      for (let i = 0; i < count; i += 1) {
+        const last = item.bars[interval].at(-1);
+        const openMs = Number(BigInt(last.ts_open) / 1_000_000n) + WIDTH_S[interval] * 1000;
+        const bar = barOf(item, interval, openMs, { open: last.close, high: last.close, low: last.close, close: last.close, volume: 1, final: true, trades: 1, revision: 0 });
+        item.bars[interval].push(bar);
+        publish("bars", key, bar, interval);
+      }
     },
     status: (venue, instrument, quality, reason) => {
       const row = { venue, instrument, ts_event: ns(Date.now()), quality, reason };

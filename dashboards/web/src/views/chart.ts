@@ -44,6 +44,7 @@ export class ChartView implements View {
   private colours: Palette = palette();
   private drawnSeries: BarSeries | null = null;
   private drawnRevisions = -1;
+  private drawnNewest = "0";
   private drawnQuality: Quality | null = null;
   private hovered: number | null = null;
   private vwapShown = true;
@@ -94,10 +95,16 @@ export class ChartView implements View {
     const series = this.store.series;
     if (series === null) return;
     if (this.store.dirty.chart || series !== this.drawnSeries) this.drawAll(series);
-    else for (const open of [...this.store.changedBars.keys()].sort(compareNs)) this.drawBar(series, open);
-    this.store.changedBars.clear();
+    else this.drawChanged(series);
     if (series.revisions !== this.drawnRevisions) this.drawMarkers(series);
     this.drawQuality();
+  }
+
+  // Taken before they are drawn: one that cannot be drawn must not come back with every frame.
+  private drawChanged(series: BarSeries): void {
+    const changed = [...this.store.changedBars.keys()].sort(compareNs);
+    this.store.changedBars.clear();
+    for (const open of changed) this.drawBar(series, open);
   }
 
   // The line and label of the last price say so when it is not live.
@@ -137,6 +144,7 @@ export class ChartView implements View {
 
   private drawAll(series: BarSeries): void {
     const fresh = series !== this.drawnSeries;
+    this.store.changedBars.clear();
     const decimals = this.store.current?.decimals ?? 2;
     const formatter = (value: number): string => price(value, decimals);
     const priceFormat = { type: "custom", minMove: 10 ** -decimals, formatter } as const;
@@ -146,6 +154,7 @@ export class ChartView implements View {
     this.bars.setData(series.all.map(barPoint));
     this.volume.setData(series.all.map((bar) => this.volumePoint(bar)));
     this.vwap.setData(series.all.map(vwapPoint));
+    this.drawnNewest = series.last?.tsOpen ?? "0";
     this.drawMarkers(series);
     if (fresh || !this.hasView) this.resetView(series);
     this.drawnSeries = series;
@@ -164,7 +173,9 @@ export class ChartView implements View {
   private drawBar(series: BarSeries, tsOpen: string): void {
     const bar = series.at(nsToS(tsOpen));
     if (bar === undefined) return;
-    const late = bar !== series.last;
+    // Judged by what is drawn, not by what is held: two bars may have opened since the last frame.
+    const late = compareNs(tsOpen, this.drawnNewest) < 0;
+    if (!late) this.drawnNewest = tsOpen;
     this.bars.update(barPoint(bar), late);
     this.volume.update(this.volumePoint(bar), late);
     this.vwap.update(vwapPoint(bar), late);

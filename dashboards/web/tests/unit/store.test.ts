@@ -166,6 +166,10 @@ describe("time", () => {
     store.heartbeat(ns(T0_S));
     now += 2_500;
     expect(store.clock.read(now)).toBe(T0_S * 1000 + 2_500);
+    store.apply(message(1, { tsOut: ns(T0_S - 60) })); // replayed after a reconnect
+    expect(store.clock.read(now)).toBe(T0_S * 1000 + 2_500);
+    store.heartbeat(ns(T0_S - 60)); // the gateway's clock was put back
+    expect(store.clock.read(now)).toBe((T0_S - 60) * 1000);
   });
 
   it("measures rate and latency", () => {

@@ -148,7 +148,9 @@ describe("the stream", () => {
     world.socket.say(update(20, { op: "snapshot" }));
     world.socket.say(update(30));
     expect(world.socket.subscribes().length).toBe(2);
-    world.pass(2_000);
+    world.pass(1_900);
+    expect(world.socket.subscribes().length).toBe(2);
+    world.pass(100);
     expect(world.socket.subscribes().length).toBe(3);
     expect(data.length).toBe(5);
   });
