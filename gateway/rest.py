@@ -130,7 +130,7 @@ _TICK_START: Final = (
     "'instrument', instrument, 'ts_event', ts_event_ns::text, 'seq', seq, 'venue', venue, 'ts_recv', ts_recv_ns::text"
 )
 _JSON: Final = {
-    "trades": f"{_TICK_START}, 'trade_id', trade_id, 'price', trim_scale(price), 'size', trim_scale(size), "
+    "trades": f"{_TICK_START}, 'trade_id', nullif(trade_id, ''), 'price', trim_scale(price), 'size', trim_scale(size), "
     "'side', CASE side WHEN 1 THEN 'buy' WHEN -1 THEN 'sell' END, 'flags', flags",
     "quotes": f"{_TICK_START}, 'bid_price', trim_scale(bid_price), 'bid_size', trim_scale(bid_size), "
     "'ask_price', trim_scale(ask_price), 'ask_size', trim_scale(ask_size), 'flags', flags",
@@ -139,30 +139,37 @@ _JSON: Final = {
     "'open', trim_scale(open), 'high', trim_scale(high), 'low', trim_scale(low), 'close', trim_scale(close), "
     "'volume', trim_scale(volume), 'vwap', trim_scale(vwap), 'trades', trades, 'quality', quality, "
     "'as_known_at', as_known_at_ns::text",
-    "status": "'kind', 'status', 'venue', venue, 'instrument', instrument, 'ts_event', ts_event_ns::text, "
+    "status": "'kind', 'status', 'venue', venue, 'instrument', nullif(instrument, ''), 'ts_event', ts_event_ns::text, "
     "'quality', quality, 'reason', reason",
+}
+_KEY: Final = {
+    "trades": "instrument = %(instrument)s",
+    "quotes": "instrument = %(instrument)s",
+    "bars": 'instrument = %(instrument)s AND "interval" = %(interval)s',
+    # The store has '' where a status concerns the whole venue, which the stream calls XCEC:*.
+    "status": "(instrument = %(instrument)s OR (instrument = '' AND venue || ':*' = %(instrument)s))",
 }
 _TIE: Final = {"trades": "seq", "quotes": "seq", "bars": "revision", "status": "venue"}
 
 
-def _sql(table: str, source: str) -> str:
-    time = _TIMES[table]
-    interval = ' AND "interval" = %(interval)s' if table == "bars" else ""
+def _sql(table: str, distinct: str = "") -> str:
+    time, tie = _TIMES[table], _TIE[table]
     # The timestamptz bounds (1 ms wide of the mark, it is rounded) let the planner skip partitions.
     return (
         f"SELECT coalesce(json_agg(line ORDER BY t, tie), '[]')::text FROM ("
-        f"SELECT json_build_object({_JSON[table]}) AS line, {time}_ns AS t, {_TIE[table]} AS tie "
-        f"FROM market.{source} WHERE instrument = %(instrument)s{interval} "
+        f"SELECT {distinct} json_build_object({_JSON[table]}) AS line, {time}_ns AS t, {tie} AS tie "
+        f"FROM market.{table} WHERE {_KEY[table]} "
         f"AND {time} >= %(from)s AND {time} < %(to)s "
         f"AND {time}_ns >= %(from_ns)s AND {time}_ns < %(to_ns)s "
-        f"ORDER BY {time} DESC, {time}_ns DESC, {_TIE[table]} DESC LIMIT %(limit)s) newest"
+        f"ORDER BY {time} DESC, {time}_ns DESC, {tie} DESC LIMIT %(limit)s) newest"
     )
 
 
 _SQL: Final = {
-    **{(table, False): _sql(table, table) for table in ("trades", "quotes", "status")},
-    ("bars", False): _sql("bars", "bars_latest"),
-    ("bars", True): _sql("bars", "bars"),
+    **{(table, False): _sql(table) for table in ("trades", "quotes", "status")},
+    # The rule of the view bars_latest, turned round: walking the key backwards, LIMIT ends it early.
+    ("bars", False): _sql("bars", "DISTINCT ON (ts_open, ts_open_ns)"),
+    ("bars", True): _sql("bars"),
 }
 
 

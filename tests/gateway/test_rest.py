@@ -62,19 +62,7 @@ def test_a_query_has_defaults_and_refuses_the_rest() -> None:
         assert caught.value.status == 400
 
 
-# The columns of the contract, as the migrations have them, without their partitions.
-_DDL = """
-CREATE SCHEMA market;
-CREATE TABLE market.trades (instrument text, ts_event timestamptz, ts_event_ns bigint, seq bigint, trade_id text,
-  venue text, ts_recv timestamptz, ts_recv_ns bigint, price numeric(18,9), size numeric(18,9), side smallint,
-  flags integer);
-CREATE TABLE market.bars (instrument text, interval text, ts_open timestamptz, ts_open_ns bigint,
-  ts_close timestamptz, ts_close_ns bigint, revision integer, final boolean, venue text, open numeric(18,9),
-  high numeric(18,9), low numeric(18,9), close numeric(18,9), volume numeric(38,9), vwap numeric(18,9), trades bigint,
-  quality text, as_known_at timestamptz, as_known_at_ns bigint);
-CREATE VIEW market.bars_latest AS SELECT DISTINCT ON (instrument, interval, ts_open_ns) * FROM market.bars
-  ORDER BY instrument, interval, ts_open_ns, revision DESC;
-"""
+MIGRATIONS = Path(__file__).parents[2] / "sql" / "timescale"
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +70,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
     server = EmbeddedPostgres(tmp_path_factory.mktemp("store"))
     dsn = server.start()
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_DDL)
+        connection.execute("CREATE SCHEMA market")
+        for migration in sorted(MIGRATIONS.glob("*.sql")):
+            connection.execute(migration.read_bytes())
         for n in range(10):
             _insert_trade(connection, n)
             _insert_bar(connection, n, 0)
         _insert_bar(connection, 9, 1)
         _insert_bar(connection, 3, 1)
+        _insert_status(connection, GC, "STALE")
+        _insert_status(connection, "", "GAP")
     yield server
     server.stop()
 
@@ -99,17 +91,26 @@ def _stamp(ns: int) -> str:
 def _insert_trade(connection: psycopg.Connection[Any], n: int) -> None:
     ns = T0_NS + n * MINUTE_NS + 1  # not a whole microsecond
     connection.execute(
-        f"INSERT INTO market.trades VALUES ('{GC}', {_stamp(ns)}, {ns}, {n}, 't{n}', 'XCEC', {_stamp(ns)}, {ns},"
+        f"INSERT INTO market.trades (instrument, ts_event, ts_event_ns, seq, trade_id, venue, ts_recv, ts_recv_ns,"
+        f" price, size, side, flags) VALUES ('{GC}', {_stamp(ns)}, {ns}, {n}, '{'t' * n}', 'XCEC', {_stamp(ns)}, {ns},"
         f" 4150.100000001, 2, {n % 3 - 1}, 0)".encode()
     )
 
 
 def _insert_bar(connection: psycopg.Connection[Any], n: int, revision: int) -> None:
     ns = T0_NS + n * MINUTE_NS
-    times = f"{_stamp(ns)}, {ns}, {_stamp(ns + MINUTE_NS)}, {ns + MINUTE_NS}"
     connection.execute(
-        f"INSERT INTO market.bars VALUES ('{GC}', '1m', {times}, {revision}, true, 'XCEC', 1.5, 2, 1, 1.25,"
-        f" 12345678901234567890.5, 1.3, 7, 'LIVE', {_stamp(ns)}, {ns})".encode()
+        'INSERT INTO market.bars (instrument, "interval", ts_open, ts_open_ns, ts_close, ts_close_ns, revision, final,'
+        " venue, open, high, low, close, volume, vwap, trades, quality, as_known_at, as_known_at_ns)"
+        f" VALUES ('{GC}', '1m', {_stamp(ns)}, {ns}, {_stamp(ns + MINUTE_NS)}, {ns + MINUTE_NS}, {revision}, true,"
+        f" 'XCEC', 1.5, 2, 1, 1.25, 12345678901234567890.5, 1.3, 7, 'LIVE', {_stamp(ns)}, {ns})".encode()
+    )
+
+
+def _insert_status(connection: psycopg.Connection[Any], instrument: str, quality: str) -> None:
+    connection.execute(
+        f"INSERT INTO market.status (venue, instrument, ts_event, ts_event_ns, quality, reason)"
+        f" VALUES ('XCEC', '{instrument}', {_stamp(T0_NS)}, {T0_NS}, '{quality}', 'a test')".encode()
     )
 
 
@@ -133,12 +134,13 @@ def test_rows_come_back_exact_and_in_order(server: EmbeddedPostgres) -> None:
         "seq": 0,
         "venue": "XCEC",
         "ts_recv": str(T0_NS + 1),
-        "trade_id": "t0",
+        "trade_id": None,
         "price": Decimal("4150.100000001"),
         "size": 2,
         "side": "sell",
         "flags": 0,
     }
+    assert [row["trade_id"] for row in trades[1:3]] == ["t", "tt"]
     assert [row["side"] for row in trades[:3]] == ["sell", None, "buy"]
 
 
@@ -165,6 +167,15 @@ def test_bars_are_the_newest_revision_unless_all_are_asked_for(server: EmbeddedP
     assert other == []
     assert newest[0]["volume"] == Decimal("12345678901234567890.5")
     assert (newest[0]["open"], newest[0]["high"], newest[0]["final"]) == (Decimal("1.5"), 2, True)
+
+
+def test_quotes_and_status_are_read(server: EmbeddedPostgres) -> None:
+    quotes, mine, venue = read(
+        server.dsn, ("quotes", {"instrument": GC}), ("status", {"instrument": GC}), ("status", {"instrument": "XCEC:*"})
+    )
+    assert quotes == []
+    assert [(row["instrument"], row["quality"]) for row in mine] == [(GC, "STALE")]
+    assert [(row["instrument"], row["quality"], row["ts_event"]) for row in venue] == [(None, "GAP", str(T0_NS))]
 
 
 async def _refused(call: Callable[[], Awaitable[object]]) -> StoreDown:
