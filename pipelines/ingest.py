@@ -1,9 +1,9 @@
 """The ingest dataflow: a venue's feed in, the log out. It computes nothing.
 
 Delivery: exactly once into the log, over any crash. Each flush appends its rows, every record with the feed's
-positions at that flush, and then the positions once more to `ingest.positions`. A restart resumes the
-venue's session at the last of those. Where the crash fell in between, some topics have rows that the resumed
-session brings again: they are at or below the positions in the topic's own last record, and are dropped.
+positions at that flush. Once an epoch, when all of that is on disk, the positions go to `ingest.positions`. A restart
+resumes the venue's session there. The rows written since come again; they are at or below the positions in their
+topic's own last record, and are dropped.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -139,6 +139,8 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     duty: _Duty
     now: Callable[[], int]
     written: dict[TopicPartition, Positions] = field(default_factory=dict)
+    reached: Positions = field(default_factory=dict)
+    saved: Positions = field(default_factory=dict)
 
     def write_batch(self, values: list[Flush]) -> None:
         began = perf_counter()
@@ -147,7 +149,15 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         self.duty.seconds = perf_counter() - began
 
     def snapshot(self) -> None:
+        """The end of an epoch: only what is on disk may be passed over by a resume."""
+        if self.reached == self.saved:
+            return
+        crash_point("ingest.positions.before")
         self.writer.sync()
+        self.writer.append(POSITIONS, JSON_KIND, orjson.dumps(dict(self.reached)))
+        self.writer.flush()
+        self.saved = self.reached
+        crash_point("ingest.positions.after")
 
     def close(self) -> None:
         self.writer.close()
@@ -165,10 +175,8 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
                 self.writer.append(TopicPartition(topic, topics.FROM_INGEST), kind, rows)
         crash_point("ingest.flush.before")
         self.writer.flush()
-        crash_point("ingest.flush.between")
-        self.writer.append(POSITIONS, JSON_KIND, orjson.dumps(dict(flush.positions)))
-        self.writer.flush()
         crash_point("ingest.flush.after")
+        self.reached = flush.positions
         self._count(flush)
 
     def _written_to(self, tp: TopicPartition, now_at: Positions) -> Positions:

@@ -1,0 +1,164 @@
+"""Replay files: every good row exactly, every bad row in the ledger with its reason."""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from connectors.replay import ReplayFile, ReplayFileError
+from market.columns import concat_batches
+
+HEADER = "ts_event,instrument,price,size,seq,kind,bid_price,bid_size,ask_price,ask_size,side,trade_id,ts_recv"
+TS = "1700000000000000000"
+GC = "XCEC:GC:202612"
+
+
+def write(tmp_path: Path, *lines: str, header: str = HEADER, name: str = "file.csv") -> Path:
+    path = tmp_path / name
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def read(path: Path, batch_rows: int = 20_000) -> tuple[int, list[dict], list[dict]]:
+    rows_in, good, bad = 0, [], []
+    for batch in ReplayFile(path=path, batch_rows=batch_rows).batches():
+        rows_in += batch.rows_in
+        for _, arrivals in batch.arrivals:
+            good += arrivals.to_pylist()
+        bad += [] if batch.rejected is None else batch.rejected.to_pylist()
+    return rows_in, good, bad
+
+
+def trade(**changes: str) -> str:
+    row = {"ts_event": TS, "instrument": GC, "price": "1313.7", "size": "1", **changes}
+    return ",".join(row.get(name, "") for name in HEADER.split(","))
+
+
+def quote(**changes: str) -> str:
+    book = {"bid_price": "1", "bid_size": "2", "ask_price": "3", "ask_size": "4"}
+    return trade(**{"kind": "quote", "price": "", "size": "", **book, **changes})
+
+
+def test_a_trade_is_exact(tmp_path) -> None:
+    line = trade(price="1313.700000001", size="0.5", seq="9", side="Buy", trade_id="t1", ts_recv=str(int(TS) + 5))
+    _, [row], bad = read(write(tmp_path, line))
+    assert bad == []
+    assert (row["price"], row["size"], row["seq"], row["side"]) == (1_313_700_000_001, 500_000_000, 9, 1)
+    assert (row["ts_event"], row["ts_recv"], row["trade_id"]) == (int(TS), int(TS) + 5, "t1")
+    assert (row["venue"], row["instrument"], row["kind"], row["bid_price"]) == ("XCEC", GC, 0, None)
+
+
+def test_a_quote_may_have_one_side(tmp_path) -> None:
+    _, [row], bad = read(write(tmp_path, quote(ask_price="", ask_size="")))
+    assert bad == []
+    assert (row["kind"], row["bid_price"], row["ask_price"], row["price"]) == (1, 10**9, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        (TS, int(TS)),
+        ("2023-11-14T22:13:20Z", int(TS)),
+        ("2023-11-14T22:13:20", int(TS)),
+        ("2023-11-14 22:13:20.000000001Z", int(TS) + 1),
+        ("2023-11-15T03:43:20+05:30", int(TS)),
+        ("2023-11-14T22:13:20.5+00:00", int(TS) + 500_000_000),
+    ],
+)
+def test_times(tmp_path, text, ns) -> None:
+    _, good, bad = read(write(tmp_path, trade(ts_event=text)))
+    assert bad == []
+    assert good[0]["ts_event"] == ns
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "said"),
+    [
+        (trade(size="0"), "size_not_positive", "size '0'"),
+        (trade(size="-3"), "size_not_positive", "size '-3'"),
+        (trade(price="nan"), "price_not_finite", "price 'nan'"),
+        (trade(price="inf"), "price_not_finite", "price 'inf'"),
+        (trade(price="-Infinity"), "price_not_finite", "-Infinity"),
+        (trade(price="abc"), "unparseable", "price 'abc'"),
+        (trade(price=""), "missing_field", "price is empty"),
+        (trade(size=""), "missing_field", "size is empty"),
+        (trade(price="1e308"), "out_of_range", "1e308"),
+        (trade(price="1000000000"), "out_of_range", "1e9"),
+        (trade(ts_event=""), "missing_field", "ts_event is empty"),
+        (trade(ts_event="yesterday"), "unparseable", "yesterday"),
+        (trade(ts_recv="soon"), "unparseable", "soon"),
+        (trade(seq="first"), "unparseable", "first"),
+        (trade(instrument=""), "missing_field", "instrument is empty"),
+        (trade(instrument="gold"), "unparseable", "gold"),
+        (trade(kind="order"), "unparseable", "order"),
+        (quote(bid_price="x"), "unparseable", "bid_price 'x'"),
+        (quote(bid_size="-1"), "size_not_positive", "bid_size"),
+        (quote(bid_price="", ask_price=""), "missing_field", "bid_price and ask_price"),
+        ("a,b", "malformed_frame", "line"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_reason_and_stops_nothing(tmp_path, line, reason, said) -> None:
+    rows_in, good, [row] = read(write(tmp_path, trade(), line, trade()))
+    assert (rows_in, len(good)) == (3, 2)
+    assert row["reason"] == reason
+    assert said in row["detail"] or said in row["raw"]
+
+
+def test_rows_are_told_apart_by_number_when_the_file_has_no_sequence(tmp_path) -> None:
+    _, good, _ = read(write(tmp_path, trade(), trade(size="0"), trade()))
+    assert [row["seq"] for row in good] == [0, 2]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 100, 20_000])
+def test_the_same_rows_whatever_the_batch_size_and_packing(tmp_path, batch_rows) -> None:
+    lines = [trade(seq=str(i), size=str(i % 5), price=f"{1300 + i / 10}") for i in range(500)]
+    lines.insert(250, "not,a,row")
+    plain = write(tmp_path, *lines)
+    packed = tmp_path / "file.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    rows_in, good, bad = read(plain)
+    assert (rows_in, len(good), len(bad)) == (501, 400, 101)
+    assert [row["seq"] for row in read(plain, batch_rows)[1]] == [row["seq"] for row in good]
+    assert strip(read(plain, batch_rows)[2]) == strip(bad)
+    assert strip(read(packed, batch_rows)[1]) == strip(good)
+
+
+def strip(rows: list[dict]) -> list[dict]:
+    return sorted(
+        ({k: v for k, v in row.items() if k != "source"} for row in rows),
+        key=lambda row: (row["source_offset"], row["source_row"]),
+    )
+
+
+def test_parquet_reads_as_csv_does(tmp_path) -> None:
+    path = write(tmp_path, *[trade(seq=str(i), price=f"{1300 + i / 10:.1f}", size=str(i % 3)) for i in range(50)])
+    frame = pl.read_csv(path).with_columns(pl.from_epoch("ts_event", time_unit="ns"))
+    frame.select("ts_event", "instrument", "price", "size", "seq").write_parquet(tmp_path / "file.parquet")
+    _, good, bad = read(path)
+    _, good_parquet, bad_parquet = read(tmp_path / "file.parquet")
+    assert strip(good_parquet) == strip(good)
+    assert [row["reason"] for row in bad_parquet] == [row["reason"] for row in bad]
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(HEADER.encode() + b"\n" + trade(price="\xff").encode("latin-1") + b"\n" + trade().encode() + b"\n")
+    rows_in, good, [row] = read(path)
+    assert (rows_in, len(good), row["reason"]) == (2, 1, "unparseable")
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "ts_event,instrument\n1,2\n"])
+def test_a_file_without_the_columns_is_refused_as_a_whole(tmp_path, content) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(content)
+    with pytest.raises(ReplayFileError, match=r"cannot replay .*file\.csv"):
+        list(ReplayFile(path=path).batches())
+
+
+def test_two_commodities_are_two_shards_in_file_order(tmp_path) -> None:
+    lines = [trade(seq=str(i), instrument=GC if i % 2 else "IFUS:CT:202612") for i in range(10)]
+    [batch] = ReplayFile(path=write(tmp_path, *lines)).batches()
+    shards = dict(batch.arrivals)
+    assert set(shards) == {"gold", "cotton"}
+    assert concat_batches([shards["gold"]]).column("seq").to_pylist() == [1, 3, 5, 7, 9]
