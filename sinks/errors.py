@@ -1,10 +1,10 @@
 """What can go wrong on the way out.
 
-    SinkError
-    ├── StoreUnavailable      the store is not there right now: try again, the rows are unharmed
-    ├── StoreRejected         the store (or the check before it) refuses these rows: trying again cannot help
-    ├── MigrationError        a migration is missing, changed or failed
-    └── EmbeddedServerError   an embedded server cannot be started; the message says what to do
+SinkError
+├── StoreUnavailable      the store is not there right now: try again, the rows are unharmed
+├── StoreRejected         the store (or the check before it) refuses these rows: trying again cannot help
+├── MigrationError        a migration is missing, changed or failed
+└── EmbeddedServerError   an embedded server cannot be started; the message says what to do
 """
 
 

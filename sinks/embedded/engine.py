@@ -15,6 +15,7 @@ import psutil
 from chdb import _chdb
 
 from sinks.embedded.guard import refused_functions
+from sinks.embedded.sqltext import quote_name
 
 DEFAULT_DATABASE_UUID: Final = "6d616e64-6900-4000-8000-000000000001"
 
@@ -42,16 +43,6 @@ class Stats:
     written_bytes: int = 0
     result_rows: int = 0
     elapsed_ns: int = 0
-
-
-def quote(value: str) -> str:
-    """SQL literal of a string."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def quote_name(name: str) -> str:
-    """SQL identifier."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 class Handle:

@@ -35,10 +35,10 @@ from sinks.embedded.bodies import (
     joined,
     read_raw,
 )
-from sinks.embedded.engine import Engine, EngineError, Stats, quote
+from sinks.embedded.engine import Engine, EngineError, Stats
 from sinks.embedded.guard import Refused, SeveralStatements, check
 from sinks.embedded.sessions import DEFAULT_TIMEOUT_S, Session, Sessions
-from sinks.embedded.sqltext import Insert, UnreadableSql, find_insert, split_format, tokens
+from sinks.embedded.sqltext import Insert, UnreadableSql, find_insert, quote, split_format, tokens
 
 MAX_QUERY_BYTES: Final = 64 << 20
 MAX_RUNNING: Final = 32

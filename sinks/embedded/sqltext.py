@@ -153,3 +153,13 @@ def statements(text: str) -> list[str]:
     if start is not None:
         found.append(text[start:end])
     return found
+
+
+def quote(value: str) -> str:
+    """SQL literal of a string."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quote_name(name: str) -> str:
+    """SQL identifier."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -1,0 +1,65 @@
+"""Sort the drivers' errors into two: the store is not there (repeat), or it refuses (repeating cannot help).
+
+By class and number, never by text.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+import urllib3.exceptions
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+from sinks.errors import StoreRejected, StoreUnavailable
+
+TIMESCALE: Final = "timescale"
+CLICKHOUSE: Final = "clickhouse"
+
+# SQLSTATE classes that psycopg files under OperationalError but that no waiting cures.
+_HOPELESS_CLASSES: Final = ("28", "3D")  # wrong role or password, no such database
+_READ_ONLY_TRANSACTION: Final = "25006"  # a standby during a failover
+
+_UNAVAILABLE_CODES: Final = frozenset(
+    {
+        *(159, 160, 394),  # timeout, too slow, query cancelled
+        *(164, 242),  # readonly, table is read only (replica without keeper)
+        *(202, 203, 209, 210, 225, 236, 999),  # too many queries, no free connection, network, keeper, aborted
+        *(241, 243, 252),  # memory limit, no space, too many parts: they pass
+        *(319, 341, 373, 425),  # unknown status of insert, unfinished, session locked, system error
+    }
+)
+
+
+@contextmanager
+def timescale_failures() -> Iterator[None]:
+    """Turn psycopg's errors inside into StoreUnavailable or StoreRejected."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if error.sqlstate is not None and error.sqlstate[:2] in _HOPELESS_CLASSES:
+            raise StoreRejected(TIMESCALE, _one_line(error), error.sqlstate) from error
+        raise StoreUnavailable(TIMESCALE, _one_line(error)) from error
+    except psycopg.DatabaseError as error:
+        if error.sqlstate == _READ_ONLY_TRANSACTION:
+            raise StoreUnavailable(TIMESCALE, _one_line(error)) from error
+        raise StoreRejected(TIMESCALE, _one_line(error), error.sqlstate or "") from error
+
+
+@contextmanager
+def clickhouse_failures() -> Iterator[None]:
+    """Turn clickhouse-connect's errors inside into StoreUnavailable or StoreRejected."""
+    try:
+        yield
+    except ClickHouseError as error:
+        code = getattr(error, "code", None)
+        # An OperationalError without a number is a broken or refused connection.
+        if code in _UNAVAILABLE_CODES or (isinstance(error, OperationalError) and not code):
+            raise StoreUnavailable(CLICKHOUSE, _one_line(error)) from error
+        raise StoreRejected(CLICKHOUSE, _one_line(error), str(code or "")) from error
+    except (urllib3.exceptions.HTTPError, ConnectionError) as error:
+        raise StoreUnavailable(CLICKHOUSE, _one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
