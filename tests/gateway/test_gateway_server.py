@@ -1,6 +1,7 @@
 """The whole gateway over a real socket, fed by the real embedded log."""
 
 import asyncio
+import gzip
 import json
 import socket
 import time
@@ -373,7 +374,9 @@ def test_http_answers_from_memory_while_the_store_is_down(tmp_path: Path) -> Non
 
 def test_http_details(tmp_path: Path) -> None:
     async def run() -> None:
-        async with gateway(tmp_path / "log") as running:
+        (tmp_path / "dist" / "assets").mkdir(parents=True)
+        (tmp_path / "dist" / "assets" / "big.js").write_bytes(b"x" * 100_000)
+        async with gateway(tmp_path / "log", bundle_dir=tmp_path / "dist") as running:
             assert await running.json("/healthz") == {"status": "up"}
             code, headers, body = await running.get("/v1/openapi.json", "HEAD")
             assert (code, body) == (200, b"")
@@ -393,6 +396,8 @@ def test_http_details(tmp_path: Path) -> None:
                 assert code == expected, path
                 assert set(json.loads(body)["error"]) == {"code", "message"}
             assert (await running.get("/v1/instruments", "POST"))[0] == 405
+            code, headers, body = await running.get("/assets/big.js", **{"Accept-Encoding": "gzip"})
+            assert (headers["Content-Encoding"], gzip.decompress(body)) == ("gzip", b"x" * 100_000)
             text = (await running.get("/metrics"))[2].decode()
             assert 'mandi_log_lag_rows{consumer="gateway"' in text or "mandi_log_lag_rows" in text
             assert 'mandi_end_to_end_seconds_bucket{channel="trades",le="+Inf"} 0.0' in text
