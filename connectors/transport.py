@@ -157,15 +157,16 @@ async def _one_connection(handler: Handler, link: Link, now: Callable[[], int], 
 async def _serve(
     connection: StampedConnection, handler: Handler, link: Link, now: Callable[[], int], stop: asyncio.Event
 ) -> str:
-    handler.on_open(now())
-    read = asyncio.ensure_future(_read(connection, handler))
-    watch = asyncio.ensure_future(_watch(connection, handler, link, now, stop))
+    tasks: list[asyncio.Future[str]] = []
     try:
-        await asyncio.wait((read, watch), return_when=asyncio.FIRST_COMPLETED)
+        handler.on_open(now())
+        tasks.append(asyncio.ensure_future(_read(connection, handler)))
+        tasks.append(asyncio.ensure_future(_watch(connection, handler, link, now, stop)))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (read, watch):
+        for task in tasks:
             task.cancel()
-        outcomes = await asyncio.gather(read, watch, return_exceptions=True)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         await connection.close()
     for outcome in outcomes:
         if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionClosed):

@@ -113,10 +113,10 @@ class IceFeed:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._main())
         except Exception as error:  # a supervisor: the next take() raises it
-            _log.exception("the ICE feed died")
             with self._lock:
                 self._failure = error
             self._ready.set()
+            _log.exception("the ICE feed died")
 
     async def _main(self) -> None:
         stop, config = asyncio.Event(), self._config

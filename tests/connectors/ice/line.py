@@ -65,8 +65,8 @@ class Line:
     def trades(self) -> list[tuple[Any, ...]]:
         return sorted(self._of(TRADE, TRADE_COLUMNS), key=lambda row: row[2])
 
-    def quotes(self) -> list[tuple[Any, ...]]:
-        return self._of(QUOTE, QUOTE_COLUMNS)
+    def quotes(self, instrument: str | None = None) -> list[tuple[Any, ...]]:
+        return [row for row in self._of(QUOTE, QUOTE_COLUMNS) if instrument in (None, row[0])]
 
     def clocks(self) -> list[tuple[Any, ...]]:
         return self._of(CLOCK, ("venue", "ts_event"))
