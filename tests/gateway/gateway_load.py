@@ -3,7 +3,7 @@
 Three processes: writer, gateway, clients. Every row is stamped just before its append; a few clients read the
 stamps of all their messages, the others only swallow bytes, so that the clients' process is not what is measured.
 
-    PYTHONPATH=.:tests/gateway python tests/gateway/gateway_load.py --clients 200 --rate 2000 --seconds 10
+    PYTHONPATH=.:tests python tests/gateway/gateway_load.py --clients 200 --rate 2000 --seconds 10
 """
 
 import argparse
