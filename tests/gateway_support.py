@@ -190,36 +190,40 @@ class MemoryLog:
     """Stands for a log of any kind behind the LogReader Protocol: records in lists, retention on demand."""
 
     def __init__(self) -> None:
-        self._records: dict[TopicPartition, list[Record]] = {}
-        self._begin: dict[TopicPartition, int] = {}
+        # First offset kept and all records: one value, replaced whole, since the follower reads in its own thread.
+        self._kept: dict[TopicPartition, tuple[int, list[Record]]] = {}
         self.failure: Exception | None = None
 
     def append(self, topic: str, kind: str, *values: Json) -> None:
         self.append_batch(topic, kind, batch(kind, *values))
 
-    def append_batch(self, topic: str, kind: str, payload: pa.RecordBatch) -> None:
-        records = self._records.setdefault(TopicPartition(topic), [])
-        records.append(Record(offset=len(records), ts_append=T0_NS, kind=kind, batch=payload))
+    def append_batch(self, topic: str, kind: str, payload: pa.RecordBatch, keep_from: int | None = None) -> None:
+        """Append a record; with `keep_from`, retention drops the records before it at the same instant."""
+        tp = TopicPartition(topic)
+        begin, records = self._kept.get(tp, (0, []))
+        begin = begin if keep_from is None else keep_from
+        filler = [self._record(offset, kind, payload) for offset in range(len(records), begin)]
+        self._kept[tp] = begin, [*records, *filler, self._record(len(records) + len(filler), kind, payload)]
 
-    def drop_before(self, topic: str, offset: int) -> None:
-        self._begin[TopicPartition(topic)] = offset
+    def _record(self, offset: int, kind: str, payload: pa.RecordBatch) -> Record:
+        return Record(offset=offset, ts_append=T0_NS, kind=kind, batch=payload)
 
     def partitions(self, pattern: str) -> list[TopicPartition]:
         if self.failure is not None:
             raise self.failure
-        return sorted(tp for tp in self._records if fnmatchcase(tp.topic, pattern))
+        return sorted(tp for tp in list(self._kept) if fnmatchcase(tp.topic, pattern))
 
     def begin_offset(self, tp: TopicPartition) -> int:
-        return self._begin.get(tp, 0)
+        return self._kept[tp][0]
 
     def end_offset(self, tp: TopicPartition) -> int:
-        return len(self._records[tp])
+        return len(self._kept[tp][1])
 
     def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:  # noqa: ARG002
-        begin, end = self.begin_offset(tp), self.end_offset(tp)
-        if not begin <= offset <= end:
-            raise OffsetOutOfRange(tp, offset, begin, end)
-        return self._records[tp][offset : offset + 3]  # a few at a time, as a real log gives what fits
+        begin, records = self._kept[tp]
+        if not begin <= offset <= len(records):
+            raise OffsetOutOfRange(tp, offset, begin, len(records))
+        return records[offset : offset + 3]  # a few at a time, as a real log gives what fits
 
     def wait(self, timeout_s: float) -> bool:  # noqa: ARG002
         return True
