@@ -7,7 +7,7 @@ of the schema, separated by TAB and ended by LF: times in ns, decimals as intege
 
 import hashlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import clickhouse_connect
 import psycopg
@@ -45,7 +45,7 @@ def canonical_hash_clickhouse(url: str, *, wall_clock: bool = True) -> dict[str,
         try:
             found = {}
             for name in table_names():
-                stream = client.raw_stream(_clickhouse_sql(table_spec(name), wall_clock), fmt="TabSeparated")
+                stream: Any = client.raw_stream(_clickhouse_sql(table_spec(name), wall_clock), fmt="TabSeparated")
                 found[name] = _hash(iter(lambda: stream.read(_READ_BYTES), b""))  # noqa: B023 (used up here)
                 stream.close()
             return found

@@ -87,7 +87,8 @@ def migrate_timescale(dsn: str, directory: Path | None = None) -> list[str]:
             "CREATE TABLE IF NOT EXISTS market.schema_migrations "
             "(name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        applied = dict(connection.execute("SELECT name, checksum FROM market.schema_migrations").fetchall())
+        rows = connection.execute("SELECT name, checksum FROM market.schema_migrations").fetchall()
+        applied: dict[str, str] = dict(rows)
         missing = pending("timescale", found, applied)
         for migration in missing:
             _apply_timescale(connection, migration)
@@ -96,7 +97,7 @@ def migrate_timescale(dsn: str, directory: Path | None = None) -> list[str]:
 
 def _apply_timescale(connection: psycopg.Connection, migration: Migration) -> None:
     try:
-        connection.execute(sql.SQL(migration.text))  # type: ignore[arg-type] # a file of ours, not a value
+        connection.execute(sql.SQL(migration.text))  # a file of ours, no values
     except (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.InternalError) as error:
         raise MigrationError("timescale", migration.name, str(error)) from error
     connection.execute(
@@ -120,7 +121,7 @@ def migrate_clickhouse(url: str, directory: Path | None = None) -> list[str]:
                 "applied_at DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name"
             )
             rows = client.query("SELECT name, checksum FROM market.schema_migrations FINAL").result_rows
-            missing = pending("clickhouse", found, dict(rows))
+            missing = pending("clickhouse", found, {str(row[0]): str(row[1]) for row in rows})
             for migration in missing:
                 _apply_clickhouse(client, migration)
         finally:

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Final, Protocol
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 from backports import zstd
 
 READ_BYTES: Final = 1 << 20

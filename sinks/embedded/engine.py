@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from chdb import _chdb
+from chdb import _chdb as chdb_module
 
 from sinks.embedded.guard import refused_functions
 from sinks.embedded.sqltext import quote_name
 
 DEFAULT_DATABASE_UUID: Final = "6d616e64-6900-4000-8000-000000000001"
 
+_CHDB: Final[Any] = chdb_module  # its classes are made by C++
 _CODE: Final = re.compile(r"Code: (\d+)\.")
 _NAME: Final = re.compile(r"\(([A-Z][A-Z0-9_]+)\)\s*$")
 
@@ -49,7 +50,7 @@ class Handle:
     """One connection to the engine. Not for several threads at once."""
 
     def __init__(self, uri: str) -> None:
-        self._conn: Any = _chdb.connect(uri)
+        self._conn: Any = _CHDB.connect(uri)
 
     def set(self, settings: Mapping[str, str]) -> None:
         """Apply settings until they are set again. `DEFAULT` is the unquoted keyword, everything else a value."""
@@ -130,7 +131,7 @@ class Handle:
 
     def is_read_only(self, sql: str) -> bool:
         kind = self._conn.classify_query(sql, "")["query_class"]
-        return bool(kind == _chdb.query_class.READ_ONLY)
+        return bool(kind == _CHDB.query_class.READ_ONLY)
 
     def close(self) -> None:
         self._conn.close()
@@ -156,7 +157,7 @@ class Engine:
         # The engine shares the machine with the pipeline; its own default is nine tenths of the memory.
         self._uri = f"{directory}?max_server_memory_usage={memory_bytes}&mark_cache_size=268435456"
         _forget_empty_default(directory)
-        _chdb.set_signal_handlers_enabled(0)  # SIGTERM is ours
+        _CHDB.set_signal_handlers_enabled(0)  # SIGTERM is ours
         self._root = self.open()
         self._close_file_overlay()
         names, _ = self._root.query("SELECT name FROM system.table_functions")

@@ -14,6 +14,7 @@ must not read the machine's files must not get the port.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from sinks.embedded.sqltext import Token, tokens
@@ -87,7 +88,7 @@ def check(sql: str, refused: frozenset[str] = _REACHING_OUT) -> None:
         raise SeveralStatements
     _check_statement(found)
     creates = any(token.is_word(word) for token in found for word in ("create", "replace", "alter"))
-    for before, token in zip(found, found[1:], strict=False):
+    for before, token in pairwise(found):
         _check_pair(before, token, refused)
     if creates:
         _check_engines(found)

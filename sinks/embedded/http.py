@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from sinks.embedded.bodies import (
     BadBody,
@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (name of the parent)
         """Queries are not logged: they may hold what the user types."""
 
-    def do_GET(self) -> None:  # noqa: N802 (name of the parent)
+    def do_GET(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         parameters = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         if url.path in ("/ping", "/replicas_status") or (url.path == "/" and not parameters.get("query")):
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         parameters = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         self._serve(url.path, parameters, may_write=True)
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> Iterator[bytes]:
         chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
         length = self.headers.get("Content-Length", "0")
-        return read_raw(self.rfile, int(length) if length.isdigit() else 0, chunked)
+        return read_raw(cast(BinaryIO, self.rfile), int(length) if length.isdigit() else 0, chunked)
 
     def _content_encoding(self) -> str:
         return str(self.headers.get("Content-Encoding", "")).strip().lower()

@@ -67,7 +67,7 @@ def tokens(sql: str) -> Iterator[Token]:
     position = 0
     while position < len(sql):
         match = _TOKEN.match(sql, position)
-        if match is None or sql.startswith("/*", position) and match["skip"] is None:
+        if match is None or (sql.startswith("/*", position) and match["skip"] is None):
             raise UnreadableSql(position)
         if match["string"] and match["string"][0] == "$" and position and re.match(r"[\w$.]", sql[position - 1]):
             raise UnreadableSql(position)  # `a$$`: the engine may read one word where a heredoc seems to begin

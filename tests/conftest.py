@@ -1,0 +1,74 @@
+"""The real stores, embedded: one server of each a session, migrated; emptied for each module."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import clickhouse_connect
+import psycopg
+import pytest
+from psycopg import sql
+
+from sinks.clickhouse import stored_table
+from sinks.columns import table_names, table_spec
+from sinks.embedded.clickhouse import EmbeddedClickHouse
+from sinks.embedded.postgres import EmbeddedPostgres
+from sinks.migrations import migrate_clickhouse, migrate_timescale
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL with a migrated database."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    migrate_timescale(server.start())
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHouse]:
+    """A running ClickHouse with a migrated database."""
+    server = EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0)
+    migrate_clickhouse(server.start())
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def postgres_dsn(postgres_server: EmbeddedPostgres) -> str:
+    """DSN of a migrated PostgreSQL without rows."""
+    empty_timescale(postgres_server.dsn)
+    return postgres_server.dsn
+
+
+@pytest.fixture(scope="module")
+def clickhouse_url(clickhouse_server: EmbeddedClickHouse) -> str:
+    """URL of a migrated ClickHouse without rows."""
+    empty_clickhouse(clickhouse_server.url)
+    return clickhouse_server.url
+
+
+@pytest.fixture
+def empty_stores(postgres_dsn: str, clickhouse_url: str) -> tuple[str, str]:
+    """DSN and URL of both stores, emptied for this test."""
+    empty_timescale(postgres_dsn)
+    empty_clickhouse(clickhouse_url)
+    return postgres_dsn, clickhouse_url
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A directory for servers of the test's own."""
+    return tmp_path / "data"
+
+
+def empty_timescale(dsn: str) -> None:
+    tables = sql.SQL(", ").join(sql.Identifier("market", name) for name in table_names())
+    with psycopg.connect(dsn) as connection:
+        connection.execute(sql.SQL("TRUNCATE {}").format(tables))
+
+
+def empty_clickhouse(url: str) -> None:
+    client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False)
+    for name in table_names():
+        client.command(f"TRUNCATE TABLE {stored_table(table_spec(name))}")
+    client.close()

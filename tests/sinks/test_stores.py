@@ -1,0 +1,153 @@
+"""What both stores must do alike: one conformance suite, run over each, against the real servers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from store_rows import NOW_NS, TABLES, batch_of, expected, read_clickhouse, read_timescale, rows_of
+
+from market.schemas import PRICE_LIMIT
+from sinks.base import Sink
+from sinks.canonical import canonical_hash
+from sinks.clickhouse import ClickHouseSink
+from sinks.errors import StoreRejected
+from sinks.timescale import TimescaleSink
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A sink on an empty store, and how to read it back."""
+
+    sink: Sink
+    address: str
+    read: Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture(params=["timescale", "clickhouse"])
+def store(request: pytest.FixtureRequest, empty_stores: tuple[str, str]) -> Any:
+    dsn, url = empty_stores
+    if request.param == "timescale":
+        found = Store(sink=TimescaleSink(dsn), address=dsn, read=lambda table: read_timescale(dsn, table))
+    else:
+        found = Store(sink=ClickHouseSink(url), address=url, read=lambda table: read_clickhouse(url, table))
+    yield found
+    found.sink.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_come_back_exactly(store: Store, table: str) -> None:
+    rows = rows_of(table, 200)
+    result = store.sink.write({table: [batch_of(table, rows[:70]), batch_of(table, rows[70:])]})
+    assert store.read(table) == expected(table, rows)
+    assert (result.rows_in, result.rows_written) == ({table: 200}, {table: 200})
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_writing_again_changes_nothing(store: Store, table: str) -> None:
+    rows = rows_of(table, 60)
+    for part in (rows[:40], rows, rows[20:], [*rows, *rows]):
+        store.sink.write({table: [batch_of(table, part)]})
+    assert store.read(table) == expected(table, rows)
+    assert store.sink.write({table: [batch_of(table, rows)]}).total_written == 0
+
+
+def test_duplicates_in_one_write_converge(store: Store) -> None:
+    rows = rows_of("trades", 30)
+    result = store.sink.write({"trades": [batch_of("trades", rows), batch_of("trades", rows[::-1])]})
+    assert store.read("trades") == expected("trades", rows)
+    assert (result.total_in, result.total_written) == (60, 30)
+
+
+def test_all_tables_in_one_write(store: Store) -> None:
+    rows = {table: rows_of(table, 20) for table in TABLES}
+    store.sink.write({table: [batch_of(table, found)] for table, found in rows.items()})
+    assert {table: store.read(table) for table in TABLES} == {table: expected(table, found) for table, found in rows.items()}
+
+
+def test_an_empty_write_is_nothing(store: Store) -> None:
+    assert store.sink.write({}).total_in == 0
+    assert store.sink.write({"bars": []}).rows_written == {"bars": 0}
+    assert store.sink.write({"bars": [batch_of("bars", [])]}).rows_written == {"bars": 0}
+
+
+def test_years_of_months_fit_in_one_write(store: Store) -> None:
+    rows = rows_of("bars", 300)
+    for number, row in enumerate(rows):
+        row["ts_open"] = number * 30 * 86_400_000_000_000
+    store.sink.write({"bars": [batch_of("bars", rows)]})
+    assert store.read("bars") == expected("bars", rows)
+
+
+def _gap(**changes: Any) -> Row:
+    row = rows_of("gaps", 1)[0]
+    return {**row, "ts_resolved": None, "resolution": None, "recovered_rows": 0} | changes
+
+
+def test_a_resolved_gap_replaces_the_open_one(store: Store) -> None:
+    opened, closed = _gap(), _gap(ts_resolved=NOW_NS, resolution="replay", recovered_rows=7)
+    store.sink.write({"gaps": [batch_of("gaps", [opened])]})
+    assert store.sink.write({"gaps": [batch_of("gaps", [closed])]}).total_written == 1
+    assert store.read("gaps") == expected("gaps", [closed])
+
+
+def test_a_resolved_gap_does_not_open_again(store: Store) -> None:
+    opened, closed = _gap(), _gap(ts_resolved=NOW_NS, resolution="replay", recovered_rows=7)
+    store.sink.write({"gaps": [batch_of("gaps", [closed, opened])]})
+    assert store.sink.write({"gaps": [batch_of("gaps", [opened])]}).total_written == 0
+    assert store.read("gaps") == expected("gaps", [closed])
+
+
+def test_the_last_status_of_an_instant_stands(store: Store) -> None:
+    first = rows_of("status", 1)[0] | {"instrument": None, "quality": "GAP"}
+    last = first | {"quality": "LIVE"}
+    store.sink.write({"status": [batch_of("status", [first])]})
+    store.sink.write({"status": [batch_of("status", [last, first, last])]})
+    assert store.read("status") == expected("status", [last])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("seq", None), ("instrument", None), ("price", PRICE_LIMIT), ("size", -PRICE_LIMIT)]
+)
+def test_what_no_store_can_hold_is_rejected_whole(store: Store, column: str, value: Any) -> None:
+    rows = rows_of("trades", 10)
+    rows[5] = rows[5] | {column: value}
+    with pytest.raises(StoreRejected, match=column):
+        store.sink.write({"bars": [batch_of("bars", rows_of("bars", 2))], "trades": [batch_of("trades", rows)]})
+    assert store.read("bars") == store.read("trades") == []
+
+
+def test_another_schema_is_rejected(store: Store) -> None:
+    with pytest.raises(StoreRejected, match="another schema"):
+        store.sink.write({"trades": [batch_of("quotes", rows_of("quotes", 1))]})
+    with pytest.raises(StoreRejected, match="no table ticks"):
+        store.sink.write({"ticks": []})
+
+
+def test_the_hash_is_the_same_in_both_stores(empty_stores: tuple[str, str]) -> None:
+    dsn, url = empty_stores
+    rows = {table: [batch_of(table, rows_of(table, 150))] for table in TABLES}
+    TimescaleSink(dsn).write(rows)
+    ClickHouseSink(url).write({table: [batches[0].take(list(range(149, -1, -1)))] for table, batches in rows.items()})
+    assert canonical_hash(dsn) == canonical_hash(url)
+    assert canonical_hash(dsn, wall_clock=False) == canonical_hash(url, wall_clock=False)
+
+
+def test_the_hash_sees_every_column_but_the_wall_clock(store: Store) -> None:
+    row = rows_of("trades", 1)[0] | {"ts_recv": 1}
+    hashes = []
+    for changed in (row, row | {"ts_recv": 2, "seq": 5}, row | {"ts_recv": 3, "seq": 5, "price": 77, "ts_event": 3}):
+        store.sink.write({"trades": [batch_of("trades", [changed])]})
+        hashes.append((canonical_hash(store.address)["trades"], canonical_hash(store.address, wall_clock=False)["trades"]))
+    assert len({each for pair in hashes for each in pair}) == 6
+
+
+def test_the_hash_without_wall_clock_is_that_of_another_run(empty_stores: tuple[str, str]) -> None:
+    dsn, url = empty_stores
+    rows = rows_of("bars", 20)
+    TimescaleSink(dsn).write({"bars": [batch_of("bars", rows)]})
+    ClickHouseSink(url).write({"bars": [batch_of("bars", [row | {"as_known_at": 5} for row in rows])]})
+    assert canonical_hash(dsn, wall_clock=False) == canonical_hash(url, wall_clock=False)
+    assert canonical_hash(dsn)["bars"] != canonical_hash(url)["bars"]
