@@ -39,7 +39,7 @@ def _clickhouse(url: str, text: str) -> pl.DataFrame:
 def _timescale(dsn: str, text: str) -> pl.DataFrame:
     try:
         with psycopg.connect(dsn, options="-c default_transaction_read_only=on") as connection:
-            cursor = connection.execute(text)  # type: ignore[arg-type]
+            cursor = connection.execute(text)
             if cursor.description is None:
                 raise UsageError("the query returns no rows: `mandi sql` is for SELECT")
             names = [column.name for column in cursor.description]
@@ -50,6 +50,10 @@ def _timescale(dsn: str, text: str) -> pl.DataFrame:
 
 def _frame(names: Sequence[str], rows: Sequence[Sequence[object]]) -> pl.DataFrame:
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
+    # SQL may name two columns alike, a frame may not: count, count_2.
+    names = [
+        name if name not in names[:at] else f"{name}_{names[: at + 1].count(name)}" for at, name in enumerate(names)
+    ]
     series = [pl.Series(name, list(column), strict=False) for name, column in zip(names, columns, strict=True)]
     return pl.DataFrame(series)
 
@@ -74,8 +78,14 @@ def _print(found: pl.DataFrame, form: str) -> None:
             tbl_hide_dataframe_shape=True,
             tbl_hide_column_data_types=True,
         ):
-            print(found)
+            print(_trimmed(found))
         print(f"{found.height} row{'' if found.height == 1 else 's'}")
+
+
+def _trimmed(found: pl.DataFrame) -> pl.DataFrame:
+    """Decimals without the zeros behind their last digit: 1313.7, not 1313.700000000."""
+    plain = pl.col(pl.Decimal).cast(pl.String).str.replace(r"(\.\d*?)0+$", "${1}").str.strip_suffix(".")
+    return found.with_columns(plain)
 
 
 def _exact(found: pl.DataFrame) -> pl.DataFrame:

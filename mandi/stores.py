@@ -12,8 +12,8 @@ import psycopg
 from mandi.errors import MandiError
 from mandi.settings import EMBEDDED, Settings
 from sinks.embedded.clickhouse import EmbeddedClickHouse
-from sinks.embedded.errors import EmbeddedServerError
 from sinks.embedded.postgres import EmbeddedPostgres
+from sinks.errors import EmbeddedServerError
 from sinks.migrations import migrate_clickhouse, migrate_timescale
 
 

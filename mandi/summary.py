@@ -70,7 +70,7 @@ def _count_tables(dsn: str) -> Counter[str]:
     counted = Counter[str]()
     with psycopg.connect(dsn) as connection:
         for table in ("trades", "quotes", "bars", "late", "rejected"):
-            row = connection.execute(f"SELECT count(*) FROM market.{table}").fetchone()  # type: ignore[arg-type]
+            row = connection.execute(f"SELECT count(*) FROM market.{table}").fetchone()
             counted[table] = 0 if row is None else row[0]
         row = connection.execute("SELECT count(*) FROM market.rejected WHERE reason = 'future_stamp'").fetchone()
         counted["future_stamp"] = 0 if row is None else row[0]
