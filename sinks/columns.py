@@ -3,7 +3,7 @@
 int64 price, size -> decimal128(18, 9)      the same 64 bits, given a scale
 ts_*, as_known_at -> int64 ns               each store makes its own time type of it
 dictionaries      -> utf8, NUL characters replaced (PostgreSQL has no text with NUL)
-null text in a natural key -> ''            a key column of a store is never null
+null in a key     -> '' where null means something (NULL_IS_EMPTY), else the write is refused
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,9 @@ NUL_SHOWN_AS: Final = "\N{SYMBOL FOR NULL}"
 
 _PRICES: Final = frozenset({"price", "size", "open", "high", "low", "close", "vwap"})
 _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})
+
+NULL_IS_EMPTY: Final = frozenset({("trades", "trade_id"), ("status", "instrument")})
+"""Key columns in which null means something (no id, the whole venue): stored as '', as keys are never null."""
 
 REPLACED_BY: Final[dict[str, str | None]] = {"gaps": "ts_resolved", "status": None}
 """Tables in which a later row replaces an earlier one of the same key, unless its column named here is lower
@@ -121,7 +124,7 @@ def _convert(column: Column, chunked: pa.ChunkedArray, spec: TableSpec, store: s
         array = pa.array([], array.type)
     if column.kind == "text":
         array = _plain_text(array)
-        array = array.fill_null("") if column.in_key else array
+        array = array.fill_null("") if (spec.name, column.name) in NULL_IS_EMPTY else array
     if column.in_key and array.null_count:
         raise StoreRejected(store, f"{spec.name}.{column.name} is null in {array.null_count} rows")
     return to_decimal(array, f"{spec.name}.{column.name}", store) if column.kind == "decimal" else array
