@@ -9,7 +9,7 @@ Run = Callable[[Path], Mapping[str, object]]
 
 
 def _lazily(module: str, function: str) -> Callable[[], Run]:
-    return lambda: getattr(import_module(f"benchmarks.{module}"), function)  # type: ignore[no-any-return]
+    return lambda: getattr(import_module(f"benchmarks.{module}"), function)
 
 
 SUITE: Final = {

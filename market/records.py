@@ -87,9 +87,7 @@ def encode_frame(record: Record) -> bytes:
     stored = payload if codec == _PLAIN else _CODEC.compress(payload, asbytes=True)
     kind, key = record.kind.encode(), record.key.encode()
     meta = json.dumps(record.meta, separators=(",", ":")).encode() if record.meta else b""
-    head = _HEAD.pack(
-        record.offset, record.ts_append, codec, len(kind), len(key), len(meta), len(payload)
-    )
+    head = _HEAD.pack(record.offset, record.ts_append, codec, len(kind), len(key), len(meta), len(payload))
     body = b"".join((head, kind, key, meta, stored))
     return _FRAME.pack(len(body), zlib.crc32(body)) + body
 

@@ -91,9 +91,7 @@ TICKS: Final = pa.schema(_TICK_COLUMNS)
 _COMMON: Final = ("venue", "instrument", "ts_event", "ts_recv", "seq")
 _BY_NAME: Final = {field.name: field for field in _TICK_COLUMNS}
 
-TRADES: Final = pa.schema(
-    [_BY_NAME[name] for name in (*_COMMON, "trade_id", "price", "size", "side", "flags")]
-)
+TRADES: Final = pa.schema([_BY_NAME[name] for name in (*_COMMON, "trade_id", "price", "size", "side", "flags")])
 QUOTES: Final = pa.schema(
     [_BY_NAME[name] for name in (*_COMMON, "bid_price", "bid_size", "ask_price", "ask_size", "flags")]
 )
