@@ -8,7 +8,7 @@
 import { MAX_BARS, type BarSeries } from "./bars";
 import { ProtocolError, type DataMessage, type GapMessage } from "./protocol";
 import { RestError, type Rest } from "./rest";
-import { writeRoute } from "./route";
+import { DEFAULT_INTERVAL, type Route, writeRoute, YOUNG_BARS, YOUNG_INTERVAL } from "./route";
 import type { Store } from "./store";
 import { Stream, type Connection, type StreamEvents, type World } from "./stream";
 import { TAPE_ROWS } from "./tape";
@@ -25,6 +25,7 @@ const ERRORS_SHOWN_EVERY_MS = 5_000;
 export class App implements StreamEvents {
   readonly stream: Stream;
   interval: Interval;
+  private mayNarrow: boolean;
   private subscription: number | null = null;
   private settle: () => void = () => undefined;
   private reading = new AbortController();
@@ -41,10 +42,11 @@ export class App implements StreamEvents {
     private readonly rest: Rest,
     private readonly world: World,
     token: () => string | null,
-    interval: Interval,
+    route: Route,
     private readonly unauthorised: () => void,
   ) {
-    this.interval = interval;
+    this.interval = route.interval;
+    this.mayNarrow = !route.chosen;
     this.stream = new Stream(world, this, token);
     this.stream.subscribe({ channel: "status", instruments: ["*"] });
     this.stream.subscribe({ channel: "quotes", instruments: ["*"], conflateMs: QUOTES_CONFLATE_MS });
@@ -105,8 +107,15 @@ export class App implements StreamEvents {
     const read = await this.reported(async () => {
       const page = await this.rest.bars({ instrument, interval, limit: HISTORY_BARS }, this.reading.signal);
       this.store.history(series, page);
+      this.narrow(instrument, interval, page.length);
     });
     if (series === this.store.series) this.store.historyState = read ? "ready" : "failed";
+  }
+
+  // Once, where nobody has chosen an interval: a market that opened minutes ago would be two bars on an empty chart.
+  private narrow(instrument: string, interval: Interval, bars: number): void {
+    if (this.mayNarrow && interval === DEFAULT_INTERVAL && bars < YOUNG_BARS) this.select(instrument, YOUNG_INTERVAL);
+    this.mayNarrow = false;
   }
 
   private async readTape(instrument: string): Promise<void> {

@@ -31,7 +31,7 @@ const nowMs = (): number => performance.now();
 const world = browserWorld();
 const route = readRoute(location.hash);
 const store = new Store(nowMs);
-const app = new App(store, new Rest("", token), world, token, route.interval, () => askForToken(() => app.retry()));
+const app = new App(store, new Rest("", token), world, token, route, () => askForToken(() => app.retry()));
 
 const chart = new ChartView(byId("chart"), store, () => app.readOlder());
 const list = new ListView(store, (instrument, opened) => {

@@ -5,17 +5,24 @@ import { isInterval, type Interval } from "./time";
 export interface Route {
   readonly instrument: string | null;
   readonly interval: Interval;
+  /** Whether the address names the interval, or it is only the default. */
+  readonly chosen: boolean;
   /** On a phone: whether the chart is open over the list. */
   readonly open: boolean;
 }
 
 export const DEFAULT_INTERVAL: Interval = "1m";
 
+/** With fewer bars than this at the default interval a market is young, and says more at YOUNG_INTERVAL. */
+export const YOUNG_BARS = 20;
+export const YOUNG_INTERVAL: Interval = "5s";
+
 export function readRoute(hash: string): Route {
   const [instrument = "", interval = ""] = decodeURIComponent(hash.replace(/^#/, "")).split("/");
   return {
     instrument: instrument || null,
     interval: isInterval(interval) ? interval : DEFAULT_INTERVAL,
+    chosen: isInterval(interval),
     open: instrument !== "",
   };
 }
