@@ -46,6 +46,7 @@ const controls = bindControls({ app, store, chart, list, ledger, toggleTheme });
 const frames = new Frames();
 frames.add(chart);
 frames.add(list, TEXT_EVERY_MS);
+frames.add(controls, TEXT_EVERY_MS);
 frames.add(headline, TEXT_EVERY_MS);
 frames.add(new LegendView(store, chart, nowMs), TEXT_EVERY_MS);
 frames.add(new TimeSalesView(store), TEXT_EVERY_MS);

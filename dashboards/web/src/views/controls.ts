@@ -26,11 +26,13 @@ export interface Controls {
   open(shown: boolean): void;
   /** Select the first row when nothing is selected yet and the screen has room for both. */
   chooseFirst(): void;
+  /** Mark the button of the interval that is shown, whoever chose it. */
+  draw(): void;
 }
 
 export function bindControls(parts: Parts): Controls {
   const { app, store, chart, list, ledger, toggleTheme } = parts;
-  const pressInterval = bindIntervals(app, store);
+  const { press: pressInterval, mark } = bindIntervals(app, store);
   const follow = (): void => {
     const route = readRoute(location.hash);
     if (route.instrument === null) return;
@@ -64,7 +66,7 @@ export function bindControls(parts: Parts): Controls {
   byId("back").addEventListener("click", () => history.back());
   addEventListener("popstate", () => show(history.state === "chart"));
   addEventListener("hashchange", follow);
-  return { open, chooseFirst: () => chooseFirst(store, list) };
+  return { open, chooseFirst: () => chooseFirst(store, list), draw: mark };
 }
 
 // The chart is a step in the history, so that a phone's back gesture leads to the list and not off the page.
@@ -80,21 +82,27 @@ function show(shown: boolean): void {
   document.body.dataset["open"] = shown ? "yes" : "no";
 }
 
-function bindIntervals(app: App, store: Store): (interval: Interval) => void {
+function bindIntervals(app: App, store: Store): { press: (interval: Interval) => void; mark: () => void } {
   const buttons = new Map<Interval, HTMLElement>();
   const press = (interval: Interval): void => {
     if (store.selected === null) app.interval = interval;
     else app.select(store.selected, interval);
-    for (const [each, button] of buttons) button.setAttribute("aria-pressed", String(each === interval));
+    mark();
+  };
+  let marked: Interval | null = null;
+  const mark = (): void => {
+    if (marked === app.interval) return;
+    marked = app.interval;
+    for (const [each, button] of buttons) button.setAttribute("aria-pressed", String(each === marked));
   };
   for (const [at, interval] of INTERVALS.entries()) {
     const button = h("button", { type: "button", title: `${interval} bars (${at + 1})` }, interval);
-    button.setAttribute("aria-pressed", String(interval === app.interval));
     button.addEventListener("click", () => press(interval));
     buttons.set(interval, button);
     byId("intervals").append(button);
   }
-  return press;
+  mark();
+  return { press, mark };
 }
 
 function escape(list: ListView, ledger: LedgerView): void {
