@@ -61,7 +61,9 @@ def _key_value(name: str, kind: pa.DataType, number: int) -> Any:
 
 def batch_of(table: str, rows: Sequence[dict[str, Any]]) -> pa.RecordBatch:
     schema = SCHEMAS[table]
-    plain = [field.with_type(field.type.value_type if pa.types.is_dictionary(field.type) else field.type) for field in schema]
+    plain = [
+        field.with_type(field.type.value_type if pa.types.is_dictionary(field.type) else field.type) for field in schema
+    ]
     found = pa.RecordBatch.from_pylist(list(rows), schema=pa.schema(plain))
     arrays = [
         column.dictionary_encode().cast(field.type) if pa.types.is_dictionary(field.type) else column
@@ -100,9 +102,7 @@ def read_timescale(dsn: str, table: str) -> list[tuple[Any, ...]]:
 
 
 def read_clickhouse(url: str, table: str, final: bool = False) -> list[tuple[Any, ...]]:
-    names = [
-        f"toUnixTimestamp64Nano(t.`{name}`)" if _is_time(name) else f"t.`{name}`" for name in SCHEMAS[table].names
-    ]
+    names = [f"toUnixTimestamp64Nano(t.`{name}`)" if _is_time(name) else f"t.`{name}`" for name in SCHEMAS[table].names]
     client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False)
     rows = client.query(f"SELECT {', '.join(names)} FROM market.{table} AS t{' FINAL' if final else ''}").result_rows
     client.close()

@@ -1,6 +1,7 @@
 """What both stores must do alike: one conformance suite, run over each, against the real servers."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from store_rows import NOW_NS, TABLES, batch_of, expected, read_clickhouse, read_timescale, rows_of
 
 from market.schemas import PRICE_LIMIT
-from sinks.base import Sink
+from sinks.base import Rows, Sink
 from sinks.canonical import canonical_hash
 from sinks.clickhouse import ClickHouseSink
 from sinks.errors import StoreRejected
@@ -35,6 +36,11 @@ def store(request: pytest.FixtureRequest, empty_stores: tuple[str, str]) -> Any:
         found = Store(sink=ClickHouseSink(url), address=url, read=lambda table: read_clickhouse(url, table))
     yield found
     found.sink.close()
+
+
+def write(sink: Sink, rows: Rows) -> None:
+    with closing(sink):
+        sink.write(rows)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -64,7 +70,9 @@ def test_duplicates_in_one_write_converge(store: Store) -> None:
 def test_all_tables_in_one_write(store: Store) -> None:
     rows = {table: rows_of(table, 20) for table in TABLES}
     store.sink.write({table: [batch_of(table, found)] for table, found in rows.items()})
-    assert {table: store.read(table) for table in TABLES} == {table: expected(table, found) for table, found in rows.items()}
+    assert {table: store.read(table) for table in TABLES} == {
+        table: expected(table, found) for table, found in rows.items()
+    }
 
 
 def test_an_empty_write_is_nothing(store: Store) -> None:
@@ -129,8 +137,9 @@ def test_another_schema_is_rejected(store: Store) -> None:
 def test_the_hash_is_the_same_in_both_stores(empty_stores: tuple[str, str]) -> None:
     dsn, url = empty_stores
     rows = {table: [batch_of(table, rows_of(table, 150))] for table in TABLES}
-    TimescaleSink(dsn).write(rows)
-    ClickHouseSink(url).write({table: [batches[0].take(list(range(149, -1, -1)))] for table, batches in rows.items()})
+    write(TimescaleSink(dsn), rows)
+    backwards = list(range(149, -1, -1))
+    write(ClickHouseSink(url), {table: [batches[0].take(backwards)] for table, batches in rows.items()})
     assert canonical_hash(dsn) == canonical_hash(url)
     assert canonical_hash(dsn, wall_clock=False) == canonical_hash(url, wall_clock=False)
 
@@ -140,14 +149,16 @@ def test_the_hash_sees_every_column_but_the_wall_clock(store: Store) -> None:
     hashes = []
     for changed in (row, row | {"ts_recv": 2, "seq": 5}, row | {"ts_recv": 3, "seq": 5, "price": 77, "ts_event": 3}):
         store.sink.write({"trades": [batch_of("trades", [changed])]})
-        hashes.append((canonical_hash(store.address)["trades"], canonical_hash(store.address, wall_clock=False)["trades"]))
+        hashes.append(
+            (canonical_hash(store.address)["trades"], canonical_hash(store.address, wall_clock=False)["trades"])
+        )
     assert len({each for pair in hashes for each in pair}) == 6
 
 
 def test_the_hash_without_wall_clock_is_that_of_another_run(empty_stores: tuple[str, str]) -> None:
     dsn, url = empty_stores
     rows = rows_of("bars", 20)
-    TimescaleSink(dsn).write({"bars": [batch_of("bars", rows)]})
-    ClickHouseSink(url).write({"bars": [batch_of("bars", [row | {"as_known_at": 5} for row in rows])]})
+    write(TimescaleSink(dsn), {"bars": [batch_of("bars", rows)]})
+    write(ClickHouseSink(url), {"bars": [batch_of("bars", [row | {"as_known_at": 5} for row in rows])]})
     assert canonical_hash(dsn, wall_clock=False) == canonical_hash(url, wall_clock=False)
     assert canonical_hash(dsn)["bars"] != canonical_hash(url)["bars"]
