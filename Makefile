@@ -21,7 +21,6 @@ demo: setup ## run the whole pipeline with a dashboard (ARGS="--port 0" and so o
 .PHONY: test
 test: setup ## run every test (ARGS="-k bars" and so on)
 	@$(BIN)/pytest $(ARGS)
-	@cd $(WEB) && PATH="$(CURDIR)/$(BIN):$$PATH" npm test --silent
 
 .PHONY: check
 check: setup ## format, lint, types, imports: what CI runs before the tests

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -15,12 +15,14 @@ from mandi.process import say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
 from mandi.supervisor import Child, Supervisor, mandi_command
+from market.records import LogWriter
 from market.watermark import Lateness
 from pipelines import bars, ingest, metrics, store
 from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
 from sinks.clickhouse import ClickHouseSink
 from sinks.log import open_writer
+from sinks.retention import Retention
 from sinks.timescale import TimescaleSink
 
 FLOWS: Final = ("bars", "timescale", "clickhouse")
@@ -32,12 +34,17 @@ def ingest_ice(settings: Settings) -> None:
     config = ingest.IngestConfig(
         ice=IceConfig(url=settings.ice_url, key=settings.ice_key, secret=settings.ice_secret),
         open_reader=partial(open_reader, settings.log),
-        open_writer=partial(open_writer, settings.log),
+        open_writer=_writer(settings),
         now=FileClock(settings.clock_file),
         stop=threading.Event(),
     )
     with service(settings, config.stop):
         ingest.run(config)
+
+
+def _writer(settings: Settings) -> Callable[[], LogWriter]:
+    keep = Retention(max_age_s=settings.log_days * 86_400, max_bytes=int(settings.log_gib * 2**30))
+    return partial(open_writer, settings.log, retention=keep)
 
 
 def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
@@ -63,7 +70,7 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
 def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
     config = bars.BarsConfig(
         open_reader=partial(open_reader, settings.log),
-        open_writer=partial(open_writer, settings.log),
+        open_writer=_writer(settings),
         now=FileClock(settings.clock_file),
         stop=stop,
         lateness=lateness,

@@ -12,6 +12,7 @@ from mandi.errors import UsageError
 
 CONFIG_FILE: Final = "mandi.toml"
 EMBEDDED: Final = "embedded"
+DEFAULT_ICE_URL: Final = "ws://127.0.0.1:8765/v1/feed"
 
 _ENVIRONMENT: Final = {
     "data_dir": "MANDI_DATA_DIR",
@@ -21,6 +22,8 @@ _ENVIRONMENT: Final = {
     "ice_url": "MANDI_ICE_URL",
     "ice_key": "MANDI_ICE_KEY",
     "metrics_port": "MANDI_METRICS_PORT",
+    "log_days": "MANDI_LOG_DAYS",
+    "log_gib": "MANDI_LOG_GIB",
 }
 
 
@@ -32,10 +35,13 @@ class Settings:
     log: str
     timescale: str = field(default=EMBEDDED, repr=False)
     clickhouse: str = field(default=EMBEDDED, repr=False)
-    ice_url: str = "ws://127.0.0.1:8765/v1/feed"
+    ice_url: str = DEFAULT_ICE_URL
     ice_key: str = "mandi"
     ice_secret: str = field(default="", repr=False)
     metrics_port: int | None = None
+    log_days: float = 7.0
+    log_gib: float = 4.0
+    """What the embedded log keeps of each topic-partition: this long, and at most this much."""
 
     @property
     def clock_file(self) -> Path:
@@ -65,7 +71,12 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         log=log,
         metrics_port=None if port is None else _port(port),
         ice_secret=_ice_secret(where, environment),
-        **found,
+        log_days=_positive("log_days", found.pop("log_days", "7")),
+        log_gib=_positive("log_gib", found.pop("log_gib", "4")),
+        timescale=found.get("timescale", EMBEDDED),
+        clickhouse=found.get("clickhouse", EMBEDDED),
+        ice_url=found.get("ice_url", DEFAULT_ICE_URL),
+        ice_key=found.get("ice_key", "mandi"),
     )
 
 
@@ -87,6 +98,16 @@ def _check_scheme(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if not value.startswith(allowed):
         shown = value.split("@")[-1]  # what stands before an @ may be a password
         raise UsageError(f"the setting {name} is '{shown}'; it must begin with {' or '.join(allowed)}")
+
+
+def _positive(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise UsageError(f"the setting {name} is '{text}'; it must be a positive number")
+    return number
 
 
 def _port(text: str) -> int:

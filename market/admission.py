@@ -48,6 +48,9 @@ class AdmissionKernel:
         settled = self._marks.finish()
         return {} if settled is None else self._split(settled)
 
+    def on_history_lost(self) -> None:
+        pass  # a row is judged against the rows that came; older ones could only have made more of them late
+
     def snapshot(self) -> object:
         return self._marks.snapshot()
 

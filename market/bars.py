@@ -130,6 +130,7 @@ class BarsKernel:
     _known_at: dict[str, int] = field(default_factory=dict)
     _touched: set[int] = field(default_factory=set)
     _sampled_at: int = NO_WATERMARK
+    _whole_from: dict[str, int] | None = None  # by venue: older windows are missing trades, and are not published
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.intervals if name not in INTERVALS_NS]
@@ -164,6 +165,9 @@ class BarsKernel:
         self._touched.clear()
         return self._publish(emitted)
 
+    def on_history_lost(self) -> None:
+        self._whole_from = {}
+
     def snapshot(self) -> object:
         return {
             "intervals": self.intervals,
@@ -175,6 +179,7 @@ class BarsKernel:
             "known_at": dict(self._known_at),
             "touched": set(self._touched),
             "sampled_at": self._sampled_at,
+            "whole_from": None if self._whole_from is None else dict(self._whole_from),
         }
 
     def restore(self, state: object) -> None:
@@ -186,6 +191,7 @@ class BarsKernel:
         self._closed = {key: list(chunks) for key, chunks in saved["closed"].items()}
         self._revised, self._known_at = dict(saved["revised"]), dict(saved["known_at"])
         self._touched, self._sampled_at = set(saved["touched"]), saved["sampled_at"]
+        self._whole_from = saved["whole_from"]
 
     def _advance(self, judged: Judged) -> Outputs:
         emitted = self._fold(judged)
@@ -205,6 +211,9 @@ class BarsKernel:
             known = judged.known_at[index][accepted[index]]
             if len(known):
                 self._known_at[name] = max(self._known_at.get(name, 0), int(known.max()))
+            if self._whole_from is not None and name not in self._whole_from and len(known):
+                first = int(accepted[index].argmax())
+                self._whole_from[name] = int(values(judged.rows.column("ts_event"))[index][first])
         trades = self._accepted_trades(judged, accepted)
         revising = self._fold_trades(trades) if len(trades.ts) else []
         emitted = []
@@ -347,7 +356,7 @@ class BarsKernel:
 
     def _publish(self, emitted: list[_Emitted]) -> Outputs:
         """Build the output batch, in the order of causes."""
-        emitted = [part for part in emitted if len(part.bars)]
+        emitted = [part for part in map(self._whole, emitted) if len(part.bars)]
         if not emitted:
             return {}
         bars = ohlcv.concat([part.bars for part in emitted])
@@ -358,6 +367,20 @@ class BarsKernel:
         known_at = np.concatenate([part.known_at for part in emitted])[order]
         revision = np.concatenate([part.revision for part in emitted])[order]
         return {"bars": self._batch(bars.take(order), width[order], revision, final[order], known_at)}
+
+    def _whole(self, part: _Emitted) -> _Emitted:
+        """Leave out windows that began before the log does: the stores hold them as they really were."""
+        if self._whole_from is None or not len(part.bars):
+            return part
+        starts = np.array([self._whole_from.get(venue, 0) for venue, _ in self._numbers], np.int64)
+        whole = part.bars.ts_open >= starts[part.bars.instrument]
+        return replace(
+            part,
+            bars=part.bars.take(whole),
+            trigger=part.trigger[whole],
+            known_at=part.known_at[whole],
+            revision=part.revision[whole],
+        )
 
     def _batch(
         self,

@@ -42,6 +42,9 @@ class Kernel(Protocol):
     def next_wake_ns(self) -> int | None:
         """Market time at which `on_time` has something to say; None if it has not."""
 
+    def on_history_lost(self) -> None:
+        """Rows before the first one to come are gone for good: say nothing that would have needed them."""
+
     def snapshot(self) -> object:
         """Return the state as a picklable value that later calls do not change."""
 

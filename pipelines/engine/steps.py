@@ -80,6 +80,8 @@ class _KernelLogic(StatefulBatchLogic[Chunk, Output, State]):
         expected = self._next.get(chunk.source)
         if chunk.first != expected and not (expected is None and chunk.is_start):
             raise StateMismatch(self._step_id, chunk.source, expected, chunk.first)
+        if expected is None and chunk.first > 0:
+            self._kernel.on_history_lost()  # a rebuild from a log whose beginning retention has dropped
 
 
 def _outputs(outputs: Outputs) -> list[Output]:

@@ -11,7 +11,7 @@ VENUES = {"XCEC": ["XCEC:GC:202612", "XCEC:GC:202702"], "XIMC": ["XIMC:GOLD:2026
 def rows(draw: st.DrawFn, *, received: bool | None = None, max_size: int = 40) -> list[Row]:
     """Trades, quotes and clock rows of two venues, with disorder, leaps, ties and future stamps."""
     has_recv = draw(st.booleans()) if received is None else received
-    now = {venue: T0 for venue in VENUES}
+    now = dict.fromkeys(VENUES, T0)
     found = []
     for name in range(draw(st.integers(1, max_size))):
         venue = draw(st.sampled_from(sorted(VENUES)))

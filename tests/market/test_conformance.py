@@ -122,3 +122,24 @@ def test_admission_equals_the_oracle_and_every_row_comes_out_once(arrivals) -> N
     clocks = sum(row.kind == "clock" for row in arrivals)
     future_clocks = sum(arrivals[name].kind == "clock" for name in oracle.future)
     assert len(out) + len(oracle.late) + len(oracle.future) == len(arrivals) - clocks + future_clocks
+
+
+def test_after_lost_history_only_whole_windows_are_published() -> None:
+    arrivals = [Row("trade", "XCEC", "XCEC:GC:202612", T0 + i * SECOND // 2, None, 5 + i, 5, i) for i in range(2000)]
+    whole = {row[:5]: row for row in oracle_bars(arrivals)}
+    kernel = BarsKernel()
+    kernel.on_history_lost()
+    cut = arrivals[777:]
+    published = bar_tuples(joined([kernel.on_batch(batch(cut)), kernel.on_eof()])["bars"])
+    assert published
+    assert all(whole[row[:5]] == row for row in published)
+    first = cut[0].ts
+    assert {row[:5] for row in published} == {key for key in whole if key[3] >= first}
+
+
+def oracle_bars(arrivals: list[Row]) -> list[tuple]:
+    oracle = Oracle()
+    for row in arrivals:
+        oracle.feed(row)
+    oracle.end()
+    return oracle.published
