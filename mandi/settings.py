@@ -37,7 +37,6 @@ class Settings:
     clickhouse: str = field(default=EMBEDDED, repr=False)
     ice_url: str = DEFAULT_ICE_URL
     ice_key: str = "mandi"
-    ice_secret: str = field(default="", repr=False)
     metrics_port: int | None = None
     log_days: float = 7.0
     log_gib: float = 4.0
@@ -46,6 +45,10 @@ class Settings:
     @property
     def clock_file(self) -> Path:
         return self.data_dir / "clock.json"
+
+    @property
+    def ice_secret(self) -> str:
+        return _ice_secret(self.data_dir, os.environ)
 
     @property
     def recovery_dir(self) -> Path:
@@ -70,7 +73,6 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         data_dir=where,
         log=log,
         metrics_port=None if port is None else _port(port),
-        ice_secret=_ice_secret(where, environment),
         log_days=_positive("log_days", found.pop("log_days", "7")),
         log_gib=_positive("log_gib", found.pop("log_gib", "4")),
         timescale=found.get("timescale", EMBEDDED),

@@ -246,5 +246,5 @@ def test_without_scrubbing_a_misfit_stops_the_flow(tmp_path) -> None:
     run_until_read(url, tmp_path / "bars")
     with closing(sqlite3.connect(tmp_path / "bars" / "store" / "part-0.sqlite3")) as db, db:
         db.execute("DELETE FROM snaps WHERE step_id = 'bars.prices'")
-    with pytest.raises(StateMismatch, match="expects market.prices.gold/0 at offset 5"):
+    with pytest.raises(StateMismatch, match=r"expects market\.prices\.gold/0 at offset 5"):
         run_until_read(url, tmp_path / "bars", scrubbing=False)

@@ -51,20 +51,20 @@ def test_a_changed_file_is_an_error(timescale: str, tmp_path: Path) -> None:
     put(tmp_path, "timescale", "0001_one", "SELECT 1")
     migrate_timescale(timescale, tmp_path)
     put(tmp_path, "timescale", "0001_one", "SELECT 2")
-    with pytest.raises(MigrationError, match="0001_one.*changed after it was applied"):
+    with pytest.raises(MigrationError, match=r"0001_one.*changed after it was applied"):
         migrate_timescale(timescale, tmp_path)
 
 
 def test_a_changed_file_is_an_error_in_clickhouse(clickhouse_url: str, tmp_path: Path) -> None:
     put(tmp_path, "clickhouse", "0001_market", "SELECT 2")
-    with pytest.raises(MigrationError, match="0001_market.*changed after it was applied"):
+    with pytest.raises(MigrationError, match=r"0001_market.*changed after it was applied"):
         migrate_clickhouse(clickhouse_url, tmp_path)
 
 
 def test_a_failing_file_leaves_nothing(timescale: str, tmp_path: Path) -> None:
     put(tmp_path, "timescale", "0001_one", "CREATE TABLE market.one (a int)")
     put(tmp_path, "timescale", "0002_two", "CREATE TABLE market.two (a int); SELECT nonsense")
-    with pytest.raises(MigrationError, match="0002_two.*nonsense"):
+    with pytest.raises(MigrationError, match=r"0002_two.*nonsense"):
         migrate_timescale(timescale, tmp_path)
     with psycopg.connect(timescale) as connection:
         assert connection.execute("SELECT to_regclass('market.one'), to_regclass('market.two')").fetchone() == (
