@@ -6,6 +6,7 @@ Step ids are stable: recovery is keyed by them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from threading import Event
 from typing import Final
 
@@ -27,6 +28,8 @@ from pipelines.engine.steps import Output, kernel_step
 
 SAMPLE_NS: Final = 100_000_000
 """Forming bars are sampled ten times a second: as often as a chart can be read."""
+
+_POLL: Final = timedelta(milliseconds=5)  # far below the sampling of forming bars
 
 _TARGETS: Final = {"bars": topics.BARS, "late": topics.LATE, "rejected": topics.REJECTED}
 
@@ -53,6 +56,7 @@ def build(config: BarsConfig) -> Dataflow:
         convert=ticks_of,
         stop=config.stop,
         on_read=Lag("bars", config.open_reader),
+        poll=_POLL,
     )
     ticks = op.input("prices", flow, source)
     bars = kernel_step(

@@ -7,7 +7,9 @@ and the ledger come from the derived topics.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from threading import Event
+from typing import Final
 
 import bytewax.operators as op
 import pyarrow as pa
@@ -24,7 +26,9 @@ from pipelines.engine.outputs import StoreSink, TableRows
 from pipelines.engine.steps import Output, kernel_step
 from sinks.base import Sink
 
-_DERIVED: tuple[str, ...] = (topics.BARS, topics.STATUS, topics.LATE, topics.REJECTED)
+_POLL: Final = timedelta(milliseconds=50)  # rows are written once an epoch anyway
+
+_DERIVED: Final = (topics.BARS, topics.STATUS, topics.LATE, topics.REJECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ def build(config: StoreConfig) -> Dataflow:
         convert=ticks_of,
         stop=config.stop,
         on_read=Lag(config.name, config.open_reader),
+        poll=_POLL,
     )
     derived = LogSource(
         open_reader=config.open_reader,
@@ -55,6 +60,7 @@ def build(config: StoreConfig) -> Dataflow:
         convert=derived_of,
         stop=config.stop,
         on_read=Lag(config.name, config.open_reader),
+        poll=_POLL,
     )
     ticks = op.input("prices", flow, prices)
     admitted = kernel_step("admit", ticks, lambda: AdmissionKernel(config.lateness), now=config.now)

@@ -21,10 +21,10 @@ from market.records import LogReader, Record, TopicPartition
 from market.topics import commodity_of
 from pipelines.engine.steps import Chunk
 
-_IDLE: Final = timedelta(milliseconds=1)
 _LIST_EVERY_S: Final = 0.5
 _DRAIN_S: Final = 2.0
 _READ_BYTES: Final = 1 << 20
+_BEHIND_RECORDS: Final = 200  # more than this at one look: do not wait for the next
 _BATCH_ROWS: Final = 20_000
 """Where the bars kernel is at its full speed (docs/performance.md)."""
 
@@ -56,9 +56,11 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     stop: Event
     positions: dict[TopicPartition, int]
     on_read: Callable[[TopicPartition, int, int], None]
+    poll: timedelta
     _listed_at: float = -1e9
     _stop_at: float = float("inf")
     _idle: bool = False
+    _behind: bool = False
     _first: set[TopicPartition] = field(default_factory=set)
 
     def next_batch(self) -> Iterable[X]:
@@ -69,9 +71,11 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
         elif self._idle and not self.reader.wait(0):
             return []
         items: list[X] = []
+        self._behind = False
         for tp, offset in self.positions.items():
             records = self.reader.read(tp, offset, _READ_BYTES)
             if records:
+                self._behind |= len(records) >= _BEHIND_RECORDS
                 items += self.convert(tp, records, tp in self._first)
                 self._first.discard(tp)
                 self.positions[tp] = records[-1].offset + 1
@@ -80,7 +84,7 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
         return items
 
     def next_awake(self) -> datetime | None:
-        return datetime.now(UTC) + _IDLE if self._idle else None
+        return None if self._behind else datetime.now(UTC) + self.poll
 
     def snapshot(self) -> Positions:
         # A partition of which nothing was read has no state yet, and must begin again as a beginning.
@@ -107,7 +111,8 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
 class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
     """Follow the log from where the last run stopped, or from its beginning.
 
-    `open_reader` is called in the worker that reads. `stop` ends the flow, with its state kept.
+    `open_reader` is called in the worker that reads. `stop` ends the flow, with its state kept. `poll` is how long to
+    wait between two looks at a log that is not behind: longer makes larger batches and less work a row.
     """
 
     open_reader: Callable[[], LogReader]
@@ -115,6 +120,7 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
     convert: Convert[X]
     stop: Event
     on_read: Callable[[TopicPartition, int, int], None]
+    poll: timedelta
 
     def list_parts(self) -> list[str]:
         return ["log"]
@@ -126,7 +132,9 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
         resume_state: Positions | None,
     ) -> _LogPartition[X]:
         positions = {_parse(name): offset for name, offset in (resume_state or {}).items()}
-        return _LogPartition(self.open_reader(), self.patterns, self.convert, self.stop, positions, self.on_read)
+        return _LogPartition(
+            self.open_reader(), self.patterns, self.convert, self.stop, positions, self.on_read, self.poll
+        )
 
 
 def _parse(name: str) -> TopicPartition:
