@@ -1,0 +1,77 @@
+"""Reads the stores as a user would: through their own drivers and the contract's table names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import clickhouse_connect
+import psycopg
+
+_BARS = "instrument, interval, {ts_open}, revision, venue, open, high, low, close, volume, vwap, trades, {known}"
+
+
+@dataclass(frozen=True)
+class BothStores:
+    """Addresses of both stores. Every question is asked of both, and both must give the same answer."""
+
+    timescale: str
+    clickhouse: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"MANDI_TIMESCALE": self.timescale, "MANDI_CLICKHOUSE": self.clickhouse}
+
+    def bars(self, table: str = "bars") -> dict[tuple, tuple]:
+        """Rows of `bars` or `bars_latest` by instrument, interval, ts_open and revision."""
+        ours = self._timescale(
+            f"SELECT {_BARS.format(ts_open='ts_open_ns', known='as_known_at_ns')} FROM market.{table}"
+        )
+        theirs = self._clickhouse(
+            f"SELECT {_BARS.format(ts_open=_ns('ts_open'), known=_ns('as_known_at'))} FROM market.{table}"
+        )
+        return same(*(_by_key(rows, key=4) for rows in (ours, theirs)))
+
+    def latest(self) -> dict[tuple, tuple]:
+        """Final values of all bars, from the view `bars_latest`."""
+        return {key[:3]: values[:-1] for key, values in self.bars("bars_latest").items()}
+
+    def ledger_rows(self, table: str, column: str) -> dict[int, Any]:
+        """`column` of `late` or `rejected`, by the row of the file."""
+        query = f"SELECT source_row, {column} FROM market.{table}"
+        return same(dict(self._timescale(query)), dict(self._clickhouse(query)))
+
+    def count(self, table: str) -> int:
+        query = f"SELECT count(*) FROM market.{table}"
+        return same(self._timescale(query)[0][0], self._clickhouse(query)[0][0])
+
+    def is_written_to(self) -> bool:
+        """Whether a sink is connected by now."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mandi sink'"
+        return bool(self._timescale(query)[0][0])
+
+    def _timescale(self, query: str) -> list[tuple]:
+        with psycopg.connect(self.timescale) as connection:
+            return connection.execute(query).fetchall()
+
+    def _clickhouse(self, query: str) -> Sequence[Sequence[Any]]:
+        client = clickhouse_connect.get_client(dsn=self.clickhouse, autogenerate_session_id=False)
+        try:
+            return client.query(query).result_rows
+        finally:
+            client.close()
+
+
+def same(timescale: Any, clickhouse: Any) -> Any:
+    """The answer of both."""
+    assert timescale == clickhouse
+    return timescale
+
+
+def _ns(column: str) -> str:
+    return f"toUnixTimestamp64Nano({column})"
+
+
+def _by_key(rows: Sequence[Sequence[Any]], key: int) -> dict[tuple, tuple]:
+    found = {tuple(row[:key]): tuple(row[key:]) for row in rows}
+    assert len(found) == len(rows), "a natural key is there twice"
+    return found
