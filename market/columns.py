@@ -53,5 +53,4 @@ def concat_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     """One batch of several of the same schema, with their dictionaries unified."""
     if len(batches) == 1:
         return batches[0]
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return table.to_batches()[0] if table.num_rows else batches[0].slice(0, 0)
+    return pa.concat_batches(batches)

@@ -51,6 +51,7 @@ DATABASE: Final = "mandi"
 
 START_TIMEOUT_S: Final = 60.0  # a crash recovery of a large log may take this long
 STOP_TIMEOUT_S: Final = 10.0
+START_ATTEMPTS: Final = 3
 ORPHAN_PATIENCE_S: Final = 0.3  # an idle backend notices the death of its postmaster at once
 
 _SERVER: Final = "PostgreSQL"
@@ -138,11 +139,16 @@ class EmbeddedPostgres:
             if owner is not None:
                 grant_search(self.cluster, owner.pw_uid, _SERVER)
                 grant_search(_BIN / "postgres", owner.pw_uid, _SERVER)
-            if not self._adopt():
-                self._end_orphans()
-                self._init_cluster(owner)
-                self._launch(owner)
-            self._ensure_database()
+            # An adopted server may be dying of a kill that has just been sent: then the next round starts one.
+            for _ in range(START_ATTEMPTS):
+                if not self._adopt():
+                    self._clear_the_dead()
+                    self._init_cluster(owner)
+                    self._launch(owner)
+                if self._ensure_database():
+                    break
+            else:
+                raise EmbeddedServerError(_SERVER, f"refuses: {self._last_log()}", f"see {self._log_file}")
             write_private(self.data_dir / "postgres.dsn", self.dsn + "\n")
         return self.dsn
 
@@ -200,8 +206,18 @@ class EmbeddedPostgres:
         found = read_postmaster(self.cluster)
         return found is not None and found.pid == pid and found.status == "ready"
 
+    def _clear_the_dead(self) -> None:
+        """Remove what a killed postmaster left: its zombie, and backends that keep the shared memory in use."""
+        if self._child is not None:
+            self._child.wait(STOP_TIMEOUT_S)
+            self._child = None
+        self._end_orphans()
+        stale = read_postmaster(self.cluster)
+        if stale is not None and psutil.pid_exists(stale.pid) and not alive(stale.pid):
+            # Somebody else's child that nobody collected: PostgreSQL would take the zombie for a live server.
+            (self.cluster / "postmaster.pid").unlink()
+
     def _end_orphans(self) -> None:
-        """End backends that survived a killed postmaster: while one lives, the shared memory is in use."""
         orphans = [process for process in psutil.process_iter() if self._is_ours(process.pid)]
         _, busy = psutil.wait_procs(orphans, timeout=ORPHAN_PATIENCE_S)
         for process in busy:
@@ -280,7 +296,15 @@ class EmbeddedPostgres:
         lines = self._log_file.read_text(errors="replace").splitlines()
         return " / ".join(lines[-3:])
 
-    def _ensure_database(self) -> None:
+    def _ensure_database(self) -> bool:
+        """Create our database if it is not there; False if the server does not answer."""
+        try:
+            self._create_database()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _create_database(self) -> None:
         with psycopg.connect(self.dsn.removesuffix(DATABASE) + "postgres", autocommit=True) as connection:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
             if found is None:

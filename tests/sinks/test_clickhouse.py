@@ -83,8 +83,8 @@ def test_a_server_that_is_away_is_unavailable(server: EmbeddedClickHouse) -> Non
 def test_rows_are_exact_after_kills_during_writes(server: EmbeddedClickHouse) -> None:
     rows = rows_of("trades", 4_000)
     batches = [batch_of("trades", rows[at : at + 100]) for at in range(0, len(rows), 100)]
-    written, retries = threading.Semaphore(0), []
-    sink = retrying(ClickHouseSink(server.url), on_retry=lambda error, *_: retries.append(error), last_s=0.2)
+    written, stop, retries = threading.Semaphore(0), threading.Event(), []
+    sink = retrying(ClickHouseSink(server.url), stop=stop, on_retry=lambda error, *_: retries.append(error), last_s=0.2)
 
     def write_all() -> None:
         for batch in batches:
@@ -92,15 +92,22 @@ def test_rows_are_exact_after_kills_during_writes(server: EmbeddedClickHouse) ->
             written.release()
         sink.close()
 
-    writer = threading.Thread(target=write_all)
+    writer = threading.Thread(target=write_all, daemon=True)
     writer.start()
-    for _ in range(3):
-        assert written.acquire(timeout=60)
-        pid = server.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        server.start()
-    writer.join(timeout=60)
-    assert not writer.is_alive()
+    try:
+        for _ in range(3):
+            assert written.acquire(timeout=60)
+            kill(server)
+            server.start()
+        writer.join(timeout=60)
+        assert not writer.is_alive()
+    finally:
+        stop.set()
     assert retries
     assert read_clickhouse(server.url, "trades") == expected("trades", rows)
+
+
+def kill(server: EmbeddedClickHouse) -> None:
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)

@@ -34,9 +34,7 @@ def test_bars_latest_shows_the_highest_revision(empty_stores: tuple[str, str]) -
     with closing(TimescaleSink(dsn)) as sink:
         sink.write({"bars": [batch_of("bars", [*revisions, bar | {"ts_open": NOW_NS + 1}])]})
     with psycopg.connect(dsn) as connection:
-        found = connection.execute(
-            "SELECT revision, close FROM bars_latest ORDER BY ts_open_ns"
-        ).fetchall()
+        found = connection.execute("SELECT revision, close FROM bars_latest ORDER BY ts_open_ns").fetchall()
     assert (2, Decimal("0.000000002")) in found
     assert len(found) == 2
 
@@ -84,8 +82,8 @@ def test_a_store_without_tables_rejects(server: EmbeddedPostgres) -> None:
 def test_rows_are_exact_after_kills_during_writes(server: EmbeddedPostgres) -> None:
     rows = rows_of("trades", 4_000)
     batches = [batch_of("trades", rows[at : at + 100]) for at in range(0, len(rows), 100)]
-    written, retries = threading.Semaphore(0), []
-    sink = retrying(TimescaleSink(server.dsn), on_retry=lambda error, *_: retries.append(error), last_s=0.2)
+    written, stop, retries = threading.Semaphore(0), threading.Event(), []
+    sink = retrying(TimescaleSink(server.dsn), stop=stop, on_retry=lambda error, *_: retries.append(error), last_s=0.2)
 
     def write_all() -> None:
         for batch in batches:
@@ -93,15 +91,22 @@ def test_rows_are_exact_after_kills_during_writes(server: EmbeddedPostgres) -> N
             written.release()
         sink.close()
 
-    writer = threading.Thread(target=write_all)
+    writer = threading.Thread(target=write_all, daemon=True)
     writer.start()
-    for _ in range(3):
-        assert written.acquire(timeout=60)
-        pid = server.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        server.start()
-    writer.join(timeout=60)
-    assert not writer.is_alive()
+    try:
+        for _ in range(3):
+            assert written.acquire(timeout=60)
+            kill(server)
+            server.start()
+        writer.join(timeout=60)
+        assert not writer.is_alive()
+    finally:
+        stop.set()
     assert retries
     assert read_timescale(server.dsn, "trades") == expected("trades", rows)
+
+
+def kill(server: EmbeddedPostgres) -> None:
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
