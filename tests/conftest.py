@@ -1,6 +1,8 @@
 """The real stores, embedded: one server of each a session, migrated; emptied for each module."""
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import clickhouse_connect
@@ -16,12 +18,13 @@ from sinks.migrations import migrate_clickhouse, migrate_timescale
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres_server() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL with a migrated database."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    migrate_timescale(server.start())
-    yield server
-    server.stop()
+    with _directory() as directory:
+        server = EmbeddedPostgres(directory)
+        migrate_timescale(server.start())
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +59,18 @@ def empty_stores(postgres_dsn: str, clickhouse_url: str) -> tuple[str, str]:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
+def data_dir() -> Iterator[Path]:
     """A directory for servers of the test's own."""
-    return tmp_path / "data"
+    with _directory() as directory:
+        yield directory / "data"
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    # Not below pytest's own directory: a pytest that starts meanwhile takes all rights of others off that one,
+    # and with them the right to pass through of the user that PostgreSQL runs as under root.
+    with tempfile.TemporaryDirectory(prefix="mandi-test-") as name:
+        yield Path(name)
 
 
 def empty_timescale(dsn: str) -> None:

@@ -84,6 +84,7 @@ class EmbeddedClickHouse:
             # Owned and silent: it is starting, or dead with threads that have not let go of the lock yet.
             wait_until(lambda: self._answers() or not _is_owned(self.data_dir), START_TIMEOUT_S)
             if not self._answers():
+                self._wait_for_child()
                 self._launch()
                 wait_until(lambda: self._answers() or self._child_died(), START_TIMEOUT_S)
             if not self._answers():
@@ -93,19 +94,24 @@ class EmbeddedClickHouse:
     def stop(self) -> None:
         """Stop the server; statements that do not end within FINISH_S are cut off."""
         pid = self.pid
-        if pid is None:
-            return
         for number in (signal.SIGTERM, signal.SIGKILL):
-            signal_quietly(pid, number)
-            if wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S):
-                return
+            if pid is not None and not self._gone(pid):
+                signal_quietly(pid, number)
+                wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S)
+        self._wait_for_child()
 
-    def _gone(self, pid: int) -> bool:
+    def _gone(self, pid: int | None) -> bool:
         self._collect_child()
-        return not alive(pid) and not _is_owned(self.data_dir)
+        return pid is None or not (alive(pid) or _is_owned(self.data_dir))
 
     def _collect_child(self) -> None:
         if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+    def _wait_for_child(self) -> None:
+        # Stopped or killed by somebody else, maybe this instant.
+        if self._child is not None:
+            self._child.wait(STOP_TIMEOUT_S)
             self._child = None
 
     def _launch(self) -> None:

@@ -6,7 +6,7 @@ one handle must not overlap.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,7 @@ class Handle:
             raise EngineError(str(error)) from None
         return result.bytes() or b"", _stats(result)
 
-    def stream(self, sql: str, fmt: str, params: Mapping[str, str] | None = None) -> Iterator[bytes]:
+    def stream(self, sql: str, fmt: str, params: Mapping[str, str] | None = None) -> Generator[bytes, None, None]:
         """Yield the result of a SELECT block by block, each encoded on its own. Raises: EngineError."""
         try:
             result = self._conn.send_query(sql, fmt, params=dict(params or {}))

@@ -47,6 +47,14 @@ _HARMLESS_ENGINES: Final = frozenset(
     }
 )
 
+_REACHING_ENGINES: Final = _REACHING_OUT | frozenset(
+    {
+        *("alias", "azurequeue", "backup", "datalakecatalog", "dictionary", "distributed", "executablepool"),
+        *("embeddedrocksdb", "filelog", "fuzzjson", "kafka", "keepermap", "materializedpostgresql", "nats", "overlay"),
+        *("ordinary", "queryrunner", "rabbitmq", "replicated", "s3queue", "timeseries"),
+    }
+)
+
 _REFUSED_STATEMENTS: Final = frozenset({"backup", "restore", "attach", "copy", "execute"})
 _REFUSED_SYSTEM: Final = frozenset({"shutdown", "kill", "suspend"})
 _REFUSED_PAIRS: Final = frozenset({("into", "outfile"), ("from", "infile"), ("parallel", "with")})
@@ -94,6 +102,15 @@ def check(sql: str, refused: frozenset[str] = _REACHING_OUT) -> None:
         _check_engines(found)
 
 
+def check_values(data: str, refused: frozenset[str] = _REACHING_OUT) -> None:
+    """Return if the data of an INSERT ... VALUES may be read: its values are expressions, which may call functions.
+
+    Raises: Refused, UnreadableSql.
+    """
+    for before, token in pairwise(tokens(data)):
+        _check_pair(before, token, refused)
+
+
 def _check_statement(found: Sequence[Token]) -> None:
     words = [token.text.lower() for token in found[:2]]
     if words and words[0] in _REFUSED_STATEMENTS:
@@ -120,7 +137,9 @@ def _check_engines(found: Sequence[Token]) -> None:
         if not after or after[0].kind not in ("word", "quoted"):
             continue
         name = after[0].name
-        if token.is_word("engine") and name not in _HARMLESS_ENGINES:
+        # Without `=` it may be a column: refuse only what is known as an engine.
+        known = found[at + 1].text == "=" or name in _REACHING_ENGINES
+        if token.is_word("engine") and known and name not in _HARMLESS_ENGINES:
             raise Refused(f"ENGINE = {after[0].text}")
         if token.is_word("source") and found[at + 1].text == "(" and name not in ("null", "clickhouse"):
             raise Refused(f"SOURCE({after[0].text})")

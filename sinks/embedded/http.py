@@ -14,13 +14,14 @@ Source: https://clickhouse.com/docs/interfaces/http; status codes from exception
 """
 
 import json
+import secrets
 import socket
 import threading
 import time
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
@@ -36,7 +37,7 @@ from sinks.embedded.bodies import (
     read_raw,
 )
 from sinks.embedded.engine import Engine, EngineError, Stats
-from sinks.embedded.guard import Refused, SeveralStatements, check
+from sinks.embedded.guard import Refused, SeveralStatements, check, check_values
 from sinks.embedded.sessions import DEFAULT_TIMEOUT_S, Session, Sessions
 from sinks.embedded.sqltext import Insert, UnreadableSql, find_insert, quote, split_format, tokens
 
@@ -166,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
+    _broken = False  # an error came when the answer had begun: the connection ends
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (name of the parent)
         """Queries are not logged: they may hold what the user types."""
@@ -189,7 +191,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, path: str, parameters: Mapping[str, str], may_write: bool) -> None:
         body = self._body()
-        self._sent_head = False
         try:
             self._refuse_strangers(path)
             self._check_transport(parameters)
@@ -258,7 +259,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _run(self, session: Session, statement: Statement, parameters: Mapping[str, str]) -> None:
         query_id = parameters.get("query_id") or str(uuid.uuid4())
         if statement.insert is not None:
-            stats = session.handle.insert(statement.sql, statement.fmt, statement.data)
+            data = statement.data
+            if statement.fmt.lower() == "values":
+                data = self._checked_values(data)
+            stats = session.handle.insert(statement.sql, statement.fmt, data)
             self._send_result(query_id, None, stats, [b""])
             return
         bound = {name[6:]: value for name, value in parameters.items() if name.startswith("param_")}
@@ -266,15 +270,26 @@ class _Handler(BaseHTTPRequestHandler):
         first = next(tokens(statement.sql), None)
         streams = first is not None and first.text.lower() in ("select", "with", "(")
         if statement.has_result and streams and can_stream(statement.fmt) and not wants_all:
-            blocks = joined(session.handle.stream(statement.sql, statement.fmt, bound), statement.fmt)
-            some = next(blocks, None)
-            if some is not None:
-                self._send_result(query_id, statement.fmt, Stats(), chain([some], blocks))
-                return
+            # Closed before anything else happens on the handle, also when the client went away.
+            with closing(session.handle.stream(statement.sql, statement.fmt, bound)) as stream:
+                blocks = joined(stream, statement.fmt)
+                some = next(blocks, None)
+                if some is not None:
+                    self._send_result(query_id, statement.fmt, Stats(), chain([some], blocks))
+                    return
         # Nothing came: the whole document, which may have a header without rows.
-        data, stats = session.handle.query(statement.sql, statement.fmt, bound)
+        document, stats = session.handle.query(statement.sql, statement.fmt, bound)
         session.remember(statement.sql)
-        self._send_result(query_id, statement.fmt if statement.has_result else None, stats, [data])
+        self._send_result(query_id, statement.fmt if statement.has_result else None, stats, [document])
+
+    def _checked_values(self, data: Iterator[bytes]) -> Iterator[bytes]:
+        whole = b""
+        for chunk in data:
+            whole += chunk
+            if len(whole) > MAX_QUERY_BYTES:
+                raise _error(62, "VALUES are too long, use another format", "SYNTAX_ERROR")
+        check_values(whole.decode("latin-1"), self.server.engine.refused)
+        return iter([whole])
 
     def _send_result(self, query_id: str, fmt: str | None, stats: Stats, chunks: Iterable[bytes]) -> None:
         encoding = choose_encoding(self.headers.get("Accept-Encoding", ""))
@@ -290,25 +305,39 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", encoding)
         if isinstance(chunks, list):
             self._send_whole(b"".join(compressed(chunks, encoding)))
-        else:
-            self._send_chunked(compressed(chunks, encoding))
+            return
+        tag = secrets.token_hex(8)
+        self.send_header("X-ClickHouse-Exception-Tag", tag)
+        self._send_chunked(compressed(self._with_error(chunks, tag), encoding))
+
+    def _with_error(self, chunks: Iterable[bytes], tag: str) -> Iterator[bytes]:
+        # The status is sent already. As a server does since 25.11: the error goes into the stream between tags,
+        # and the stream ends without its last chunk.
+        try:
+            yield from chunks
+        except EngineError as error:
+            self.close_connection = self._broken = True
+            text = error.text.rstrip().encode() + b"\n"
+            mark = tag.encode()
+            yield b"\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n" % (mark, text, len(text), mark)
 
     def _send_whole(self, data: bytes) -> None:
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self._sent_head = True
         if self.command != "HEAD":
             self.wfile.write(data)
 
     def _send_chunked(self, chunks: Iterator[bytes]) -> None:
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self._sent_head = True
+        if self.command == "HEAD":
+            return
         for chunk in chunks:
             self.wfile.write(b"%x\r\n" % len(chunk))
             self.wfile.write(chunk)
             self.wfile.write(b"\r\n")
-        self.wfile.write(b"0\r\n\r\n")
+        if not self._broken:
+            self.wfile.write(b"0\r\n\r\n")
 
     def _send_text(self, status: int, text: str) -> None:
         data = text.encode()
@@ -317,12 +346,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_whole(data)
 
     def _send_error(self, error: EngineError, body: Iterator[bytes]) -> None:
-        if self._sent_head:
-            # As a server does: the text goes into the stream, which then ends without its last chunk.
-            text = error.text.encode()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
-            self.close_connection = True
-            return
         self._drain(body)
         data = error.text.rstrip().encode() + b"\n"
         self.send_response(http_status(error.code))

@@ -156,16 +156,15 @@ class EmbeddedPostgres:
         """Stop the server: open transactions are rolled back, committed data is flushed."""
         with locked(self.data_dir / ".postgres.lock"):
             pid = self.pid
-            if pid is None:
-                return
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, none
-                signal_quietly(pid, number)
-                if wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S):
-                    return
+                if pid is not None and not self._gone(pid):
+                    signal_quietly(pid, number)
+                    wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S)
+            self._wait_for_child()
 
-    def _gone(self, pid: int) -> bool:
+    def _gone(self, pid: int | None) -> bool:
         self._collect_child()
-        return not alive(pid)
+        return pid is None or not alive(pid)
 
     def _collect_child(self) -> None:
         # A dead child stays a zombie until it is waited for.
@@ -208,14 +207,18 @@ class EmbeddedPostgres:
 
     def _clear_the_dead(self) -> None:
         """Remove what a killed postmaster left: its zombie, and backends that keep the shared memory in use."""
-        if self._child is not None:
-            self._child.wait(STOP_TIMEOUT_S)
-            self._child = None
+        self._wait_for_child()
         self._end_orphans()
         stale = read_postmaster(self.cluster)
         if stale is not None and psutil.pid_exists(stale.pid) and not alive(stale.pid):
             # Somebody else's child that nobody collected: PostgreSQL would take the zombie for a live server.
             (self.cluster / "postmaster.pid").unlink()
+
+    def _wait_for_child(self) -> None:
+        # Stopped or killed by somebody else, maybe this instant.
+        if self._child is not None:
+            self._child.wait(STOP_TIMEOUT_S)
+            self._child = None
 
     def _end_orphans(self) -> None:
         orphans = [process for process in psutil.process_iter() if self._is_ours(process.pid)]

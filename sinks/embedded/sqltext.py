@@ -97,10 +97,10 @@ def find_insert(text: str) -> Insert | None:
     for token in tokens(text):
         if not seen and not token.is_word("insert"):
             return None
-        if depth == 0 and token.is_word("values"):
-            return Insert(sql=text[: token.start], format="Values", data_start=token.end)
         if depth == 0 and seen and seen[-1].is_word("format") and len(seen) > 2:
             return _insert_with_format(text, seen[-1], token)
+        if depth == 0 and token.is_word("values"):
+            return Insert(sql=text[: token.start], format="Values", data_start=token.end)
         if depth == 0 and token.kind == "word" and token.text.lower() in ("select", "with", "from", "watch"):
             return None
         if token.text == ";" and depth == 0:

@@ -1,0 +1,107 @@
+"""The embedded PostgreSQL through its life: start, adopt, stop, kill, and the foreground mode."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sinks.embedded.access import can_search
+from sinks.embedded.postgres import EmbeddedPostgres
+from sinks.embedded.processes import wait_until
+
+
+@pytest.fixture
+def server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
+    own = EmbeddedPostgres(data_dir)
+    yield own
+    own.stop()
+
+
+def ask(dsn: str, question: str) -> object:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(question).fetchone()  # type: ignore[arg-type]
+    return None if row is None else row[0]
+
+
+def test_a_server_keeps_port_password_and_data(server: EmbeddedPostgres) -> None:
+    dsn = server.start()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS a")
+    server.stop()
+    assert server.pid is None
+    assert server.start() == dsn
+    assert ask(dsn, "SELECT count(*) FROM kept") == 1
+
+
+def test_a_running_server_is_adopted(server: EmbeddedPostgres, data_dir: Path) -> None:
+    dsn, pid = server.start(), server.pid
+    other = EmbeddedPostgres(data_dir)
+    assert (other.start(), other.pid) == (dsn, pid)
+    other.stop()
+    assert server.pid is None
+
+
+def test_settings_and_who_may_connect(server: EmbeddedPostgres) -> None:
+    dsn = server.start()
+    for name, value in {"timezone": "UTC", "synchronous_commit": "on", "listen_addresses": "127.0.0.1"}.items():
+        assert ask(dsn, f"SHOW {name}") == value
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(dsn.replace(dsn.split(":")[2].split("@")[0], "wrong"))
+    assert (server.data_dir / "postgres.json").stat().st_mode & 0o077 == 0
+    assert (server.data_dir / "postgres.dsn").stat().st_mode & 0o077 == 0
+
+
+def test_a_killed_server_starts_again_with_its_data(server: EmbeddedPostgres) -> None:
+    dsn = server.start()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS a")
+        connection.commit()
+        pid = server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    assert server.start() == dsn
+    assert ask(dsn, "SELECT count(*) FROM kept") == 1
+
+
+def test_a_taken_port_is_exchanged(server: EmbeddedPostgres, data_dir: Path) -> None:
+    dsn = server.start()
+    server.stop()
+    thief = EmbeddedPostgres(data_dir.with_name("other"))
+    thief.start()
+    (data_dir / "postgres.json").write_text(
+        (data_dir / "postgres.json")
+        .read_text()
+        .replace(dsn.split(":")[3].split("/")[0], thief.dsn.split(":")[3].split("/")[0])
+    )
+    assert ask(server.start(), "SELECT 1") == 1
+    assert server.dsn.split("@")[1] != thief.dsn.split("@")[1]
+    thief.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
+def test_a_private_parent_opens_for_the_system_user_alone(data_dir: Path) -> None:
+    private = data_dir.parent / "private"
+    private.mkdir(mode=0o700)
+    server = EmbeddedPostgres(private / "data")
+    assert ask(server.start(), "SELECT 1") == 1
+    server.stop()
+    uid = (private / "data" / "postgres").stat().st_uid
+    assert can_search(private, uid)
+    assert not can_search(private, uid + 1)
+    assert private.stat().st_mode & 0o007 == 0
+
+
+def test_the_foreground_mode_ends_with_its_server(data_dir: Path) -> None:
+    command = [sys.executable, "-m", "sinks.embedded.postgres", "--data-dir", str(data_dir)]
+    with subprocess.Popen(command) as process:
+        server = EmbeddedPostgres(data_dir)
+        assert wait_until(lambda: (data_dir / "postgres.dsn").exists(), 30)
+        assert ask(server.dsn, "SELECT 1") == 1
+        process.terminate()
+        assert process.wait(10) == 0
+    assert server.pid is None
