@@ -84,4 +84,4 @@ def _means(documented: str, action: argparse.Action) -> bool:
         return documented in ("none", "all", "`max`")
     shown = ticked(documented)[0]
     value: object = action.type(shown) if callable(action.type) else shown
-    return value == action.default
+    return bool(value == action.default)
