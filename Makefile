@@ -30,6 +30,10 @@ check: setup ## format, lint, types, imports: what CI runs before the tests
 	$(BIN)/lint-imports
 	@cd $(WEB) && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent check
 
+.PHONY: chaos
+chaos: setup ## kill every process at every commit point and at random, for half an hour
+	@$(BIN)/pytest -m chaos tests/chaos --timeout 1800 -rP $(ARGS)
+
 .PHONY: bench
 bench: setup ## run every benchmark (NAME=bars for one)
 	@for name in $(or $(NAME),bars log stores latency); do $(BIN)/mandi bench $$name || exit 1; done

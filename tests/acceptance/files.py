@@ -3,6 +3,7 @@
 import csv
 import gzip
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -74,9 +75,13 @@ class FileOracle(Oracle):
     def __init__(self, **options: int) -> None:
         super().__init__(**options)
         self._fed = 0
+        self.accepted_kinds: Counter[str] = Counter()
 
     def feed(self, row: Row) -> None:
+        before = len(self.accepted)
         super().feed(row)
+        # Counts the right kind only where rows have ts_recv: then none is held back.
+        self.accepted_kinds[row.kind] += len(self.accepted) - before
         self._fed += 1
         if self._fed % PRUNE_EVERY == 0:
             self.bars = {key: bar for key, bar in self.bars.items() if not bar.final or self._may_change(key)}

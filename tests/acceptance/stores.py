@@ -44,6 +44,12 @@ class BothStores:
         query = f"SELECT count(*) FROM market.{table}"
         return same(self._timescale(query)[0][0], self._clickhouse(query)[0][0])
 
+    def count_in(self, store: str, table: str) -> int:
+        """Rows that one of the stores, `timescale` or `clickhouse`, has by now."""
+        query = f"SELECT count(*) FROM market.{table}"
+        count: int = (self._timescale if store == "timescale" else self._clickhouse)(query)[0][0]
+        return count
+
     def is_written_to(self) -> bool:
         """Whether a sink is connected by now."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mandi sink'"
