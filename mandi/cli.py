@@ -30,6 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         sys.stderr.close()
         return 0
+    except Exception as error:  # the outermost: what is known to go wrong is told in its own sentence
+        if not isinstance(error, _told_in_a_sentence()):
+            raise
+        print(f"mandi: {error}", file=sys.stderr)
+        return 1
+
+
+def _told_in_a_sentence() -> tuple[type[Exception], ...]:
+    from connectors.errors import FeedFailed
+    from market.records import CorruptRecord, OffsetOutOfRange
+    from market.segments import UnsupportedLog
+    from sinks.errors import SinkError
+
+    return SinkError, FeedFailed, CorruptRecord, OffsetOutOfRange, UnsupportedLog, OSError
 
 
 def duration_ns(text: str) -> int:

@@ -29,7 +29,8 @@ def _clickhouse(url: str, text: str) -> pl.DataFrame:
     try:
         client = clickhouse_connect.get_client(dsn=url)
         try:
-            return pl.DataFrame(pl.from_arrow(client.query_arrow(text, use_strings=True)))
+            # 2: no writes and no DDL, but the client may still set its formats.
+            return pl.DataFrame(pl.from_arrow(client.query_arrow(text, use_strings=True, settings={"readonly": 2})))
         finally:
             client.close()
     except ClickHouseError as error:

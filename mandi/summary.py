@@ -4,16 +4,13 @@ import hashlib
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import psycopg
 
 from connectors.log import open_reader
 from mandi.errors import MandiError
 from mandi.stores import Stores
 from market import topics
-from market.columns import values
-from market.records import LogReader, TopicPartition
-from market.schemas import QUOTE, TRADE
+from pipelines.ingest import ROWS_META
 from sinks.canonical import canonical_hash_clickhouse, canonical_hash_timescale
 
 
@@ -26,18 +23,17 @@ def output_hash(stores: Stores) -> str:
     theirs = canonical_hash_clickhouse(stores.clickhouse, wall_clock=False)
     differing = sorted(table for table in ours if ours[table] != theirs[table])
     if differing:
-        raise MandiError(f"the stores differ in {', '.join(differing)}: `mandi doctor` says how to compare them")
+        raise MandiError(f"the stores differ in {', '.join(differing)}: docs/runbook.md says how to compare them")
     text = "\n".join(f"{table} {ours[table]}" for table in sorted(ours))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def demo_summary(log_url: str, stores: Stores) -> dict[str, Any]:
-    """Count what is in the log and what came of it in the stores, over the whole life of the data directory."""
-    kinds = count_ticks(log_url)
+    """Count what went into the log and what came of it in the stores, over the whole life of the data directory."""
     stored = _count_tables(stores.timescale)
     early_rejects = stored["rejected"] - stored["future_stamp"]  # refused before the log
     return {
-        "rows_in": kinds[TRADE] + kinds[QUOTE] + early_rejects,
+        "rows_in": ingested_rows(log_url) + early_rejects,
         "rows_out": stored["trades"] + stored["quotes"],
         "late": stored["late"],
         "rejected": stored["rejected"],
@@ -47,23 +43,15 @@ def demo_summary(log_url: str, stores: Stores) -> dict[str, Any]:
     }
 
 
-def count_ticks(log_url: str) -> Counter[int]:
-    """Rows of the price topics by kind, as far back as the log goes."""
-    reader, kinds = open_reader(log_url), Counter[int]()
+def ingested_rows(log_url: str) -> int:
+    """Trades and quotes that were ever appended to the price topics, by the count in each one's newest record."""
+    reader, rows = open_reader(log_url), 0
     for tp in reader.partitions(topics.PRICES_PATTERN):
-        _count_partition(reader, tp, kinds)
+        end = reader.end_offset(tp)
+        if end > reader.begin_offset(tp):
+            rows += int(reader.read(tp, end - 1)[0].meta[ROWS_META])
     reader.close()
-    return kinds
-
-
-def _count_partition(reader: LogReader, tp: TopicPartition, kinds: Counter[int]) -> None:
-    offset = reader.begin_offset(tp)
-    while records := reader.read(tp, offset):
-        for record in records:
-            if record.batch is not None:
-                found = np.bincount(values(record.batch.column("kind")), minlength=3)
-                kinds.update({kind: int(n) for kind, n in enumerate(found)})
-        offset = records[-1].offset + 1
+    return rows
 
 
 def _count_tables(dsn: str) -> Counter[str]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from market.columns import values
 from market.kernel import Outputs
-from market.schemas import LATE, QUOTE, QUOTES, REJECTED, TRADE, TRADES
+from market.schemas import CLOCK, LATE, QUOTE, QUOTES, REJECTED, TRADE, TRADES
 from market.watermark import ACCEPTED, FUTURE, Judged, Lateness, Watermarks
 from market.watermark import LATE as TOO_LATE
 
@@ -70,7 +70,7 @@ class AdmissionKernel:
         }
         if not accepted.all():
             outputs["late"] = _late(judged, judged.verdict == TOO_LATE)
-            outputs["rejected"] = _from_the_future(judged, judged.verdict == FUTURE)
+            outputs["rejected"] = _from_the_future(judged, (judged.verdict == FUTURE) & (kind != CLOCK))
         return {name: batch for name, batch in outputs.items() if batch.num_rows}
 
 

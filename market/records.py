@@ -201,6 +201,6 @@ class OffsetOutOfRange(LookupError):
     def __init__(self, tp: TopicPartition, offset: int, begin: int, end: int) -> None:
         super().__init__(
             f"offset {offset} of {tp} is not in the log, which holds [{begin}, {end}): "
-            "retention dropped it or the log was replaced; `mandi doctor` says how to go on"
+            "retention dropped it or the log was replaced: docs/runbook.md says how to go on"
         )
         self.tp, self.offset, self.begin, self.end = tp, offset, begin, end

@@ -10,7 +10,7 @@ STATUS: Final = "market.status"
 LATE: Final = "market.late"
 REJECTED: Final = "market.rejected"
 INGEST_POSITIONS: Final = "ingest.positions"
-"""After each flush of an ingest: how far every channel is in the log. What resume reads."""
+"""Once an epoch of an ingest: how far every channel is on disk. What resume reads."""
 
 # A topic with several producers has a partition for each, so that a lock per partition makes one writer.
 FROM_INGEST: Final = 0

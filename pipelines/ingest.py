@@ -6,6 +6,7 @@ resumes the venue's session there. The rows written since come again; they are a
 topic's own last record, and are dropped.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,8 +37,12 @@ POSITIONS: Final = TopicPartition(topics.INGEST_POSITIONS, topics.FROM_INGEST)
 _LEDGERS: Final = {"rejected": topics.REJECTED, "gaps": topics.STATUS, "status": topics.STATUS}
 _CHANNEL_OF: Final = {TRADE: "trades", QUOTE: "book"}
 
+ROWS_META: Final = "rows"
+"""In each record's `meta`: trades and quotes of its partition up to and with it, also those retention dropped."""
+
 _META: Final = ("session", *_CHANNEL_OF.values())
 _LEAST_WAIT_S: Final = 0.001
+_MOST_WAIT_S: Final = 0.05
 _DUTY: Final = 4.0
 """After a flush wait this many times as long as it took: quiet, rows go out within a millisecond; busy, batches grow
 until appending takes a fifth of the time at most."""
@@ -106,7 +111,8 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
         return [flush] if flush.rows else []
 
     def next_awake(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=max(_LEAST_WAIT_S, _DUTY * self._duty.seconds))
+        wait_s = min(_MOST_WAIT_S, max(_LEAST_WAIT_S, _DUTY * self._duty.seconds))
+        return datetime.now(UTC) + timedelta(seconds=wait_s)
 
     def snapshot(self) -> None:
         return None
@@ -139,6 +145,7 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     duty: _Duty
     now: Callable[[], int]
     written: dict[TopicPartition, Positions] = field(default_factory=dict)
+    rows: Counter[TopicPartition] = field(default_factory=Counter)
     reached: Positions = field(default_factory=dict)
     saved: Positions = field(default_factory=dict)
 
@@ -168,7 +175,8 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
             tp = topics.prices(commodity)
             fresh = without_written(ticks, self._written_to(tp, flush.positions))
             if fresh.num_rows:
-                self.writer.append(tp, "ticks", fresh, key=commodity, meta=meta)
+                self.rows[tp] += int(np.count_nonzero(values(fresh.column("kind")) != CLOCK))
+                self.writer.append(tp, "ticks", fresh, key=commodity, meta={**meta, ROWS_META: self.rows[tp]})
         for kind, topic in _LEDGERS.items():
             rows: pa.RecordBatch | None = getattr(flush, kind)
             if rows is not None:
@@ -184,6 +192,7 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         if tp not in self.written:
             last = self.writer.last_record(tp)
             self.written[tp] = {} if last is None else last.meta
+            self.rows[tp] = int(self.written[tp].get(ROWS_META, 0))
         written = self.written[tp]
         return written if written.get("session") == now_at.get("session") else {}
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the dataflows (names: CONTRACTS.md section 6; meanings: docs/runbook.md)."""
+"""Prometheus metrics of the dataflows (names: CONTRACTS.md section 6; meanings: docs/metrics.md)."""
 
 from typing import Final
 

@@ -1,5 +1,9 @@
-"""The real stores, embedded: one server of each a session, migrated; emptied for each module."""
+"""The real stores, embedded: one server of each a session, migrated; emptied for each module.
 
+Hypothesis draws the same examples in every run; `HYPOTHESIS_PROFILE=search` draws new ones, and more.
+"""
+
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +12,7 @@ from pathlib import Path
 import clickhouse_connect
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from sinks.clickhouse import stored_table
@@ -15,6 +20,11 @@ from sinks.columns import table_names, table_spec
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.migrations import migrate_clickhouse, migrate_timescale
+
+# No deadline: it would judge the machine, which other tests share.
+settings.register_profile("same", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("search", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from market.columns import concat_batches
 from market.kernel import arrivals
 from market.records import LogReader, Record, TopicPartition
 from market.topics import commodity_of
+from pipelines.engine.recovery import StateMismatch
 from pipelines.engine.steps import Chunk
 
 _LIST_EVERY_S: Final = 0.5
@@ -43,7 +44,8 @@ X = TypeVar("X")
 Convert = Callable[[TopicPartition, list[Record], bool], Iterable[X]]
 """Turns consecutive records into items; the flag says that they are the first of their partition."""
 
-Positions = dict[str, int]
+Positions = dict[str, tuple[int, int]]
+"""By topic-partition: the offset to read next, and the append time of the record before it, which identifies it."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     convert: Convert[X]
     stop: Event
     positions: dict[TopicPartition, int]
+    appended: dict[TopicPartition, int]
     on_read: Callable[[TopicPartition, int, int], None]
     poll: timedelta
     _listed_at: float = -1e9
@@ -79,6 +82,7 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
                 items += self.convert(tp, records, tp in self._first)
                 self._first.discard(tp)
                 self.positions[tp] = records[-1].offset + 1
+                self.appended[tp] = records[-1].ts_append
                 self.on_read(tp, self.positions[tp], records[-1].ts_append)
         self._idle = not items
         return items
@@ -88,7 +92,7 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
 
     def snapshot(self) -> Positions:
         # A partition of which nothing was read has no state yet, and must begin again as a beginning.
-        return {str(tp): offset for tp, offset in self.positions.items() if tp not in self._first}
+        return {str(tp): (offset, self.appended[tp]) for tp, offset in self.positions.items() if tp not in self._first}
 
     def close(self) -> None:
         self.reader.close()
@@ -131,10 +135,32 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
         for_part: str,
         resume_state: Positions | None,
     ) -> _LogPartition[X]:
-        positions = {_parse(name): offset for name, offset in (resume_state or {}).items()}
+        reader, resume = self.open_reader(), resume_state or {}
+        for name, (offset, ts_append) in resume.items():
+            _require_same_log(step_id, reader, _parse(name), offset, ts_append)
         return _LogPartition(
-            self.open_reader(), self.patterns, self.convert, self.stop, positions, self.on_read, self.poll
+            reader,
+            self.patterns,
+            self.convert,
+            self.stop,
+            {_parse(name): offset for name, (offset, _) in resume.items()},
+            {_parse(name): ts_append for name, (_, ts_append) in resume.items()},
+            self.on_read,
+            self.poll,
         )
+
+
+def _require_same_log(step_id: str, reader: LogReader, tp: TopicPartition, offset: int, ts_append: int) -> None:
+    """Refuse a position whose last record is not in the log any more, or is another one.
+
+    Readers see records a few milliseconds before they are on disk. A power failure in between can take back what a
+    flow has already counted, and ingest then fills the same offsets with other records.
+    """
+    end = reader.end_offset(tp)
+    if end < offset:
+        raise StateMismatch(step_id, str(tp), offset, end)
+    if offset > reader.begin_offset(tp) and reader.read(tp, offset - 1, max_bytes=1)[0].ts_append != ts_append:
+        raise StateMismatch(step_id, f"the record it read last of {tp}", offset - 1, offset - 1)
 
 
 def _parse(name: str) -> TopicPartition:

@@ -43,12 +43,10 @@ class FlowLocked(RuntimeError):
 
 
 class StateMismatch(RuntimeError):
-    """A restored state was taken at another position of the log than its source resumes from."""
+    """A restored state does not fit the log, its source, or this version of the code."""
 
     def __init__(self, step_id: str, source: str, expected: int | None, got: int) -> None:
-        super().__init__(
-            f"the state of {step_id} expects {source} at offset {expected}, but its source resumed at {got}"
-        )
+        super().__init__(f"the state of {step_id} expects {source} at offset {expected}, but it is at {got}")
         self.step_id, self.source, self.expected, self.got = step_id, source, expected, got
 
 

@@ -7,6 +7,7 @@ offset of which source comes next. Rows at another offset are refused: never ski
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import bytewax.operators as op
 import pyarrow as pa
@@ -38,8 +39,11 @@ class Output:
     batch: pa.RecordBatch
 
 
-State = tuple[Mapping[str, int], object]
-"""Next offset by source, and the kernel's snapshot taken there."""
+STATE_VERSION: Final = 1
+"""Raised with every change of what a kernel's snapshot holds: an older state is then rebuilt, not misread."""
+
+State = tuple[int, Mapping[str, int], object]
+"""STATE_VERSION, next offset by source, and the kernel's snapshot taken there."""
 
 
 class _KernelLogic(StatefulBatchLogic[Chunk, Output, State]):
@@ -49,8 +53,11 @@ class _KernelLogic(StatefulBatchLogic[Chunk, Output, State]):
         self._step_id, self._kernel, self._now, self._ends = step_id, kernel, now, ends
         self._next: dict[str, int] = {}
         if resume is not None:
-            self._next = dict(resume[0])
-            kernel.restore(resume[1])
+            version, positions, snapshot = resume
+            if version != STATE_VERSION:
+                raise StateMismatch(step_id, "a state of version", STATE_VERSION, version)
+            self._next = dict(positions)
+            kernel.restore(snapshot)
 
     def on_batch(self, values: list[Chunk]) -> tuple[Iterable[Output], bool]:
         outputs: list[Output] = []
@@ -74,7 +81,7 @@ class _KernelLogic(StatefulBatchLogic[Chunk, Output, State]):
         return datetime.now(UTC) + timedelta(microseconds=max(0, due - self._now()) / 1000)
 
     def snapshot(self) -> State:
-        return dict(self._next), self._kernel.snapshot()
+        return STATE_VERSION, dict(self._next), self._kernel.snapshot()
 
     def _expect(self, chunk: Chunk) -> None:
         expected = self._next.get(chunk.source)

@@ -216,10 +216,21 @@ def main() -> int:
     os.environ["TZ"] = "UTC"  # the engine takes its time zone from the process
     owner = _own(data_dir)
     if owner is None:
-        sys.stderr.write(f"another process serves {data_dir}/clickhouse\n")
-        return 1
+        return _watch_over(EmbeddedClickHouse(data_dir))
     with owner:
         return serve(data_dir, arguments.port)
+
+
+def _watch_over(server: EmbeddedClickHouse) -> int:
+    """Stand in for a live server that outlived whoever started it: end when it ends, and end it when told to."""
+    pid = server.pid
+    if pid is None:
+        sys.stderr.write(f"another process holds {server.data_dir}/clickhouse and does not serve it\n")
+        return 1
+    asked = run_until_signal(lambda: server.pid == pid)
+    if asked:
+        server.stop()
+    return 0 if asked else 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The two faults of stock Bytewax that pipelines.engine closes, each shown on the stock behaviour first."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from market import topics
 from market.bars import BarsKernel
 from market.schemas import TICKS
 from pipelines.bars import BarsConfig, build
-from pipelines.engine import recovery
+from pipelines.engine import recovery, steps
 from pipelines.engine.recovery import FlowLocked, StateMismatch, run_flow, scrub
 from sinks.log import open_writer
 
@@ -235,6 +237,33 @@ def test_a_state_that_does_not_fit_the_log_is_refused_and_rebuilt(tmp_path, capl
     before = published(url)
     with closing(sqlite3.connect(tmp_path / "bars" / "store" / "part-0.sqlite3")) as db, db:
         db.execute("DELETE FROM snaps WHERE step_id = 'bars.prices'")  # the source forgets, the states do not
+    run_until_read(url, tmp_path / "bars")
+    assert "rebuilt from the log" in caplog.text
+    assert published(url) == before
+
+
+def test_a_log_that_lost_its_tail_in_a_power_failure_and_grew_another_is_noticed(tmp_path, caplog) -> None:
+    lost, url = f"file://{tmp_path}/lost", f"file://{tmp_path}/log"
+    arrivals = rows(0, 600)
+    fill(url, arrivals[:300], 5)
+    shutil.copytree(tmp_path / "log", tmp_path / "lost")  # what is on disk when the power goes
+    fill(url, arrivals[300:], 5)
+    run_until_read(url, tmp_path / "bars")
+    fill(lost, [replace(row, price=row.price + 1) for row in arrivals[300:]], 5)  # the same offsets, other rows
+    run_until_read(lost, tmp_path / "bars")
+    assert "rebuilt from the log" in caplog.text
+    fill(lost, rows(600, 3000), 5)
+    run_until_read(lost, tmp_path / "bars")
+    closes = {key[2]: values for key, values in published(lost).items() if key[1] == "1s"}
+    assert all(5 in bar[7:11] or 6 in bar[7:11] for bar in closes.values())
+
+
+def test_a_state_of_another_version_is_rebuilt(tmp_path, caplog, monkeypatch) -> None:
+    url = f"file://{tmp_path}/log"
+    fill(url, rows(0, 500), 5)
+    run_until_read(url, tmp_path / "bars")
+    before = published(url)
+    monkeypatch.setattr(steps, "STATE_VERSION", 2)
     run_until_read(url, tmp_path / "bars")
     assert "rebuilt from the log" in caplog.text
     assert published(url) == before
