@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import clickhouse_connect
 import polars as pl
 import psycopg
+import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from mandi.errors import MandiError, UsageError
@@ -33,7 +34,7 @@ def _clickhouse(url: str, text: str) -> pl.DataFrame:
             return pl.DataFrame(pl.from_arrow(client.query_arrow(text, use_strings=True, settings={"readonly": 2})))
         finally:
             client.close()
-    except ClickHouseError as error:
+    except (ClickHouseError, pa.ArrowInvalid) as error:
         raise MandiError(f"ClickHouse: {_first_line(error)}") from error
 
 

@@ -248,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         with ExitStack() as stack:
             session = stack.enter_context(lent)
-            if not may_write:
+            if not may_write or parameters.get("readonly", "0") != "0":
                 _require_read_only(session, statement)
             database = parameters.get("database") or self.headers.get("X-ClickHouse-Database")
             if database:

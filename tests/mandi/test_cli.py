@@ -1,0 +1,128 @@
+"""The command line: exit codes, one clear sentence for an error, and a summary that balances."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mandi.cli import duration_ns
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLD = ROOT / "docs" / "examples" / "gold.csv"
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def mandi(postgres_dsn, clickhouse_url, where):
+    """Run a command on the session's stores; nothing of it depends on the caller's environment."""
+
+    def run(*words: str, timescale: str = postgres_dsn, clickhouse: str = clickhouse_url, **environment: str):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MANDI_")}
+        stores = {"MANDI_TIMESCALE": timescale, "MANDI_CLICKHOUSE": clickhouse, "MANDI_DATA_DIR": str(where)}
+        return subprocess.run(
+            [sys.executable, "-m", "mandi", *words],
+            cwd=ROOT,
+            env={**kept, **stores, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def test_replay_ends_with_a_summary_that_balances(mandi) -> None:
+    done = mandi("replay", str(GOLD))
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    assert summary["rows_in"] == sum(summary[name] for name in ("rows_out", "late", "rejected", "conflated")) > 0
+
+
+@pytest.mark.parametrize("store", ["clickhouse", "timescale"])
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+def test_sql_answers_in_every_form(mandi, store, form) -> None:
+    done = mandi("sql", "--store", store, "--format", form, "SELECT 1 AS one, 2 AS two")
+    assert done.returncode == 0, done.stderr
+    assert "one" in done.stdout
+    assert "2" in done.stdout
+
+
+@pytest.mark.parametrize("store", ["clickhouse", "timescale"])
+@pytest.mark.parametrize("text", ["DROP TABLE market.late", "INSERT INTO market.late SELECT * FROM market.late"])
+def test_sql_cannot_write(mandi, store, text) -> None:
+    done = mandi("sql", "--store", store, text)
+    assert done.returncode == 1
+    assert sentences(done.stderr) == 1
+    assert mandi("sql", "--store", store, "SELECT count(*) FROM market.late").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["replay", "nowhere.csv"], 1, "there is no such file"),
+        (["replay", str(GOLD), "--interval", "2s"], 2, "choose among"),
+        (["run", "candles"], 2, "there is no flow 'candles'"),
+        (["demo", "--scenario", "x"], 2, "no scenario"),
+        (["bench", "x"], 2, "no benchmark 'x'"),
+        (["sql", "SELEC 1"], 1, "ClickHouse"),
+        (["sql", "--store", "timescale", "SELEC 1"], 1, "TimescaleDB"),
+    ],
+)
+def test_an_error_is_one_clear_sentence(mandi, words, code, said) -> None:
+    done = mandi(*words)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert sentences(done.stderr) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"MANDI_LOG": "ftp://x"}, "the setting log is 'ftp://x'"),
+        ({"MANDI_TIMESCALE": "mysql://u:secret@h/x"}, "the setting timescale is 'h/x'"),
+        ({"MANDI_METRICS_PORT": "x"}, "the setting metrics_port is 'x'"),
+        ({"MANDI_LOG_GIB": "-1"}, "the setting log_gib is '-1'"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_value(mandi, environment, said) -> None:
+    done = mandi("migrate", **environment)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "secret" not in done.stderr
+    assert sentences(done.stderr) == 1
+
+
+def test_a_log_that_is_not_built_yet_says_so(mandi) -> None:
+    done = mandi("run", "bars", MANDI_LOG="kafka://localhost:9092")
+    assert done.returncode == 1
+    assert sentences(done.stderr) == 1
+
+
+def test_wrong_usage_is_2(mandi) -> None:
+    assert mandi("replay").returncode == 2
+    assert mandi("fly").returncode == 2
+
+
+def test_every_command_has_help(mandi) -> None:
+    for command in ("demo", "simulate", "ingest", "run", "serve", "replay", "sql", "migrate", "doctor", "bench"):
+        assert "--data-dir" in mandi(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"), [("60s", 60 * 10**9), ("1.5m", 90 * 10**9), ("250ms", 250 * 10**6), ("5", 5 * 10**9)]
+)
+def test_durations(text, ns) -> None:
+    assert duration_ns(text) == ns
+
+
+def sentences(stderr: str) -> int:
+    """Lines that are the command's error, and no traceback."""
+    assert "Traceback" not in stderr
+    return sum(line.startswith("mandi: ") for line in stderr.splitlines())
