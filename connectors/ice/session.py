@@ -393,7 +393,7 @@ class Session:
     def _progress(self, channel: Channel, now_ns: int) -> None:
         gap, request = channel.gap, channel.request
         if request is not None:
-            request.deadline_ns = now_ns + REPLAY_TIMEOUT_NS
+            self._postpone_replays(now_ns)
             if channel.last >= request.last:
                 channel.request = None
         if gap is not None:
@@ -403,11 +403,18 @@ class Session:
                 self._ledger.gap(gap, now_ns, "replay")
                 self._assess_gaps(now_ns)
 
+    # The venue answers one request after the other: while one answer flows, those behind it are not overdue.
+    def _postpone_replays(self, now_ns: int) -> None:
+        for channel in self._channels.values():
+            if channel.request is not None:
+                channel.request.deadline_ns = now_ns + REPLAY_TIMEOUT_NS
+
     def _replay_done(self, message: codec.ReplayDone, now_ns: int) -> None:
         channel = self._channels.get(message.channel)
         request = None if channel is None else channel.request
         if channel is None or request is None or request.id != message.id:
             return  # filled or given up meanwhile
+        self._postpone_replays(now_ns)
         channel.needs_image, channel.request = False, None
         self._advance(channel, now_ns)
         self._count_attempt(channel, request, now_ns)
@@ -508,6 +515,8 @@ class Session:
             self.counters["unexpected"] += 1
             return
         restoring = book.needs_image and book.request is not None
+        if restoring:
+            self._postpone_replays(now_ns)
         if not self.books.image(message, now_ns, restore_at=book.last if restoring else None):
             self.counters["unknown_instrument"] += 1
         self._resolve_imaged(now_ns)

@@ -131,6 +131,22 @@ def test_replay_without_answer_is_given_up_after_two_seconds(line: Line, venue: 
     assert next(iter(line.gaps().values()))["reason"] == "replay_timeout"
 
 
+def test_replay_that_waits_behind_another_is_not_given_up(line: Line, venue: FakeVenue) -> None:
+    line.close()
+    for number in range(10):
+        venue.change(SYMBOL, "B", 7900, number + 1)
+        venue.trade(SYMBOL, 8000, 1)
+    line.session.on_open(line.tick())
+    while requests := line.session.to_send():
+        for request in requests:  # answered one after the other, and slowly
+            for frame in venue.answer(request):
+                line.session.on_timer(line.tick(SECOND_NS // 2))
+                line.session.receive(frame, line.now)
+    line.flush()
+    assert [row[2] for row in line.trades()] == list(range(1, 11))
+    assert {gap["resolution"] for gap in line.gaps().values()} == {"replay"}
+
+
 def test_case_15_image_older_than_the_hole_is_not_taken(line: Line, venue: FakeVenue) -> None:
     old = orjson.dumps(venue._image(SYMBOL, 0))
     venue.window = 0
