@@ -65,8 +65,8 @@ class AdmissionKernel:
         kind = values(judged.rows.column("kind"))
         accepted = judged.verdict == ACCEPTED
         outputs = {
-            "trades": judged.rows.filter(pa.array(accepted & (kind == TRADE))).select(TRADES.names),
-            "quotes": judged.rows.filter(pa.array(accepted & (kind == QUOTE))).select(QUOTES.names),
+            "trades": judged.rows.select(TRADES.names).filter(pa.array(accepted & (kind == TRADE))),
+            "quotes": judged.rows.select(QUOTES.names).filter(pa.array(accepted & (kind == QUOTE))),
         }
         if not accepted.all():
             outputs["late"] = _late(judged, judged.verdict == TOO_LATE)
