@@ -170,13 +170,14 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         self.writer.close()
 
     def _write(self, flush: Flush) -> None:
-        meta = {name: flush.positions[name] for name in _META if name in flush.positions}
         for commodity, ticks in flush.ticks:
             tp = topics.prices(commodity)
-            fresh = without_written(ticks, self._written_to(tp, flush.positions))
+            written = self._written_to(tp, flush.positions)
+            fresh = without_written(ticks, written)
             if fresh.num_rows:
                 self.rows[tp] += int(np.count_nonzero(values(fresh.column("kind")) != CLOCK))
-                self.writer.append(tp, "ticks", fresh, key=commodity, meta={**meta, ROWS_META: self.rows[tp]})
+                meta = {**_reached(flush.positions, written), ROWS_META: self.rows[tp]}
+                self.writer.append(tp, "ticks", fresh, key=commodity, meta=meta)
         for kind, topic in _LEDGERS.items():
             rows: pa.RecordBatch | None = getattr(flush, kind)
             if rows is not None:
@@ -185,6 +186,8 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         self.writer.flush()
         crash_point("ingest.flush.after")
         self.reached = flush.positions
+        if self.saved.get("session") != flush.positions.get("session") and _is_subscribed(flush.positions):
+            self.snapshot()  # until a new session is known, a crash would lose what the venue says meanwhile
         self._count(flush)
 
     def _written_to(self, tp: TopicPartition, now_at: Positions) -> Positions:
@@ -213,6 +216,20 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
             found = flush.gaps.filter(pc.is_null(flush.gaps.column("ts_resolved")))
             for venue in pc.value_counts(found.column("venue")).to_pylist():
                 metrics.GAPS.labels(venue["values"]).inc(venue["counts"])
+
+
+def _is_subscribed(positions: Positions) -> bool:
+    """Whether every channel has begun: a session that is resumed before is one without its other channels."""
+    return all(positions.get(channel) for channel in _CHANNEL_OF.values())
+
+
+def _reached(positions: Positions, written: Positions) -> Positions:
+    """How far a topic goes with this flush: within a repair not yet as far as what was written before the crash."""
+    reached = {name: positions[name] for name in _META if name in positions}
+    for channel in _CHANNEL_OF.values():
+        if channel in reached and channel in written:
+            reached[channel] = max(int(reached[channel]), int(written[channel]))
+    return reached
 
 
 def without_written(ticks: pa.RecordBatch, written: Positions) -> pa.RecordBatch:

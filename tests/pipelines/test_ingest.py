@@ -1,0 +1,104 @@
+"""What ingest writes beside its rows, so that another process can go on exactly where it died."""
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from arrivals import batch
+from log_support import read_all
+from reference import SECOND, Row
+
+from connectors.ice.config import IceConfig
+from connectors.ice.source import Flush
+from connectors.log import open_reader
+from market import topics
+from market.schemas import QUOTE, TICKS, TRADE
+from pipelines import ingest
+from sinks.log import open_writer
+
+GOLD = topics.prices("gold")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return tmp_path.as_uri()
+
+
+class Process:
+    """The writing half of one ingest process; leaving the block is its end, however it came."""
+
+    def __init__(self, url: str) -> None:
+        config = ingest.IngestConfig(
+            ice=IceConfig(url="ws://unused", key="key", secret="secret"),
+            open_reader=partial(open_reader, url),
+            open_writer=partial(open_writer, url),
+            now=lambda: 0,
+            stop=threading.Event(),
+        )
+        self._part = ingest._FlushSink(config, ingest._Duty()).build_part("log", "log", None)
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._part.close()
+
+    def write(self, rows: Sequence[Row], *, trades: int, book: int, session: str = "s") -> None:
+        """Flush rows, which bring the two channels to these positions."""
+        ticks = [("gold", batch(list(rows)).select(TICKS.names))]
+        at = {"session": session, "trades": trades, "book": book}
+        self._part.write_batch([Flush(ticks=ticks, rejected=None, gaps=None, status=None, positions=at, counters={})])
+
+
+def trades(first: int, last: int) -> list[Row]:
+    return [row("trade", seq) for seq in range(first, last + 1)]
+
+
+def quotes(first: int, last: int) -> list[Row]:
+    return [row("quote", seq) for seq in range(first, last + 1)]
+
+
+def row(kind: str, seq: int) -> Row:
+    return Row(kind, "XCEC", "XCEC:GC:202612", seq * SECOND, seq * SECOND, 5 * SECOND, SECOND, seq)
+
+
+def logged(url: str, kind: int) -> list[int]:
+    """Sequence numbers of the rows of a kind, in the order of the log."""
+    records = [record.batch.to_pylist() for record in read_all(open_reader(url), GOLD) if record.batch is not None]
+    return [row["seq"] for rows in records for row in rows if row["kind"] == kind]
+
+
+def test_rows_that_come_again_are_dropped(url) -> None:
+    with Process(url) as first:
+        first.write(trades(1, 10) + quotes(1, 4), trades=10, book=4)
+    with Process(url) as second:
+        second.write(trades(6, 12) + quotes(3, 5), trades=12, book=5)
+    assert logged(url, TRADE) == list(range(1, 13))
+    assert logged(url, QUOTE) == list(range(1, 6))
+
+
+def test_a_process_that_dies_within_a_repair_makes_the_next_one_repeat_nothing(url) -> None:
+    with Process(url) as first:
+        first.write(trades(1, 10), trades=10, book=0)
+    with Process(url) as second:  # it resumed at trade 5, and the venue replays the book first
+        second.write(quotes(1, 3), trades=5, book=3)
+    with Process(url) as third:
+        third.write(trades(6, 12), trades=12, book=3)
+    assert logged(url, TRADE) == list(range(1, 13))
+
+
+def test_another_session_counts_anew(url) -> None:
+    with Process(url) as first:
+        first.write(trades(1, 10), trades=10, book=0)
+    with Process(url) as second:
+        second.write(trades(1, 3), trades=3, book=0, session="t")
+    assert logged(url, TRADE) == [*range(1, 11), *range(1, 4)]
+
+
+def test_a_session_can_be_resumed_from_its_first_rows_on(url) -> None:
+    with Process(url) as process:
+        for session in ("s", "t"):
+            process.write(trades(1, 3), trades=3, book=1, session=session)
+            assert ingest.last_positions(open_reader(url)) == {"session": session, "trades": 3, "book": 1}
