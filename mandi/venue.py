@@ -1,12 +1,16 @@
 """`mandi simulate`: the simulated ICE venue as a process."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from feeds_simulator.ice.requests import Credential
 from feeds_simulator.ice.server import SimulatorConfig, serve
+from feeds_simulator.ice.session import REPLAY_WINDOW
 from mandi.clock import FileClock
 from mandi.process import run_async, say, service
 from mandi.settings import Settings
+
+_LEAST_WINDOW: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +22,14 @@ class SimulateOptions:
     rate: float
 
 
+def replay_window(rate: float) -> int:
+    """Messages a channel to keep for replay: a minute and a half of them, within what the profile allows.
+
+    More would only be memory: an ingest that dies is back within seconds.
+    """
+    return min(REPLAY_WINDOW, max(_LEAST_WINDOW, int(rate * 90)))
+
+
 def simulate(settings: Settings, options: SimulateOptions) -> None:
     """Serve the venue until stopped."""
     config = SimulatorConfig(
@@ -25,6 +37,7 @@ def simulate(settings: Settings, options: SimulateOptions) -> None:
         credentials={settings.ice_key: Credential(settings.ice_secret)},
         seed=options.seed,
         rate=options.rate,
+        replay_window=replay_window(options.rate),
         state_path=settings.data_dir / "simulator.json",
     )
 

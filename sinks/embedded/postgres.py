@@ -70,7 +70,7 @@ _BIN: Final = _binaries()
 _SETTINGS: Final = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # its path is limited to 107 bytes, and data directories are deep
-    "shared_buffers": "128MB",
+    "shared_buffers": "64MB",
     "max_connections": "50",
     "synchronous_commit": "on",
     "timezone": "UTC",
