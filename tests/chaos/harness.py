@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from tests.chaos.market import Market
 FLOWS = ("bars", "timescale", "clickhouse")
 DERIVED = TopicPartition(topics.BARS, topics.FROM_ANALYTICS)
 
-DEADLINE_S = 90.0
+DEADLINE_S = 240.0
 """A start costs two seconds of processor, and the machine may be shared; what is measured is reported."""
 
 RESUME_TARGET_S = 5.0
@@ -42,14 +42,25 @@ def until(condition: Callable[[], object], deadline_s: float = DEADLINE_S, every
 
 
 class Flows:
-    """The flows of a data directory as processes. Leaving the `with` block kills what still runs."""
+    """The flows of a data directory as processes. Leaving the `with` block kills what still runs.
 
-    def __init__(self, data_dir: Path, stores: Mapping[str, str], *, short_epochs: bool = False) -> None:
+    `settings` go into their environment; `commands` are the words of those that are not `mandi run NAME`.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        settings: Mapping[str, str],
+        *,
+        short_epochs: bool = False,
+        commands: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.url = (data_dir / "log").as_uri()
         self.kills: Counter[str] = Counter()
         self._module = "tests.chaos.short_epochs" if short_epochs else "mandi"
-        self._environment = {**stores, "MANDI_DATA_DIR": str(data_dir)}
+        self._environment = {**settings, "MANDI_DATA_DIR": str(data_dir)}
+        self._commands = commands or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         data_dir.mkdir(parents=True, exist_ok=True)
 
@@ -61,11 +72,11 @@ class Flows:
             process.kill()
             process.wait()
 
-    def start(self, *names: str, crash_at: str = "", words: tuple[str, ...] = ()) -> None:
+    def start(self, *names: str, crash_at: str = "") -> None:
         """Start flows; with `crash_at` (point:n) they die there."""
         for name in names:
             changes = {**self._environment, **({"MANDI_CRASH_AT": crash_at} if crash_at else {})}
-            command = [sys.executable, "-m", self._module, *(words or ("run", name))]
+            command = [sys.executable, "-m", self._module, *self._commands.get(name, ("run", name))]
             with (self.data_dir / f"{name}.out").open("ab") as out:
                 self._running[name] = subprocess.Popen(
                     command, cwd=REPOSITORY, env=environment(changes), stdout=out, stderr=out

@@ -11,6 +11,8 @@ from tests.acceptance.stores import BothStores
 from tests.chaos.harness import FLOWS, Flows, Stopwatch, append, growing, tell, until, verify
 from tests.chaos.market import Market
 
+pytestmark = pytest.mark.timeout(900)
+
 POINTS = {
     "bars": (
         "log.flush.before",
