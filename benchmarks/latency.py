@@ -13,12 +13,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import uvloop
 from websockets.asyncio.client import connect
@@ -40,7 +41,7 @@ Event = tuple[str, str]
 @dataclass(slots=True)
 class _Seen:
     sent: dict[Event, int] = field(default_factory=dict)
-    got: dict[Event, int] = field(default_factory=dict)
+    got: dict[Event, tuple[int, int, int]] = field(default_factory=dict)  # ts_recv, ts_out, receipt
     measuring: bool = False
 
 
@@ -119,7 +120,7 @@ async def _subscriber(url: str, now: FileClock, seen: _Seen) -> None:
             if message["op"] == "update":
                 data = message["data"]
                 mark = data["trade_id"] if message["channel"] == "trades" else data["ts_event"]
-                seen.got[message["instrument"], mark] = received_at
+                seen.got[message["instrument"], mark] = int(data["ts_recv"]), int(message["ts_out"]), received_at
 
 
 def _instrument(symbol: str) -> str:
@@ -130,12 +131,21 @@ def _instrument(symbol: str) -> str:
 
 
 def _report(seen: _Seen) -> dict[str, object]:
-    milliseconds = np.array([(seen.got[key] - sent) / 1e6 for key, sent in seen.sent.items() if key in seen.got])
-    trades = sum(not mark.isdigit() for _, mark in seen.sent)
-    unseen = sum(not mark.isdigit() and (key, mark) not in seen.got for key, mark in seen.sent)
-    report: dict[str, object] = {"messages_per_s": RATE, "seconds": MEASURE_S, "updates": len(milliseconds)}
-    for percent in (50, 90, 99, 99.9):
-        report[f"p{percent}_ms"] = round(float(np.percentile(milliseconds, percent)), 3)
-    report["max_ms"] = round(float(milliseconds.max()), 3)
-    report["trades_sent"], report["trades_not_received"] = trades, unseen
-    return report
+    both = [(sent, *seen.got[key]) for key, sent in seen.sent.items() if key in seen.got]
+    sent, received, out, receipt = np.array(both, np.int64).T
+    trades = [key for key in seen.sent if not key[1].isdigit()]
+    return {
+        "messages_per_s": RATE,
+        "seconds": MEASURE_S,
+        "updates": len(both),
+        **_percentiles("", receipt - sent, (50, 90, 99, 99.9, 100)),
+        **_percentiles("venue_to_ingest_", received - sent, (50, 99)),
+        **_percentiles("ingest_to_gateway_", out - received, (50, 99)),
+        **_percentiles("gateway_to_client_", receipt - out, (50, 99)),
+        "trades_sent": len(trades),
+        "trades_not_received": sum(key not in seen.got for key in trades),
+    }
+
+
+def _percentiles(name: str, latency_ns: npt.NDArray[np.int64], percents: Sequence[float]) -> dict[str, float]:
+    return {f"{name}p{q:g}_ms": round(float(np.percentile(latency_ns, q)) / 1e6, 3) for q in percents}

@@ -189,6 +189,9 @@ class LogWriter(Protocol):
     def sync(self) -> None:
         """Return when all appended records are on disk."""
 
+    def durable_until(self) -> float:
+        """The `time.monotonic()` before which every flush is on disk, without waiting for later ones."""
+
     def last_record(self, tp: TopicPartition) -> Record | None:
         """The newest record, whose `meta` says where this writer stopped."""
 

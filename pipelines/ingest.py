@@ -6,12 +6,12 @@ resumes the venue's session there. The rows written since come again; they are a
 topic's own last record, and are dropped.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final
 
 import bytewax.operators as op
@@ -43,9 +43,9 @@ ROWS_META: Final = "rows"
 _META: Final = ("session", *_CHANNEL_OF.values())
 _LEAST_WAIT_S: Final = 0.001
 _MOST_WAIT_S: Final = 0.05
-_DUTY: Final = 4.0
+_DUTY: Final = 2.0
 """After a flush wait this many times as long as it took: quiet, rows go out within a millisecond; busy, batches grow
-until appending takes a fifth of the time at most."""
+until appending takes a third of the time at most."""
 
 Positions = Mapping[str, int | str]
 
@@ -146,8 +146,9 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     now: Callable[[], int]
     written: dict[TopicPartition, Positions] = field(default_factory=dict)
     rows: Counter[TopicPartition] = field(default_factory=Counter)
+    session: int | str | None = None  # of the positions saved last
     reached: Positions = field(default_factory=dict)
-    saved: Positions = field(default_factory=dict)
+    waiting: deque[tuple[float, Positions]] = field(default_factory=deque)  # flushed by, positions
 
     def write_batch(self, values: list[Flush]) -> None:
         began = perf_counter()
@@ -156,18 +157,37 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         self.duty.seconds = perf_counter() - began
 
     def snapshot(self) -> None:
-        """The end of an epoch: only what is on disk may be passed over by a resume."""
-        if self.reached == self.saved:
-            return
-        crash_point("ingest.positions.before")
-        self.writer.sync()
-        self.writer.append(POSITIONS, JSON_KIND, orjson.dumps(dict(self.reached)))
-        self.writer.flush()
-        self.saved = self.reached
-        crash_point("ingest.positions.after")
+        """The end of an epoch: only what is on disk may be passed over by a resume.
+
+        Asked without waiting: a wait for the disk, twice a second, would be the tail of every latency.
+        """
+        if self.reached:
+            self.waiting.append((monotonic(), self.reached))
+            self.reached = {}
+        durable, until = None, self.writer.durable_until()
+        while self.waiting and self.waiting[0][0] < until:
+            durable = self.waiting.popleft()[1]
+        if durable is not None:
+            self._save(durable)
 
     def close(self) -> None:
+        if self.reached or self.waiting:
+            self._save_now()
         self.writer.close()
+
+    def _save_now(self) -> None:
+        newest = self.reached or self.waiting[-1][1]
+        self.writer.sync()
+        self.waiting.clear()
+        self.reached = {}
+        self._save(newest)
+
+    def _save(self, positions: Positions) -> None:
+        crash_point("ingest.positions.before")
+        self.writer.append(POSITIONS, JSON_KIND, orjson.dumps(dict(positions)))
+        self.writer.flush()
+        self.session = positions.get("session")
+        crash_point("ingest.positions.after")
 
     def _write(self, flush: Flush) -> None:
         for commodity, ticks in flush.ticks:
@@ -186,8 +206,8 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         self.writer.flush()
         crash_point("ingest.flush.after")
         self.reached = flush.positions
-        if self.saved.get("session") != flush.positions.get("session") and _is_subscribed(flush.positions):
-            self.snapshot()  # until a new session is known, a crash would lose what the venue says meanwhile
+        if self.session != flush.positions.get("session") and _is_subscribed(flush.positions):
+            self._save_now()  # until a new session is known, a crash would lose what the venue says meanwhile
         self._count(flush)
 
     def _written_to(self, tp: TopicPartition, now_at: Positions) -> Positions:

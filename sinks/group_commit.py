@@ -57,6 +57,7 @@ class Committer:
         self._set_lock = threading.Lock()  # held for a few instructions
         self._commit_lock = threading.Lock()  # held while a commit is under way
         self._wake = threading.Event()
+        self._durable_s = float("-inf")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -80,7 +81,15 @@ class Committer:
         with self._commit_lock:
             with self._set_lock:
                 files, self._dirty, oldest_s = self._dirty, {}, self._oldest_s
+                covers_s = time.monotonic()
             self._sync(files, oldest_s)
+            self._durable_s = covers_s
+
+    def durable_until(self) -> float:
+        """Monotonic time before which everything that was noted is on disk."""
+        with self._set_lock:
+            nothing_waits = not self._dirty and not self._commit_lock.locked()
+            return time.monotonic() if nothing_waits or self._policy.mode == "never" else self._durable_s
 
     def close_file(self, file: int) -> None:
         """Put `file` on disk and close it, when no commit is using it."""

@@ -205,6 +205,10 @@ class _FileLogWriter:
         except OSError as error:
             raise self._fail(error) from error
 
+    def durable_until(self) -> float:
+        """Monotonic time before which every flush is on disk; does not wait."""
+        return self._committer.durable_until()
+
     def last_record(self, tp: TopicPartition) -> Record | None:
         """Return the newest record, flushed or not; None if there is none, or only in a deleted segment.
 
