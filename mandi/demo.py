@@ -36,6 +36,7 @@ _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _START_TIMEOUT_S: Final = 60.0
 _SOURCES: Final = ("simulate", "ingest")
 _FLOWS: Final = ("bars", "timescale", "clickhouse")
+_MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ class _Demo:
         self._settings = settings = replace(settings, ice_url=url)
         self._start("ingest", "ingest")
         for flow in _FLOWS:
-            self._start(flow, "run", flow)
+            self._start(flow, "run", flow, nice=_MAY_WAIT)
         self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0)
         self._metrics_urls.append(f"http://127.0.0.1:{self._port}/metrics")
         self._shown.url = f"http://127.0.0.1:{self._port}/"
@@ -163,10 +164,10 @@ class _Demo:
         postgres, chdb = EmbeddedPostgres(settings.data_dir), EmbeddedClickHouse(settings.data_dir)
         if settings.timescale == EMBEDDED:
             command = [*_python(), "sinks.embedded.postgres", *where]
-            self._supervisor.start(Child(name="postgres", command=command))
+            self._supervisor.start(Child(name="postgres", command=command, nice=_MAY_WAIT))
         if settings.clickhouse == EMBEDDED:
             command = [*_python(), "sinks.embedded.clickhouse", *where]
-            self._supervisor.start(Child(name="chdb", command=command))
+            self._supervisor.start(Child(name="chdb", command=command, nice=_MAY_WAIT))
         if settings.timescale == EMBEDDED:
             self._until(lambda: postgres_answers(postgres), "PostgreSQL", "postgres")
         if settings.clickhouse == EMBEDDED:
@@ -176,7 +177,7 @@ class _Demo:
             clickhouse=chdb.url if settings.clickhouse == EMBEDDED else settings.clickhouse,
         )
 
-    def _start(self, name: str, *words: str, stop_within_s: float = 3.0) -> None:
+    def _start(self, name: str, *words: str, stop_within_s: float = 3.0, nice: int = 0) -> None:
         assert self._stores is not None
         environment = {
             "MANDI_DATA_DIR": str(self._settings.data_dir),
@@ -190,7 +191,9 @@ class _Demo:
             environment["MANDI_METRICS_PORT"] = str(port)
             self._metrics_urls.append(f"http://127.0.0.1:{port}/metrics")
         command = mandi_command(*words)
-        self._supervisor.start(Child(name=name, command=command, environment=environment, stop_within_s=stop_within_s))
+        self._supervisor.start(
+            Child(name=name, command=command, environment=environment, stop_within_s=stop_within_s, nice=nice)
+        )
 
     def _until(self, ready: Callable[[], bool], what: str, child: str) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -237,7 +240,9 @@ class _Demo:
 
     def _write_endpoints(self) -> None:
         found = {"dashboard": self._shown.url, "metrics": self._metrics_urls, "venue": self._settings.ice_url}
-        (self._settings.data_dir / "endpoints.json").write_bytes(orjson.dumps(found))
+        fresh = self._settings.data_dir / "endpoints.new"
+        fresh.write_bytes(orjson.dumps(found))
+        fresh.replace(self._settings.data_dir / "endpoints.json")
 
 
 def free_port() -> int:

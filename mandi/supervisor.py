@@ -23,12 +23,16 @@ _PARENT: Final = "MANDI_PARENT_PID"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A process to keep. `stop_within_s` is how long it may take to stop before it is killed."""
+    """A process to keep. `stop_within_s` is how long it may take to stop before it is killed.
+
+    `nice` above 0 is for work that may wait: what a subscriber waits for then runs first.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_within_s: float = 3.0
+    nice: int = 0
 
 
 @dataclass(slots=True)
@@ -98,7 +102,7 @@ class Supervisor:
         child = running.child
         with (self._log_dir / f"{child.name}.log").open("ab") as log:
             running.process = subprocess.Popen(
-                list(child.command),
+                [*(("nice", "-n", str(child.nice)) if child.nice else ()), *child.command],
                 env={**os.environ, **child.environment, _PARENT: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
