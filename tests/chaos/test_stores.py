@@ -21,9 +21,9 @@ Server = EmbeddedPostgres | EmbeddedClickHouse
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[dict[str, Server]]:
+def servers(data_dir: Path) -> Iterator[dict[str, Server]]:
     """Both servers, for this test alone, since it kills them."""
-    postgres, clickhouse = EmbeddedPostgres(tmp_path / "servers"), EmbeddedClickHouse(tmp_path / "servers", port=0)
+    postgres, clickhouse = EmbeddedPostgres(data_dir), EmbeddedClickHouse(data_dir, port=0)
     try:
         migrate_timescale(postgres.start())
         migrate_clickhouse(clickhouse.start())

@@ -233,11 +233,32 @@ def test_a_server_keeps_port_and_data_through_stop_and_kill(data_dir: Path) -> N
     server.stop()
 
 
-def test_a_second_process_is_refused(clickhouse_server: EmbeddedClickHouse) -> None:
-    command = [sys.executable, "-m", "sinks.embedded.clickhouse", "--data-dir", str(clickhouse_server.data_dir)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 1
-    assert "another process serves" in result.stderr
+def second_process(server: EmbeddedClickHouse) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sinks.embedded.clickhouse", "--data-dir", str(server.data_dir)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def test_a_second_process_stands_by_and_ends_with_the_first(data_dir: Path) -> None:
+    server = EmbeddedClickHouse(data_dir, port=0)
+    url = server.start()
+    first, second = server.pid, second_process(server)
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(3)  # it watches
+    assert server.pid == first
+    assert ask(url, "SELECT 1")[2] == b"1\n"
+    server.stop()
+    assert second.wait(20) == 1  # and says that what it watched is gone, so that a supervisor starts it anew
+
+
+def test_a_second_process_that_is_told_to_stop_stops_the_first(data_dir: Path) -> None:
+    server = EmbeddedClickHouse(data_dir, port=0)
+    server.start()
+    second = second_process(server)
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(3)
+    second.terminate()
+    assert second.wait(20) == 0
+    assert server.pid is None
 
 
 def test_stopping_does_not_wait_for_a_long_query(data_dir: Path) -> None:
