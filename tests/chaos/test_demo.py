@@ -109,7 +109,7 @@ def rows_logged(data_dir: Path) -> int:
 
 def test_each_child_killed_once(tmp_path) -> None:
     restarted = Stopwatch("demo: from kill -9 of a child until another one runs")
-    with demo(tmp_path / "data", "--duration", "60") as running:
+    with demo(tmp_path / "data", "--duration", "30") as running:
         until(running.is_up)
         until(lambda: rows_logged(running.data_dir) > 20)
         for name in CHILDREN:
@@ -144,7 +144,7 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on(tmp_path) -> None:
     before = rows_logged(first.data_dir)
     url = (first.data_dir / "log").as_uri()
     rows_before = sum(len(rows) for kind in (TRADE, QUOTE) for rows in ticks(url, kind).values())
-    with demo(tmp_path / "data", "--duration", "10") as second:
+    with demo(tmp_path / "data", "--duration", "4") as second:
         until(lambda: rows_logged(second.data_dir) > before)
         assert second.finish() == 0, second.said
         summary = json.loads(second.said[-1])

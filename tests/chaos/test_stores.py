@@ -16,14 +16,13 @@ from tests.chaos.market import Market
 
 pytestmark = pytest.mark.timeout(900)
 
-KILLS = 2
 Server = EmbeddedPostgres | EmbeddedClickHouse
 
 
 @pytest.fixture
-def servers(data_dir: Path) -> Iterator[dict[str, Server]]:
+def servers(tmp_path: Path) -> Iterator[dict[str, Server]]:
     """Both servers, for this test alone, since it kills them."""
-    postgres, clickhouse = EmbeddedPostgres(data_dir), EmbeddedClickHouse(data_dir, port=0)
+    postgres, clickhouse = EmbeddedPostgres(tmp_path / "servers"), EmbeddedClickHouse(tmp_path / "servers", port=0)
     try:
         migrate_timescale(postgres.start())
         migrate_clickhouse(clickhouse.start())
@@ -33,7 +32,8 @@ def servers(data_dir: Path) -> Iterator[dict[str, Server]]:
         clickhouse.stop()
 
 
-def test_a_killed_store_gets_every_row_once(servers, tmp_path) -> None:
+@pytest.mark.parametrize("kills", [pytest.param(1, id="short"), pytest.param(8, id="long", marks=pytest.mark.chaos)])
+def test_a_killed_store_gets_every_row_once(kills, servers, tmp_path) -> None:
     stores = BothStores(servers["timescale"].dsn, servers["clickhouse"].url)
     market = Market(seed=3)
     resumed = {name: Stopwatch(f"{name}: from its server's restart to the next row") for name in servers}
@@ -42,7 +42,7 @@ def test_a_killed_store_gets_every_row_once(servers, tmp_path) -> None:
         append(flows.url, market, 50)
         with growing(flows.url, market):
             flows.start(*FLOWS)
-            for _ in range(KILLS):
+            for _ in range(kills):
                 for name, server in servers.items():
                     kill_and_restart(name, server, stores, restarted[name], resumed[name])
         verify(flows, stores, market, tmp_path / "undisturbed")
@@ -64,7 +64,7 @@ def kill_and_restart(name: str, server: Server, stores: BothStores, restarted: S
         until(lambda: stores.count_in(name, "trades") > before)
 
 
-@pytest.mark.parametrize("name", ["timescale", "clickhouse"])
+@pytest.mark.parametrize("name", ["timescale", pytest.param("clickhouse", marks=pytest.mark.chaos)])
 def test_a_store_that_is_down_holds_up_no_other(name, servers, tmp_path) -> None:
     stores = BothStores(servers["timescale"].dsn, servers["clickhouse"].url)
     other = {"timescale": "clickhouse", "clickhouse": "timescale"}[name]
