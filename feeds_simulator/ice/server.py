@@ -1,17 +1,16 @@
-"""The ICE venue on a socket: paces the model by the market clock and writes what the venue says.
+"""The ICE venue on a socket: writes what the venue says, as the pacer hands it what happens.
 
-One task paces: it pulls what has happened, lets the venue encode it, writes it to every socket in the same turn
-of the event loop, and sleeps until the next event. One task per socket answers requests.
+One task paces: what has happened is encoded and written to every socket in the same turn of the event loop.
+One task per socket answers requests.
 
-Delivery: an event is written within about a millisecond of its `ts_event` (the resolution of the loop's timers).
-A client that leaves more than `unsent_limit_bytes` unread is closed with 4008; nobody else waits for it.
+Delivery: as `pacing`. A client that leaves more than `unsent_limit_bytes` unread is closed with 4008; nobody else
+waits for it.
 """
 
 import asyncio
 import secrets
 import struct
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
@@ -24,24 +23,23 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from feeds_simulator.files import TruthFile, load_levels, save_levels
+from feeds_simulator.events import Event
+from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.files import load_levels
 from feeds_simulator.ice.messages import error
 from feeds_simulator.ice.requests import Credential, Reception
 from feeds_simulator.ice.session import REPLAY_WINDOW
-from feeds_simulator.ice.venue import CLOSE_AUTH, CLOSE_RESTART, CLOSE_SLOW, Connection, Counters, Faults, Venue
-from feeds_simulator.model import NS_PER_S, MarketModel, ModelConfig
+from feeds_simulator.ice.venue import CLOSE_AUTH, CLOSE_RESTART, CLOSE_SLOW, Connection, Counters, Venue
+from feeds_simulator.model import MarketModel, ModelConfig
+from feeds_simulator.pacing import Pacer
 
 PATH: Final = "/v1/feed"
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 30.0  # with the ping's 20 s: a peer silent for 2.5 x 20 s is dead
 REPLAY_CHUNK: Final = 200  # messages between two looks at the client's buffer: about 50 kB
 REPLAY_BUFFER_BYTES: Final = 256 * 1024
-MAX_ACTIONS_PER_TURN: Final = 2_000  # about 50 ms of work, so that requests are answered during a catch-up
-MAX_LAG_NS: Final = 30 * NS_PER_S  # further behind (the machine slept), the model skips what it missed
-MAX_SLEEP_S: Final = 0.05  # the clock may be shifted while we sleep
-HOUSEKEEPING_S: Final = 0.25
-SAVE_EVERY_S: Final = 2.0
 ABORT_AFTER_S: Final = 5.0  # for a closing client that does not read
+HALF_OPEN_KEPT_S: Final = 180.0  # a half-open socket is let go when any client has long given it up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +92,10 @@ class IceSimulator:
             keep_s=config.keep_session_s,
         )
         self._reception = Reception(self.venue, config.credentials, now, lambda: secrets.token_hex(8))
-        self._truth = TruthFile(config.truth_path, self.model.listings) if config.truth_path else None
+        self._pacer = Pacer(
+            self.model, self, now, faults=self.faults, state_path=config.state_path, truth_path=config.truth_path
+        )
         self._links: set[_Link] = set()
-        self._speed = 1.0  # market seconds per second
-        self._paced = (time.monotonic(), now())
-        self._saved_s = time.monotonic()
 
     async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
         """Serve until `stop` is set, then close every socket with 1012.
@@ -109,7 +106,7 @@ class IceSimulator:
             self._serve_client,
             self._config.host,
             self._config.port,
-            process_request=_only_the_feed,
+            process_request=self._only_the_feed,
             compression=None,
             ping_interval=PING_EVERY_S,
             ping_timeout=PONG_WITHIN_S,
@@ -120,7 +117,7 @@ class IceSimulator:
             self.port = _bound_port(server)
             if on_listening is not None:
                 on_listening(self.port)
-            pacing = asyncio.create_task(self._pace())
+            pacing = asyncio.create_task(self._pacer.run())
             stopping = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,71 +126,38 @@ class IceSimulator:
             finally:
                 pacing.cancel()
                 stopping.cancel()
-                self._save()
-                if self._truth is not None:
-                    self._truth.close()
+                self._pacer.close()
                 server.close(code=CLOSE_RESTART, reason="restart")
                 for link in self._links:
                     asyncio.get_running_loop().call_later(ABORT_AFTER_S, link.abort)
 
-    # --- pacing ---------------------------------------------------------------------------------
+    # --- asked by the pacer ---------------------------------------------------------------------
 
-    async def _pace(self) -> None:
-        loop = asyncio.get_running_loop()
-        housekeeping_s = loop.time()
-        while True:
-            now_ns, at_s = self._now(), loop.time()
-            published_ns = self._publish(now_ns)
-            if at_s >= housekeeping_s:
-                housekeeping_s = at_s + HOUSEKEEPING_S
-                self._keep_house(at_s, published_ns)
-            self._flush_all()
-            await asyncio.sleep(self._nap_s(loop.time()))
+    def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:
+        self.venue.publish(actions, ts_send)
 
-    def _publish(self, now_ns: int) -> int:
-        # Returns the time up to which everything has been said.
-        if now_ns - self.model.next_ns > MAX_LAG_NS:
-            self.model.skip_to(now_ns)
-        actions = self.model.pull(now_ns, MAX_ACTIONS_PER_TURN)
-        if self._truth is not None:
-            self._truth.write(actions)
-        self.venue.publish(actions, self._now())
-        return min(now_ns, self.model.next_ns - 1)
-
-    def _nap_s(self, at_s: float) -> float:
-        # The next event is known by market time; the clock's speed is learnt from how far it came since last time.
-        market_ns = self._now()
-        passed_s = at_s - self._paced[0]
-        if passed_s > 1e-3:
-            speed = (market_ns - self._paced[1]) / NS_PER_S / passed_s
-            self._speed = min(max(speed, 1e-3), 1e6)
-            self._paced = (at_s, market_ns)
-        return min(max((self.model.next_ns - market_ns) / NS_PER_S / self._speed, 0.0), MAX_SLEEP_S)
-
-    def _keep_house(self, at_s: float, published_ns: int) -> None:
+    def keep_house(self, at_s: float, published_ns: int) -> None:
         self.venue.tick(at_s, published_ns)
-        if self._truth is not None:
-            self._truth.flush()
-        if at_s - self._saved_s >= SAVE_EVERY_S:
-            self._saved_s = at_s
-            self._save()
-        limit_s = self.faults.disconnect_every_s
+        now_ns = self._now()
         for link in list(self._links):
-            if limit_s and at_s - link.since_s >= limit_s:
-                link.abort()
+            link.suffer(self.faults, now_ns)
 
-    def _save(self) -> None:
-        if self._config.state_path is not None:
-            save_levels(self._config.state_path, self.model.levels())
-
-    def _flush_all(self) -> None:
+    def flush(self) -> None:
+        now_ns = self._now()
         for link in list(self._links):
-            link.flush(self.faults, self.counters, self._config.unsent_limit_bytes)
+            link.flush(self.faults, self.counters, now_ns, self._config.unsent_limit_bytes)
 
     # --- clients --------------------------------------------------------------------------------
 
+    def _only_the_feed(self, websocket: ServerConnection, request: Request) -> Response | None:
+        if self.faults.down:
+            return websocket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "the venue is down\n")
+        if request.path.partition("?")[0] == PATH:
+            return None
+        return websocket.respond(HTTPStatus.NOT_FOUND, f"the feed is at {PATH}\n")
+
     async def _serve_client(self, websocket: ServerConnection) -> None:
-        link = _Link(websocket)
+        link = _Link(websocket, Wire(self.faults, self._now()))
         self._links.add(link)
         self.counters.connections += 1
         try:
@@ -211,7 +175,7 @@ class IceSimulator:
         except TimeoutError:
             link.connection.out.append(error("auth_failed", "no auth in time"))
             link.connection.close = (CLOSE_AUTH, "auth_failed")
-            self._flush_all()
+            self.flush()
             return
         await self._answer(link, first)
         async for request in link.websocket:
@@ -221,7 +185,7 @@ class IceSimulator:
 
     async def _answer(self, link: "_Link", request: str | bytes) -> None:
         self._reception.receive(link.connection, request)
-        self._flush_all()  # all: a resumed session closes the socket that had it
+        self.flush()  # all: a resumed session closes the socket that had it
         replay, link.connection.replay = link.connection.replay, None
         if replay is not None:
             await self._write_replay(link, replay)
@@ -230,7 +194,7 @@ class IceSimulator:
         # At the client's pace. Live messages go on in between.
         while chunk := list(islice(replay, REPLAY_CHUNK)):
             link.connection.out += chunk
-            self._flush_all()
+            self.flush()
             if link.websocket.state is not State.OPEN:
                 return
             await link.websocket.drain()
@@ -240,19 +204,20 @@ class IceSimulator:
 class _Link:
     # A socket and the venue's view of it.
 
-    __slots__ = ("connection", "since_s", "websocket")
+    __slots__ = ("_half_open", "connection", "websocket")
 
-    def __init__(self, websocket: ServerConnection) -> None:
+    def __init__(self, websocket: ServerConnection, wire: Wire[str]) -> None:
         self.websocket = websocket
-        self.connection = Connection()
-        self.since_s = asyncio.get_running_loop().time()
+        self.connection = Connection(wire)
+        self._half_open = False
 
-    def flush(self, faults: Faults, counters: Counters, unsent_limit_bytes: int) -> None:
+    def flush(self, faults: Faults, counters: Counters, now_ns: int, unsent_limit_bytes: int) -> None:
         connection, transport = self.connection, self.websocket.transport
+        connection.out += connection.wire.due(now_ns)
         if not connection.out and connection.close is None:
             return
         texts, connection.out = connection.out, []
-        if self.websocket.state is not State.OPEN or faults.stall:
+        if self.websocket.state is not State.OPEN or faults.stall or self._half_open:
             return
         # One write a turn, past the library: its send() costs 25 us a message, this 1 us.
         transport.write(b"".join([frame(text) for text in texts]))
@@ -263,6 +228,17 @@ class _Link:
             self._close(*connection.close)
             counters.closed[connection.close[0]] += 1
             connection.close = None
+
+    def suffer(self, faults: Faults, now_ns: int) -> None:
+        """Let happen to the socket what goes wrong by time."""
+        if self.connection.wire.must_close(now_ns):
+            self.abort()
+        elif faults.half_open and not self._half_open:
+            self._half_open = True
+            self.websocket.transport.pause_reading()  # no request is read, no ping answered
+            if self.websocket.keepalive_task is not None:
+                self.websocket.keepalive_task.cancel()  # none is sent
+            asyncio.get_running_loop().call_later(HALF_OPEN_KEPT_S, self.abort)
 
     def abort(self) -> None:
         self.websocket.transport.abort()
@@ -283,12 +259,6 @@ def frame(text: str) -> bytes:
     if size < 65_536:
         return struct.pack("!BBH", 0x81, 126, size) + payload
     return struct.pack("!BBQ", 0x81, 127, size) + payload
-
-
-def _only_the_feed(websocket: ServerConnection, request: Request) -> Response | None:
-    if request.path.partition("?")[0] == PATH:
-        return None
-    return websocket.respond(HTTPStatus.NOT_FOUND, f"the feed is at {PATH}\n")
 
 
 def _bound_port(server: Server) -> int:

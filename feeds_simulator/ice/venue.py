@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from feeds_simulator.events import BookEvent, Event, Listing, Side, StatusEvent
+from feeds_simulator.faults import Faults, Wire
 from feeds_simulator.ice.messages import BOOK, STATUS, Body, Encoder, encode, sequenced
 from feeds_simulator.ice.session import REPLAY_WINDOW, Channel, Entry, Session
 
@@ -21,22 +22,6 @@ CLOSE_ENTITLEMENT: Final = 4003
 CLOSE_SLOW: Final = 4008
 CLOSE_DUPLICATE: Final = 4009
 CLOSE_RESTART: Final = 1012
-
-
-@dataclass(slots=True, kw_only=True)
-class Faults:
-    """What goes wrong on purpose. May be changed while running; 0 and False mean never.
-
-    The n-th counts sequenced live messages of one connection; replays are never touched.
-    """
-
-    drop_every: int = 0
-    duplicate_every: int = 0
-    garble_every: int = 0
-    disconnect_every_s: float = 0.0
-    refuse_replay: bool = False
-    stall: bool = False
-    """Connected, answering pings, but mute: what would be sent is lost."""
 
 
 @dataclass(slots=True)
@@ -53,14 +38,14 @@ class Counters:
 class Connection:
     """One socket, as the venue sees it. The server writes `out`, then `replay`, then obeys `close`."""
 
-    __slots__ = ("close", "numbered", "out", "replay", "session")
+    __slots__ = ("close", "out", "replay", "session", "wire")
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire[str]) -> None:
+        self.wire = wire
         self.out: list[str] = []
         self.replay: Iterator[str] | None = None
         self.close: tuple[int, str] | None = None
         self.session: Session | None = None
-        self.numbered = 0
 
 
 @dataclass(slots=True)
@@ -156,17 +141,9 @@ class Venue:
         connection = self._connected.get(session.session_id)
         if connection is None:
             return
-        connection.numbered += 1
         self.counters.sent[name] += 1
         text = sequenced(body, entry.seq, entry.prev_seq, ts_send)
-        faults, number = self.faults, connection.numbered
-        if faults.drop_every and number % faults.drop_every == 0:
-            return
-        if faults.garble_every and number % faults.garble_every == 0:
-            text = text[: len(text) // 2]
-        connection.out.append(text)
-        if faults.duplicate_every and number % faults.duplicate_every == 0:
-            connection.out.append(text)
+        connection.out += connection.wire.send(text)
 
     # --- sessions -------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from feeds_simulator.faults import Faults
 from feeds_simulator.ice.server import IceSimulator, SimulatorConfig
-from feeds_simulator.ice.venue import Faults
 
 KEY, SECRET = "demo", "demo-secret"
 DEADLINE_S = 20.0

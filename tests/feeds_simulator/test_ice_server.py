@@ -15,10 +15,12 @@ import pytest
 from ice_profile_client import SECRET, BookImage, Client, Json, connected, running, sign
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.protocol import State
 
+from feeds_simulator.faults import Faults
 from feeds_simulator.ice.requests import Credential
 from feeds_simulator.ice.server import SimulatorConfig
-from feeds_simulator.ice.venue import Faults
+from feeds_simulator.pacing import HOUSEKEEPING_S
 
 BUSY = SimulatorConfig(rate=1500, always_open=True)
 QUIET = SimulatorConfig(rate=0.001, always_open=True)
@@ -559,6 +561,54 @@ class TestFaults:
             async with running(BUSY, faults=Faults(disconnect_every_s=0.2)) as venue, connected(venue) as client:
                 await client.auth()
                 assert await client.closed() == 1006
+
+        run(scenario())
+
+    def test_half_open_keeps_the_socket_but_nothing_comes_any_more(self) -> None:
+        async def scenario() -> None:
+            async with running(BUSY) as venue, connected(venue) as client:
+                await client.auth()
+                await client.subscribe("trades")
+                await take(client, "trade", 1)
+                venue.faults.half_open = True
+                await asyncio.sleep(2 * HOUSEKEEPING_S)
+                pong = await client.socket.ping()
+                sent = venue.counters.sent["trades"]
+                async with asyncio.timeout(20):
+                    while venue.counters.sent["trades"] < sent + 50:
+                        await asyncio.sleep(0.005)
+                assert not pong.done()
+                assert client.socket.state is State.OPEN
+                venue.faults.half_open = False
+                async with connected(venue) as other:  # a new connection works
+                    await other.auth()
+                    await other.subscribe("trades")
+                    await take(other, "trade", 1)
+                    assert not pong.done()
+
+        run(scenario())
+
+    def test_a_venue_that_is_down_cuts_and_refuses(self) -> None:
+        async def scenario() -> None:
+            async with running(BUSY) as venue, connected(venue) as client:
+                await client.auth()
+                venue.faults.down = True
+                assert await client.closed() == 1006
+                with pytest.raises(InvalidStatus):
+                    async with connected(venue):
+                        pass
+
+        run(scenario())
+
+    def test_a_wrong_clock_is_wrong_in_both_stamps(self) -> None:
+        async def scenario() -> None:
+            async with running(BUSY, faults=Faults(clock_offset_s=3600)) as venue, connected(venue) as client:
+                await client.auth()
+                await client.subscribe("trades")
+                (trade,) = await take(client, "trade", 1)
+                hour_ahead_ns = time.time_ns() + 3600 * 10**9
+                assert abs(trade["ts_event"] - hour_ahead_ns) < 60 * 10**9
+                assert abs(trade["ts_send"] - hour_ahead_ns) < 60 * 10**9
 
         run(scenario())
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from feeds_simulator.events import BookEvent, Level, Listing, Side, StatusEvent, TradeEvent
+from feeds_simulator.faults import Faults, Wire
 from feeds_simulator.ice.messages import BOOK, TRADES
 from feeds_simulator.ice.session import Session
-from feeds_simulator.ice.venue import Connection, Faults, Venue
+from feeds_simulator.ice.venue import Connection, Venue
 
 Json = dict[str, Any]
 CT, KC = "CT Z26", "KC Z26"
@@ -34,7 +35,7 @@ class Desk:
     def __init__(self, *, faults: Faults | None = None, window: int = 1000) -> None:
         self.venue = Venue(LISTINGS, faults=faults, window=window)
         self.session: Session = self.venue.new_session("s", "key", frozenset(LISTINGS))
-        self.connection = Connection()
+        self.connection = Connection(Wire(self.venue.faults, 0))
         self.venue.attach(self.connection, self.session)
 
     def happen(self, *events: BookEvent | TradeEvent | StatusEvent) -> list[Json]:
@@ -102,7 +103,7 @@ def test_a_session_counts_on_while_away() -> None:
     trade = TradeEvent(1, CT, "t1", 10, 2, "B")
     desk.venue.detach(desk.connection, at_s=0.0)
     assert desk.happen(trade, trade._replace(trade_id="t2")) == []
-    back = Connection()
+    back = Connection(Wire(desk.venue.faults, 0))
     desk.venue.attach(back, desk.session)
     desk.connection = back
     assert desk.session.channels[TRADES].seq == 2
