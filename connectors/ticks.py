@@ -16,7 +16,20 @@ import pyarrow as pa
 
 from connectors.errors import ValueRefused
 from market.instruments import BadPrice, to_fixed
-from market.schemas import CLOCK, PRICE_LIMIT, PRICE_SCALE, QUOTE, SCHEMAS, TICKS, TRADE
+from market.schemas import (
+    BUST,
+    CLOCK,
+    CORRECTION,
+    DEPTH,
+    PRICE_LIMIT,
+    PRICE_SCALE,
+    QUALITIES,
+    QUOTE,
+    SCHEMAS,
+    STATE,
+    TICKS,
+    TRADE,
+)
 
 RAW_CHARACTERS: Final = 4_096
 """REJECTED.raw is cut here (market/schemas.py)."""
@@ -86,6 +99,7 @@ class Slot:
 
 
 class _Shard:
+    # The rows of one commodity, and the names its codes stand for.
     __slots__ = ("instruments", "rows", "venues")
 
     def __init__(self) -> None:
@@ -95,8 +109,8 @@ class _Shard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetachedTicks:
-    """Rows taken out of a TickBuilder and not yet a batch."""
+class DetachedRows:
+    """Rows taken out of a builder and not yet a batch."""
 
     commodity: str
     rows: list[Row]
@@ -104,12 +118,8 @@ class DetachedTicks:
     instruments: list[str]
 
 
-class TickBuilder:
-    """Collect trades, quotes and clock rows per commodity, in arrival order.
-
-    Shape: rows -> TICKS, one batch a commodity that has rows.
-    State: the rows not yet detached (about 0.4 kB each); the names of all instruments ever seen.
-    """
+class _ShardBuilder:
+    # Rows per commodity, in arrival order.
 
     __slots__ = ("_shards", "rows")
 
@@ -123,6 +133,33 @@ class TickBuilder:
         shard = self._shards.setdefault(commodity, _Shard())
         code = None if instrument is None else shard.instruments.setdefault(instrument, len(shard.instruments))
         return Slot(shard, shard.venues.setdefault(venue, len(shard.venues)), code)
+
+    def detach(self) -> list[DetachedRows]:
+        """Take all rows out, by swapping lists. O(1) in rows."""
+        detached = []
+        for commodity, shard in self._shards.items():
+            if shard.rows:
+                detached.append(
+                    DetachedRows(
+                        commodity=commodity,
+                        rows=shard.rows,
+                        venues=list(shard.venues),
+                        instruments=list(shard.instruments),
+                    )
+                )
+                shard.rows = []
+        self.rows = 0
+        return detached
+
+
+class TickBuilder(_ShardBuilder):
+    """Collect trades, quotes, clock rows and so on per commodity, in arrival order.
+
+    Shape: rows -> TICKS, one batch a commodity that has rows.
+    State: the rows not yet detached (about 0.4 kB each); the names of all instruments ever seen.
+    """
+
+    __slots__ = ()
 
     def trade(
         self,
@@ -197,40 +234,105 @@ class TickBuilder:
         self.rows += 1
         slot.shard.rows.append((CLOCK, slot.venue, None, ts_event, ts_recv, *(None,) * 9, 0))
 
-    def detach(self) -> list[DetachedTicks]:
-        """Take all rows out, by swapping lists. O(1) in rows."""
-        detached = []
-        for commodity, shard in self._shards.items():
-            if shard.rows:
-                detached.append(
-                    DetachedTicks(
-                        commodity=commodity,
-                        rows=shard.rows,
-                        venues=list(shard.venues),
-                        instruments=list(shard.instruments),
-                    )
-                )
-                shard.rows = []
-        self.rows = 0
-        return detached
+    def bust(self, slot: Slot, ts_event: int, ts_recv: int | None, seq: int, trade_id: str, flags: int) -> None:
+        """Append that a trade never was."""
+        self.rows += 1
+        slot.shard.rows.append(
+            (BUST, slot.venue, slot.instrument, ts_event, ts_recv, seq, *(None,) * 3, trade_id, *(None,) * 4, flags)
+        )
+
+    def correction(
+        self,
+        slot: Slot,
+        ts_event: int,
+        ts_recv: int | None,
+        seq: int,
+        price: int,
+        size: int,
+        side: int,
+        trade_id: str,
+        flags: int,
+    ) -> None:
+        """Append the new terms of a trade; they passed `check_trade`."""
+        self.trade(slot, ts_event, ts_recv, seq, price, size, side, trade_id, flags)
+        slot.shard.rows[-1] = (CORRECTION, *slot.shard.rows[-1][1:])
+
+    def state(self, slot: Slot, ts_event: int, ts_recv: int | None, quality: str) -> None:
+        """Append that the instrument, or with the clock's slot all of the venue, is in a quality state."""
+        self.rows += 1
+        index = QUALITIES.index(quality)
+        slot.shard.rows.append(
+            (STATE, slot.venue, slot.instrument, ts_event, ts_recv, None, None, index, *(None,) * 6, 0)
+        )
 
     def take(self) -> list[tuple[str, pa.RecordBatch]]:
         """Detach and convert in one step, where there is only one thread."""
         return tick_batches(self.detach())
 
 
-def tick_batches(detached: Iterable[DetachedTicks]) -> list[tuple[str, pa.RecordBatch]]:
+class DepthBuilder(_ShardBuilder):
+    """Collect changes of books per commodity, in arrival order: rows of market.schemas.DEPTH."""
+
+    __slots__ = ()
+
+    def change(
+        self,
+        slot: Slot,
+        ts_event: int,
+        ts_recv: int | None,
+        seq: int | None,
+        action: int,
+        side: int | None = None,
+        price: int | None = None,
+        size: int | None = None,
+        *,
+        orders: int | None = None,
+        level: int | None = None,
+        entry_id: str | None = None,
+        last: bool = False,
+    ) -> None:
+        """Append one change. `last` ends the venue's atomic change."""
+        self.rows += 1
+        slot.shard.rows.append(
+            (
+                slot.venue,
+                slot.instrument,
+                ts_event,
+                ts_recv,
+                seq,
+                action,
+                side,
+                level,
+                entry_id,
+                price,
+                size,
+                orders,
+                last,
+            )
+        )
+
+    def take(self) -> list[tuple[str, pa.RecordBatch]]:
+        """Detach and convert in one step, where there is only one thread."""
+        return depth_batches(self.detach())
+
+
+def tick_batches(detached: Iterable[DetachedRows]) -> list[tuple[str, pa.RecordBatch]]:
     """Return (commodity, TICKS batch) pairs."""
-    return [(ticks.commodity, _tick_batch(ticks)) for ticks in detached]
+    return [(rows.commodity, _batch(rows, TICKS)) for rows in detached]
 
 
-def _tick_batch(ticks: DetachedTicks) -> pa.RecordBatch:
-    names = {"venue": ticks.venues, "instrument": ticks.instruments}
+def depth_batches(detached: Iterable[DetachedRows]) -> list[tuple[str, pa.RecordBatch]]:
+    """Return (commodity, DEPTH batch) pairs."""
+    return [(rows.commodity, _batch(rows, DEPTH)) for rows in detached]
+
+
+def _batch(detached: DetachedRows, schema: pa.Schema) -> pa.RecordBatch:
+    names = {"venue": detached.venues, "instrument": detached.instruments}
     columns = [
         _encoded(column, field.type, names[field.name]) if field.name in names else pa.array(column, field.type)
-        for column, field in zip(zip(*ticks.rows, strict=True), TICKS, strict=True)
+        for column, field in zip(zip(*detached.rows, strict=True), schema, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=TICKS)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _encoded(codes: Iterable[int | None], kind: pa.DictionaryType, names: list[str]) -> pa.DictionaryArray:
@@ -269,12 +371,14 @@ def row_batch(name: str, rows: list[dict[str, Any]]) -> pa.RecordBatch | None:
 
 
 class FeedOutput:
-    """All that a feed puts out: ticks, and the ledger of what was not straight through."""
+    """All that a feed puts out: ticks, books, news, and the ledger of what was not straight through."""
 
-    __slots__ = ("gaps", "rejected", "status", "ticks")
+    __slots__ = ("depth", "gaps", "news", "rejected", "status", "ticks")
 
     def __init__(self) -> None:
         self.ticks = TickBuilder()
+        self.depth = DepthBuilder()
+        self.news = RowBuilder("news")
         self.rejected = RowBuilder("rejected")
         self.gaps = RowBuilder("gaps")
         self.status = RowBuilder("status")
@@ -282,4 +386,5 @@ class FeedOutput:
     @property
     def rows(self) -> int:
         """Rows not yet detached, of all kinds."""
-        return self.ticks.rows + len(self.rejected) + len(self.gaps) + len(self.status)
+        ledgers = len(self.rejected) + len(self.gaps) + len(self.status)
+        return self.ticks.rows + self.depth.rows + len(self.news) + ledgers

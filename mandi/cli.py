@@ -128,7 +128,8 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     simulate.add_argument("--port", type=_port, default=8765)
     simulate.add_argument("--seed", type=int, default=7)
     simulate.add_argument("--rate", type=float, default=400.0, help="messages per second")
-    _add(commands, "ingest", "Connect to the venue and write what it sends to the log.", _ingest)
+    ingest = _add(commands, "ingest", "Connect to venues (default: all) and write what they send to the log.", _ingest)
+    ingest.add_argument("venues", nargs="*", metavar="VENUE")
     run = _add(commands, "run", "Run dataflows: bars, timescale, clickhouse (default: all).", _run)
     run.add_argument("flows", nargs="*", metavar="FLOW")
     _add_lateness(run)
@@ -188,10 +189,10 @@ def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _ingest(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
-    from mandi.flows import ingest_ice
+def _ingest(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.flows import ingest_venues
 
-    ingest_ice(found)
+    ingest_venues(found, parsed.venues)
     return 0
 
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from connectors.ice.config import IceConfig
 from connectors.log import open_reader
 from mandi.clock import FileClock
 from mandi.errors import MandiError, UsageError
+from mandi.feeds import open_feeds
 from mandi.process import say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
@@ -31,17 +31,17 @@ FLOWS: Final = ("bars", "timescale", "clickhouse")
 _log: Final = logging.getLogger(__name__)
 
 
-def ingest_ice(settings: Settings) -> None:
-    """Run the ingest dataflow of the ICE venue."""
+def ingest_venues(settings: Settings, venues: Sequence[str] = ()) -> None:
+    """Run the ingest dataflow of these venues, by default of all. Raises: UsageError for an unknown one."""
     config = ingest.IngestConfig(
-        ice=IceConfig(url=settings.ice_url, key=settings.ice_key, secret=settings.ice_secret),
+        feeds=open_feeds(settings, venues),
         open_reader=partial(open_reader, settings.log),
         open_writer=_writer(settings),
         now=FileClock(settings.clock_file),
         stop=threading.Event(),
     )
     with service(settings, config.stop):
-        # The feed's thread and the flow's take turns at the interpreter; 5 ms a turn would be most of the latency.
+        # The feeds' threads and the flow's take turns at the interpreter; 5 ms a turn would be most of the latency.
         sys.setswitchinterval(_SWITCH_S)
         ingest.run(config)
 

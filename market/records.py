@@ -13,13 +13,13 @@ A frame whose length runs past the data is incomplete (wait for more, or torn af
 checksum differs is corrupt.
 """
 
-import json
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import orjson
 import pyarrow as pa
 
 JSON_KIND: Final = "json"
@@ -90,7 +90,7 @@ def encode_frame(record: Record) -> bytes:
     codec = _PLAIN if len(payload) < _COMPRESS_FROM_BYTES else _LZ4 if len(payload) < _ZSTD_FROM_BYTES else _ZSTD
     stored = payload if codec == _PLAIN else _CODECS[codec].compress(payload, asbytes=True)
     kind, key = record.kind.encode(), record.key.encode()
-    meta = json.dumps(record.meta, separators=(",", ":")).encode() if record.meta else b""
+    meta = orjson.dumps(record.meta) if record.meta else b""
     head = _HEAD.pack(record.offset, record.ts_append, codec, len(kind), len(key), len(meta), len(payload))
     body = b"".join((head, kind, key, meta, stored))
     return _FRAME.pack(len(body), zlib.crc32(body)) + body
@@ -137,7 +137,7 @@ def decode_frame(frame: Frame) -> Record:
     kind = bytes(body[at : at + kind_bytes]).decode()
     key = bytes(body[at + kind_bytes : at + kind_bytes + key_bytes]).decode()
     at += kind_bytes + key_bytes
-    meta = json.loads(bytes(body[at : at + meta_bytes])) if meta_bytes else {}
+    meta = orjson.loads(body[at : at + meta_bytes]) if meta_bytes else {}
     stored = bytes(body[at + meta_bytes :])
     if codec != _PLAIN and codec not in _CODECS:
         raise CorruptRecord(frame.start, f"unknown compression {codec}: was it written by a later version?")

@@ -30,6 +30,9 @@ INTERVALS_NS: Final = {
 TRADE: Final = 0
 QUOTE: Final = 1
 CLOCK: Final = 2  # a venue's heartbeat: nothing traded up to ts_event. Advances the watermark, is never stored.
+BUST: Final = 3  # the trade `trade_id` never was
+CORRECTION: Final = 4  # the trade `trade_id` has this price, size and side instead
+STATE: Final = 5  # the venue says that an instrument, or all of it (null), is in QUALITIES[size]. Is never stored.
 
 # Values of TICKS.side, the aggressor's side.
 BUY: Final = 1
@@ -65,16 +68,16 @@ _SOURCE: Final = [
 ]
 
 _TICK_COLUMNS: Final = [
-    pa.field("kind", pa.int8(), nullable=False),  # TRADE, QUOTE, CLOCK
+    pa.field("kind", pa.int8(), nullable=False),  # TRADE, QUOTE, CLOCK, BUST, CORRECTION, STATE
     pa.field("venue", _VENUE, nullable=False),  # ISO 10383 MIC
-    pa.field("instrument", _INSTRUMENT),  # MIC:ROOT:YYYYMM; null for CLOCK
+    pa.field("instrument", _INSTRUMENT),  # MIC:ROOT:YYYYMM; null for CLOCK, and a STATE of the whole venue
     pa.field("ts_event", pa.int64(), nullable=False),  # venue's time
     pa.field("ts_recv", pa.int64()),  # our socket's time; null where a file has none
     pa.field("seq", pa.int64()),  # venue's sequence; the row number where a file has none; null for CLOCK
-    pa.field("price", pa.int64()),  # TRADE
-    pa.field("size", pa.int64()),  # TRADE
-    pa.field("side", pa.int8()),  # TRADE: BUY, SELL, UNKNOWN_SIDE
-    pa.field("trade_id", pa.utf8()),  # TRADE; null where the venue has none
+    pa.field("price", pa.int64()),  # TRADE, CORRECTION
+    pa.field("size", pa.int64()),  # TRADE, CORRECTION; STATE: an index into QUALITIES
+    pa.field("side", pa.int8()),  # TRADE, CORRECTION: BUY, SELL, UNKNOWN_SIDE
+    pa.field("trade_id", pa.utf8()),  # TRADE, BUST, CORRECTION; null where the venue has none
     pa.field("bid_price", pa.int64()),  # QUOTE; null when that side is empty
     pa.field("bid_size", pa.int64()),
     pa.field("ask_price", pa.int64()),
@@ -86,7 +89,33 @@ FLAG_SNAPSHOT: Final = 1  # this quote was taken from an image, not from a chang
 FLAG_REPLAYED: Final = 2  # this row arrived by gap repair, not live
 
 TICKS: Final = pa.schema(_TICK_COLUMNS)
-"""The one row type of `market.prices.<commodity>`: trades, quotes and clock rows in arrival order."""
+"""The main row type of `market.prices.<commodity>`: trades, quotes, clock rows and so on in arrival order."""
+
+# Values of DEPTH.action.
+IMAGE: Final = 0  # the book is empty; its levels follow as SET
+SET: Final = 1  # the level (or entry) now has this price, size and number of orders
+DELETE: Final = 2
+INSERT: Final = 3  # at `level`, which pushes the levels behind it away
+DIRTY: Final = 4  # something was lost: not to be trusted until the next IMAGE
+
+DEPTH: Final = pa.schema(
+    [
+        pa.field("venue", _VENUE, nullable=False),
+        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("ts_event", pa.int64(), nullable=False),
+        pa.field("ts_recv", pa.int64()),
+        pa.field("seq", pa.int64()),
+        pa.field("action", pa.int8(), nullable=False),
+        pa.field("side", pa.int8()),  # BUY: bids, SELL: asks; null for IMAGE and DIRTY
+        pa.field("level", pa.int16()),  # from 1, where the venue counts levels
+        pa.field("entry_id", pa.utf8()),  # where the venue names entries
+        pa.field("price", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("orders", pa.int32()),
+        pa.field("last", pa.bool_(), nullable=False),  # end of the venue's atomic change
+    ]
+)
+"""Changes of a book, level by level: records of kind `depth` among the ticks of the same topic-partition."""
 
 _COMMON: Final = ("venue", "instrument", "ts_event", "ts_recv", "seq")
 _BY_NAME: Final = {field.name: field for field in _TICK_COLUMNS}
@@ -176,8 +205,24 @@ STATUS: Final = pa.schema(
     ]
 )
 
+NEWS: Final = pa.schema(
+    [
+        pa.field("news_id", pa.utf8(), nullable=False),
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("ts_event", pa.int64(), nullable=False),
+        pa.field("ts_recv", pa.int64()),
+        pa.field("headline", pa.utf8(), nullable=False),
+        pa.field("body", pa.utf8(), nullable=False),
+        pa.field("topics", pa.utf8(), nullable=False),  # separated by spaces
+        pa.field("instruments", pa.utf8(), nullable=False),  # instrument keys, separated by spaces
+        pa.field("urgency", pa.int8(), nullable=False),  # 0 routine .. 2 flash
+    ]
+)
+
 SCHEMAS: Final = {
     "ticks": TICKS,
+    "depth": DEPTH,
+    "news": NEWS,
     "trades": TRADES,
     "quotes": QUOTES,
     "bars": BARS,

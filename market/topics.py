@@ -9,6 +9,7 @@ BARS: Final = "market.bars"
 STATUS: Final = "market.status"
 LATE: Final = "market.late"
 REJECTED: Final = "market.rejected"
+NEWS: Final = "market.news.alerts"
 INGEST_POSITIONS: Final = "ingest.positions"
 """Once an epoch of an ingest: how far every channel is on disk. What resume reads."""
 

@@ -1,9 +1,12 @@
-"""The ingest dataflow: a venue's feed in, the log out. It computes nothing.
+"""The ingest dataflow: the venues' feeds in, the log out. It computes nothing.
 
-Delivery: exactly once into the log, over any crash. Each flush appends its rows, every record with the feed's
-positions at that flush. Once an epoch, when all of that is on disk, the positions go to `ingest.positions`. A restart
-resumes the venue's session there. The rows written since come again; they are at or below the positions in their
-topic's own last record, and are dropped.
+All venues go through one writer, so a commodity's topic has one order of arrival, whatever the venue.
+
+Delivery: exactly once into the log, over any crash, for a venue that can resume its session. Each flush appends its
+rows, every record with the venue's positions at that flush. Once an epoch, when all of that is on disk, the positions
+go to `ingest.positions`. A restart resumes the venue's session there. The rows written since come again; they are
+at or below the positions in their topic's own last record, and are dropped. A venue that cannot resume (it says no
+`session`) never sends a row again, and writes a gap for the time in which nobody listened.
 """
 
 from collections import Counter, deque
@@ -23,36 +26,40 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.ice.config import IceConfig
-from connectors.ice.source import Flush, IceFeed
+from connectors.feed import Feed, Flush, Positions
 from market import topics
 from market.columns import codes, dictionary, valid, values
 from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
-from market.schemas import CLOCK, QUOTE, TRADE
+from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, STATE, TRADE
 from pipelines import metrics
 from pipelines.engine.recovery import execute
 from sinks.faults import crash_point
 
 POSITIONS: Final = TopicPartition(topics.INGEST_POSITIONS, topics.FROM_INGEST)
-_LEDGERS: Final = {"rejected": topics.REJECTED, "gaps": topics.STATUS, "status": topics.STATUS}
-_CHANNEL_OF: Final = {TRADE: "trades", QUOTE: "book"}
+_LEDGERS: Final = {"rejected": topics.REJECTED, "gaps": topics.STATUS, "status": topics.STATUS, "news": topics.NEWS}
+_CHANNEL_OF: Final = {TRADE: "trades", BUST: "trades", CORRECTION: "trades", QUOTE: "book"}
+_CHANNELS: Final = ("trades", "book")
+_SAYING_NOTHING: Final = (CLOCK, STATE)  # kinds of rows that are not counted, and may come twice
 
 ROWS_META: Final = "rows"
-"""In each record's `meta`: trades and quotes of its partition up to and with it, also those retention dropped."""
+"""In each record's `meta`: rows of its partition up to and with it, also those retention dropped."""
 
-_META: Final = ("session", *_CHANNEL_OF.values())
+_META: Final = ("session", *_CHANNELS)
 _LEAST_WAIT_S: Final = 0.001
 _MOST_WAIT_S: Final = 0.05
 _DUTY: Final = 2.0
 """After a flush wait this many times as long as it took: quiet, rows go out within a millisecond; busy, batches grow
 until appending takes a third of the time at most."""
 
-Positions = Mapping[str, int | str]
+OpenFeed = Callable[[Callable[[], int], Positions | None], Feed]
+"""Builds a feed from the market clock and the positions to resume at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestConfig:
-    ice: IceConfig
+    """What the flow needs. `feeds` by name of the venue; `now` is the market clock."""
+
+    feeds: Mapping[str, OpenFeed]
     open_reader: Callable[[], LogReader]
     open_writer: Callable[[], LogWriter]
     now: Callable[[], int]
@@ -68,7 +75,7 @@ def build(config: IngestConfig) -> Dataflow:
     """Wire the flow. It has no recovery store: where it stopped is in the log."""
     flow = Dataflow("ingest")
     duty = _Duty()
-    flushes = op.input("ice", flow, _FeedSource(config, duty))
+    flushes = op.input("venues", flow, _FeedSource(config, duty))
     op.output("log", op.map("key", flushes, lambda flush: ("log", flush)), _FlushSink(config, duty))
     return flow
 
@@ -86,7 +93,7 @@ class _FeedSource(FixedPartitionedSource[Flush, None]):
     duty: _Duty
 
     def list_parts(self) -> list[str]:
-        return ["ice"]
+        return ["feeds"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_FeedPart":
         return _FeedPart(self.config, self.duty)
@@ -95,20 +102,21 @@ class _FeedSource(FixedPartitionedSource[Flush, None]):
 class _FeedPart(StatefulSourcePartition[Flush, None]):
     def __init__(self, config: IngestConfig, duty: _Duty) -> None:
         self._stop, self._duty = config.stop, duty
-        self._feed = IceFeed(config.ice, config.now, last_positions(config.open_reader()))
-        self._feed.start()
+        resume = last_positions(config.open_reader())
+        self._feeds = [open_feed(config.now, resume.get(venue)) for venue, open_feed in config.feeds.items()]
+        for feed in self._feeds:
+            feed.start()
         self._stopped = False
 
     def next_batch(self) -> Iterable[Flush]:
         if self._stopped:
             raise StopIteration
         if self._stop.is_set():
-            self._feed.stop()
+            for feed in self._feeds:
+                feed.stop()
             self._stopped = True  # what came until now is still to be written
-        elif not self._feed.wait(0):
-            return []
-        flush = self._feed.take()
-        return [flush] if flush.rows else []
+        taken = [feed.take() for feed in self._feeds if self._stopped or feed.wait(0)]
+        return [flush for flush in taken if flush.rows]
 
     def next_awake(self) -> datetime:
         wait_s = min(_MOST_WAIT_S, max(_LEAST_WAIT_S, _DUTY * self._duty.seconds))
@@ -118,12 +126,12 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
         return None
 
 
-def last_positions(reader: LogReader) -> Positions | None:
-    """Where the feed's rows in the log end; None if there are none."""
+def last_positions(reader: LogReader) -> Mapping[str, Positions]:
+    """Where each venue's rows in the log end."""
     end = reader.end_offset(POSITIONS) if POSITIONS in reader.partitions(POSITIONS.topic) else 0
     if end == 0:
-        return None
-    found: Positions = orjson.loads(reader.read(POSITIONS, end - 1)[0].value)
+        return {}
+    found: Mapping[str, Positions] = orjson.loads(reader.read(POSITIONS, end - 1)[0].value)
     return found
 
 
@@ -136,7 +144,12 @@ class _FlushSink(FixedPartitionedSink[Flush, None]):
         return ["log"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_FlushPart":
-        return _FlushPart(self.config.open_writer(), self.duty, self.config.now)
+        saved = dict(last_positions(self.config.open_reader()))
+        return _FlushPart(self.config.open_writer(), self.duty, self.config.now, saved)
+
+
+Written = dict[str, Positions]
+"""How far a topic-partition's rows go, by venue that can resume."""
 
 
 @dataclass(slots=True)
@@ -144,16 +157,26 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     writer: LogWriter
     duty: _Duty
     now: Callable[[], int]
-    written: dict[TopicPartition, Positions] = field(default_factory=dict)
+    saved: dict[str, Positions]  # by venue; also of venues that are not connected this time
+    written: dict[TopicPartition, Written] = field(default_factory=dict)  # when this process started
+    newest: dict[TopicPartition, Written] = field(default_factory=dict)
     rows: Counter[TopicPartition] = field(default_factory=Counter)
-    session: int | str | None = None  # of the positions saved last
-    reached: Positions = field(default_factory=dict)
-    waiting: deque[tuple[float, Positions]] = field(default_factory=deque)  # flushed by, positions
+    reached: dict[str, Positions] = field(default_factory=dict)
+    waiting: deque[tuple[float, dict[str, Positions]]] = field(default_factory=deque)  # flushed by, positions
 
     def write_batch(self, values: list[Flush]) -> None:
         began = perf_counter()
         for flush in values:
-            self._write(flush)
+            self._append(flush)
+        crash_point("ingest.flush.before")
+        self.writer.flush()
+        crash_point("ingest.flush.after")
+        self.reached |= {flush.venue: flush.positions for flush in values}
+        # Until a new session is known, a crash would lose what the venue says meanwhile.
+        if any(self._is_new_session(flush) for flush in values):
+            self._save_now()
+        for flush in values:
+            self._count(flush)
         self.duty.seconds = perf_counter() - began
 
     def snapshot(self) -> None:
@@ -164,10 +187,11 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         if self.reached:
             self.waiting.append((monotonic(), self.reached))
             self.reached = {}
-        durable, until = None, self.writer.durable_until()
+        durable: dict[str, Positions] = {}
+        until = self.writer.durable_until()
         while self.waiting and self.waiting[0][0] < until:
-            durable = self.waiting.popleft()[1]
-        if durable is not None:
+            durable |= self.waiting.popleft()[1]
+        if durable:
             self._save(durable)
 
     def close(self) -> None:
@@ -176,48 +200,58 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         self.writer.close()
 
     def _save_now(self) -> None:
-        newest = self.reached or self.waiting[-1][1]
+        newest: dict[str, Positions] = {}
+        for _, positions in (*self.waiting, (0.0, self.reached)):
+            newest |= positions
         self.writer.sync()
         self.waiting.clear()
         self.reached = {}
         self._save(newest)
 
-    def _save(self, positions: Positions) -> None:
+    def _save(self, positions: dict[str, Positions]) -> None:
         crash_point("ingest.positions.before")
-        self.writer.append(POSITIONS, JSON_KIND, orjson.dumps(dict(positions)))
+        self.saved |= positions
+        self.writer.append(POSITIONS, JSON_KIND, orjson.dumps(self.saved))
         self.writer.flush()
-        self.session = positions.get("session")
         crash_point("ingest.positions.after")
 
-    def _write(self, flush: Flush) -> None:
+    def _append(self, flush: Flush) -> None:
         for commodity, ticks in flush.ticks:
             tp = topics.prices(commodity)
-            written = self._written_to(tp, flush.positions)
-            fresh = without_written(ticks, written)
-            if fresh.num_rows:
-                self.rows[tp] += int(np.count_nonzero(values(fresh.column("kind")) != CLOCK))
-                meta = {**_reached(flush.positions, written), ROWS_META: self.rows[tp]}
-                self.writer.append(tp, "ticks", fresh, key=commodity, meta=meta)
+            fresh = without_written(ticks, self._written_to(tp, flush))
+            self.rows[tp] += _counted_rows(fresh)
+            self._append_prices(tp, "ticks", commodity, fresh, flush)
+        for commodity, depth in flush.depth:
+            tp = topics.prices(commodity)
+            fresh = depth_without_written(depth, self._written_to(tp, flush))
+            self._append_prices(tp, "depth", commodity, fresh, flush)
         for kind, topic in _LEDGERS.items():
             rows: pa.RecordBatch | None = getattr(flush, kind)
             if rows is not None:
                 self.writer.append(TopicPartition(topic, topics.FROM_INGEST), kind, rows)
-        crash_point("ingest.flush.before")
-        self.writer.flush()
-        crash_point("ingest.flush.after")
-        self.reached = flush.positions
-        if self.session != flush.positions.get("session") and _is_subscribed(flush.positions):
-            self._save_now()  # until a new session is known, a crash would lose what the venue says meanwhile
-        self._count(flush)
 
-    def _written_to(self, tp: TopicPartition, now_at: Positions) -> Positions:
-        """The positions of the record that was the topic's last when this process started, if in this session."""
+    def _append_prices(self, tp: TopicPartition, kind: str, key: str, rows: pa.RecordBatch, flush: Flush) -> None:
+        if not rows.num_rows:
+            return
+        newest = self.newest[tp]
+        if "session" in flush.positions:
+            newest[flush.venue] = _reached(flush.positions, self._written_to(tp, flush))
+        self.writer.append(tp, kind, rows, key=key, meta=_meta_of(newest, self.rows[tp]))
+
+    def _written_to(self, tp: TopicPartition, flush: Flush) -> Positions:
+        """The venue's positions in the topic's last record when this process started, if of this session."""
         if tp not in self.written:
             last = self.writer.last_record(tp)
-            self.written[tp] = {} if last is None else last.meta
-            self.rows[tp] = int(self.written[tp].get(ROWS_META, 0))
-        written = self.written[tp]
-        return written if written.get("session") == now_at.get("session") else {}
+            meta = {} if last is None else last.meta
+            self.written[tp], self.newest[tp] = _written_of(meta), _written_of(meta)
+            self.rows[tp] = int(meta.get(ROWS_META, 0))
+        written = self.written[tp].get(flush.venue, {})
+        return written if written.get("session") == flush.positions.get("session") else {}
+
+    def _is_new_session(self, flush: Flush) -> bool:
+        # Every channel has to have begun: a session that is resumed before is one without its other channels.
+        known = self.saved.get(flush.venue, {}).get("session")
+        return flush.positions.get("session") != known and all(flush.positions.get(name) for name in _CHANNELS)
 
     def _count(self, flush: Flush) -> None:
         now = self.now()
@@ -238,24 +272,38 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
                 metrics.GAPS.labels(venue["values"]).inc(venue["counts"])
 
 
-def _is_subscribed(positions: Positions) -> bool:
-    """Whether every channel has begun: a session that is resumed before is one without its other channels."""
-    return all(positions.get(channel) for channel in _CHANNEL_OF.values())
+def _counted_rows(ticks: pa.RecordBatch) -> int:
+    return int(np.count_nonzero(~np.isin(values(ticks.column("kind")), _SAYING_NOTHING)))
 
 
 def _reached(positions: Positions, written: Positions) -> Positions:
     """How far a topic goes with this flush: within a repair not yet as far as what was written before the crash."""
     reached = {name: positions[name] for name in _META if name in positions}
-    for channel in _CHANNEL_OF.values():
+    for channel in _CHANNELS:
         if channel in reached and channel in written:
             reached[channel] = max(int(reached[channel]), int(written[channel]))
     return reached
 
 
+def _meta_of(written: Written, rows: int) -> dict[str, int | str]:
+    """The `meta` of a price record: flat, `ice.session`, `ice.trades` and so on."""
+    flat = {f"{venue}.{name}": value for venue, at in written.items() for name, value in at.items()}
+    return {ROWS_META: rows, **flat}
+
+
+def _written_of(meta: Positions) -> Written:
+    written: dict[str, dict[str, int | str]] = {}
+    for name, value in meta.items():
+        venue, dot, part = name.partition(".")
+        if dot:
+            written.setdefault(venue, {})[part] = value
+    return {**written}
+
+
 def without_written(ticks: pa.RecordBatch, written: Positions) -> pa.RecordBatch:
     """Drop the rows that are at or below `written` in the same venue session.
 
-    Shape: TICKS -> the same rows or fewer, in order. Clock rows stay: saying the time twice changes nothing.
+    Shape: TICKS -> the same rows or fewer, in order. Clock and state rows stay: saying them twice changes nothing.
     """
     if not written or not ticks.num_rows:
         return ticks
@@ -264,5 +312,18 @@ def without_written(ticks: pa.RecordBatch, written: Positions) -> pa.RecordBatch
     for code, channel in _CHANNEL_OF.items():
         known |= (kind == code) & (seq <= int(written.get(channel, -1)))
     has_seq = valid(ticks.column("seq"))
-    known &= (kind != CLOCK) if has_seq is None else (kind != CLOCK) & has_seq
+    known &= ~np.isin(kind, _SAYING_NOTHING)
+    if has_seq is not None:
+        known &= has_seq
     return ticks.filter(pa.array(~known)) if known.any() else ticks
+
+
+def depth_without_written(depth: pa.RecordBatch, written: Positions) -> pa.RecordBatch:
+    """Drop the changes that are at or below `written` in the same venue session. Shape: DEPTH -> the same or fewer."""
+    if not written or not depth.num_rows:
+        return depth
+    known = values(depth.column("seq")) <= int(written.get("book", -1))
+    has_seq = valid(depth.column("seq"))
+    if has_seq is not None:
+        known &= has_seq
+    return depth.filter(pa.array(~known)) if known.any() else depth

@@ -18,6 +18,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from market.columns import concat_batches
 from market.kernel import arrivals
 from market.records import LogReader, Record, TopicPartition
+from market.schemas import TICKS
 from market.topics import commodity_of
 from pipelines.engine.recovery import StateMismatch
 from pipelines.engine.steps import Chunk
@@ -26,6 +27,8 @@ _LIST_EVERY_S: Final = 0.5
 _DRAIN_S: Final = 2.0
 _READ_BYTES: Final = 1 << 20
 _BEHIND_RECORDS: Final = 200  # more than this at one look: do not wait for the next
+TICKS_KIND: Final = "ticks"
+_NO_TICKS: Final = pa.RecordBatch.from_pylist([], schema=TICKS)
 _BATCH_ROWS: Final = 20_000
 """Where the bars kernel is at its full speed (docs/performance.md)."""
 
@@ -169,11 +172,14 @@ def _parse(name: str) -> TopicPartition:
 
 
 def ticks_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
-    """Records of a price topic as chunks of about _BATCH_ROWS rows, each row with its record's offset."""
+    """The ticks of a price topic as chunks of about _BATCH_ROWS rows, each row with its record's offset.
+
+    Records of other kinds, depth say, are passed over, and never decoded.
+    """
     shard, pending, rows = commodity_of(tp.topic), list[Record](), 0
     for record in records:
         pending.append(record)
-        rows += 0 if record.batch is None else record.batch.num_rows
+        rows += record.batch.num_rows if record.kind == TICKS_KIND and record.batch is not None else 0
         if rows >= _BATCH_ROWS:
             yield shard, _chunk(tp, pending, is_start)
             pending, rows, is_start = [], 0, False
@@ -182,9 +188,12 @@ def ticks_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Itera
 
 
 def _chunk(tp: TopicPartition, records: list[Record], is_start: bool) -> Chunk:
-    batches = [record.batch for record in records if record.batch is not None]
+    found = [
+        (record.offset, record.batch) for record in records if record.kind == TICKS_KIND and record.batch is not None
+    ]
+    batches = [batch for _, batch in found] or [_NO_TICKS]
     sizes = [batch.num_rows for batch in batches]
-    offsets = np.repeat([record.offset for record in records if record.batch is not None], sizes)
+    offsets = np.repeat([offset for offset, _ in found] or [0], sizes)
     rows = np.concatenate([np.arange(size) for size in sizes])
     return Chunk(
         source=str(tp),

@@ -4,17 +4,19 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from arrivals import batch
 from log_support import read_all
 from reference import SECOND, Row
 
-from connectors.ice.config import IceConfig
-from connectors.ice.source import Flush
+from connectors.feed import Flush
 from connectors.log import open_reader
+from connectors.ticks import DepthBuilder
 from market import topics
-from market.schemas import QUOTE, TICKS, TRADE
+from market.schemas import BUY, QUOTE, SET, TICKS, TRADE
 from pipelines import ingest
 from sinks.log import open_writer
 
@@ -31,7 +33,7 @@ class Process:
 
     def __init__(self, url: str) -> None:
         config = ingest.IngestConfig(
-            ice=IceConfig(url="ws://unused", key="key", secret="secret"),
+            feeds={},
             open_reader=partial(open_reader, url),
             open_writer=partial(open_writer, url),
             now=lambda: 0,
@@ -45,11 +47,21 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self._part.close()
 
-    def write(self, rows: Sequence[Row], *, trades: int, book: int, session: str = "s") -> None:
-        """Flush rows, which bring the two channels to these positions."""
+    def write(self, rows: Sequence[Row], *, trades: int, book: int, session: str = "s", venue: str = "ice") -> None:
+        """Flush rows, which bring the two channels of the venue to these positions."""
         ticks = [("gold", batch(list(rows)).select(TICKS.names))]
-        at = {"session": session, "trades": trades, "book": book}
-        self._part.write_batch([Flush(ticks=ticks, rejected=None, gaps=None, status=None, positions=at, counters={})])
+        self.flush(venue, ticks=ticks, positions={"session": session, "trades": trades, "book": book})
+
+    def flush(self, venue: str, **parts: Any) -> None:
+        nothing: dict[str, Any] = {
+            "ticks": [],
+            "depth": [],
+            "rejected": None,
+            "gaps": None,
+            "status": None,
+            "news": None,
+        }
+        self._part.write_batch([Flush(venue=venue, counters={}, **{**nothing, **parts})])
 
 
 def trades(first: int, last: int) -> list[Row]:
@@ -101,4 +113,50 @@ def test_a_session_can_be_resumed_from_its_first_rows_on(url) -> None:
     with Process(url) as process:
         for session in ("s", "t"):
             process.write(trades(1, 3), trades=3, book=1, session=session)
-            assert ingest.last_positions(open_reader(url)) == {"session": session, "trades": 3, "book": 1}
+            at = {"session": session, "trades": 3, "book": 1}
+            assert ingest.last_positions(open_reader(url)) == {"ice": at}
+
+
+def test_each_venue_of_a_topic_goes_on_at_its_own_position(url) -> None:
+    with Process(url) as first:
+        first.write(trades(1, 10), trades=10, book=1, venue="ice")
+        first.write(trades(21, 25), trades=25, book=1, venue="cme")
+        first.write(trades(11, 12), trades=12, book=1, venue="ice")
+    with Process(url) as second:
+        second.write(trades(24, 27), trades=27, book=1, venue="cme")
+        second.write(trades(9, 14), trades=14, book=1, venue="ice")
+    assert logged(url, TRADE) == [*range(1, 11), *range(21, 26), 11, 12, 26, 27, 13, 14]
+
+
+def test_a_venue_that_is_not_connected_keeps_its_position(url) -> None:
+    with Process(url) as first:
+        first.write(trades(1, 3), trades=3, book=1, venue="ice")
+    with Process(url) as second:
+        second.write(trades(1, 2), trades=2, book=1, venue="cme")
+    assert set(ingest.last_positions(open_reader(url))) == {"ice", "cme"}
+
+
+def test_rows_of_a_venue_that_cannot_resume_are_all_kept(url) -> None:
+    ticks = [("gold", batch(trades(1, 3)).select(TICKS.names))]
+    for _ in range(2):
+        with Process(url) as process:
+            process.flush("mcx", ticks=ticks, positions={})
+    assert logged(url, TRADE) == [1, 2, 3, 1, 2, 3]
+
+
+def test_depth_is_logged_among_the_ticks_and_not_twice(url) -> None:
+    def changes(first: int, last: int) -> list[tuple[str, pa.RecordBatch]]:
+        builder = DepthBuilder()
+        slot = builder.slot("gold", "XCEC", "XCEC:GC:202612")
+        for seq in range(first, last + 1):
+            builder.change(slot, seq, seq, seq, SET, BUY, 5 * SECOND, SECOND, last=True)
+        return builder.take()
+
+    at = {"session": "s", "trades": 1, "book": 4}
+    with Process(url) as first:
+        first.flush("ice", depth=changes(1, 4), positions=at)
+    with Process(url) as second:
+        second.flush("ice", depth=changes(3, 6), positions={**at, "book": 6})
+    records = [record for record in read_all(open_reader(url), GOLD) if record.batch is not None]
+    assert [record.kind for record in records] == ["depth", "depth"]
+    assert [seq for record in records for seq in record.batch.column("seq").to_pylist()] == [1, 2, 3, 4, 5, 6]

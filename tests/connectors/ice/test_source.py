@@ -11,8 +11,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from connectors.errors import FeedFailed
+from connectors.feed import Flush
 from connectors.ice.config import IceConfig
-from connectors.ice.source import Flush, IceFeed
+from connectors.ice.source import open_feed
 from market.schemas import TRADE
 from tests.connectors.ice.venue import FakeVenue
 
@@ -90,7 +91,7 @@ class Desk:
         self.trades: list[dict[str, Any]] = []
         self.status: list[tuple[str | None, str]] = []
         self.last: Flush | None = None
-        self.feed = IceFeed(config, time.time_ns, resume)
+        self.feed = open_feed(config, time.time_ns, resume)
         self.feed.start()
 
     def take(self) -> None:
@@ -224,7 +225,7 @@ def test_error_in_the_thread_is_raised_by_take(server: Server) -> None:
     def broken_clock() -> int:
         raise ZeroDivisionError
 
-    feed = IceFeed(config, broken_clock)
+    feed = open_feed(config, broken_clock)
     feed.start()
     assert feed.wait(DEADLINE_S)
     with pytest.raises(FeedFailed) as failed:
@@ -234,7 +235,7 @@ def test_error_in_the_thread_is_raised_by_take(server: Server) -> None:
 
 
 def test_stop_before_and_during_connecting_ends_the_thread() -> None:
-    feed = IceFeed(IceConfig(url="ws://127.0.0.1:9/v1/feed", key="k", secret="s"), time.time_ns)
+    feed = open_feed(IceConfig(url="ws://127.0.0.1:9/v1/feed", key="k", secret="s"), time.time_ns)
     feed.start()
     feed.stop()
     assert feed.take().positions == {}
