@@ -10,7 +10,7 @@ where batches were cut. Forming bars (`final=False`) are samples taken at most e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from market.schemas import BARS, INTERVALS_NS, TRADE
 from market.watermark import ACCEPTED, NO_WATERMARK, Judged, Lateness, Rows, Watermarks, venue_rows
 
 _DECIMAL: Final = BARS.field("volume").type
+_PLAIN: Final = [f.name for f in fields(Partials) if f.name not in ("volume", "notional")]  # columns of int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ class _Revised:
     instrument: int
     ts_open: int
     ts_first: int
+    seq_first: int
     ts_last: int
+    seq_last: int
     open: int
     high: int
     low: int
@@ -54,15 +57,18 @@ class _Revised:
     trades: int
     revision: int
 
-    def with_trade(self, ts: int, price: int, size: int) -> "_Revised":
+    def with_trade(self, ts: int, seq: int, price: int, size: int) -> "_Revised":
+        opens, closes = (ts, seq) < (self.ts_first, self.seq_first), (ts, seq) >= (self.ts_last, self.seq_last)
         return replace(
             self,
-            ts_first=min(self.ts_first, ts),
-            ts_last=max(self.ts_last, ts),
-            open=price if ts < self.ts_first else self.open,
+            ts_first=ts if opens else self.ts_first,
+            seq_first=seq if opens else self.seq_first,
+            ts_last=ts if closes else self.ts_last,
+            seq_last=seq if closes else self.seq_last,
+            open=price if opens else self.open,
             high=max(self.high, price),
             low=min(self.low, price),
-            close=price if ts >= self.ts_last else self.close,
+            close=price if closes else self.close,
             volume=self.volume + size,
             notional=self.notional + price * size,
             trades=self.trades + 1,
@@ -89,6 +95,7 @@ class _Trades:
     position: npt.NDArray[np.intp]
     instrument: Int64s
     ts: Int64s
+    seq: Int64s
     price: Int64s
     size: Int64s
     watermark: Int64s
@@ -98,13 +105,14 @@ class _Trades:
             self.position[mask],
             self.instrument[mask],
             self.ts[mask],
+            self.seq[mask],
             self.price[mask],
             self.size[mask],
             self.watermark[mask],
         )
 
     def fold(self, width_ns: int) -> Partials:
-        return ohlcv.fold_rows(self.instrument, self.ts, self.price, self.size, width_ns)
+        return ohlcv.fold_rows(self.instrument, self.ts, self.seq, self.price, self.size, width_ns)
 
 
 @dataclass(slots=True)
@@ -232,6 +240,7 @@ class BarsKernel:
             position,
             self._number(rows, pick),
             values(rows.column("ts_event"))[pick],
+            ohlcv.sequence(rows.column("seq"))[pick],
             values(rows.column("price"))[pick],
             values(rows.column("size"))[pick],
             judged.watermark[pick],
@@ -305,13 +314,13 @@ class BarsKernel:
     def _revise(self, width: int, late: _Trades, known_at: Int64s) -> _Emitted:
         """Apply each trade to its final bar: one revision a trade, in arrival order."""
         revisions = []
-        for number, ts, price, size in zip(
-            late.instrument.tolist(), late.ts.tolist(), late.price.tolist(), late.size.tolist(), strict=True
-        ):
+        columns = (late.instrument, late.ts, late.seq, late.price, late.size)
+        for number, *trade in zip(*(column.tolist() for column in columns), strict=True):
+            ts = trade[0]
             ts_open = ts // self._widths[width] * self._widths[width]
             key = (width, number, ts_open)
             bar = self._revised.get(key) or self._find(width, number, ts_open)
-            new = _first_trade(number, ts_open, ts, price, size) if bar is None else bar.with_trade(ts, price, size)
+            new = _first_trade(number, ts_open, *trade) if bar is None else bar.with_trade(*trade)
             self._revised[key] = new
             revisions.append(new)
         revision = np.array([bar.revision for bar in revisions], np.int64)
@@ -420,33 +429,28 @@ def _first_published(width: int, bars: Partials, trigger: Int64s, known_at: Int6
     return _Emitted(width, bars, trigger, known_at, np.zeros(len(bars), np.int64))
 
 
-def _first_trade(instrument: int, ts_open: int, ts: int, price: int, size: int) -> _Revised:
+def _first_trade(instrument: int, ts_open: int, ts: int, seq: int, price: int, size: int) -> _Revised:
     """Revision 1 of a window that was final with no trade in it."""
-    return _Revised(instrument, ts_open, ts, ts, price, price, price, price, size, price * size, trades=1, revision=1)
+    return _Revised(
+        instrument,
+        ts_open,
+        *(ts, seq, ts, seq),
+        *(price, price, price, price),
+        volume=size,
+        notional=price * size,
+        trades=1,
+        revision=1,
+    )
 
 
 def _as_revised(bar: Partials) -> _Revised:
-    one: Mapping[str, int] = {
-        name: int(getattr(bar, name)[0])
-        for name in ("instrument", "ts_open", "ts_first", "ts_last", "open", "high", "low", "close", "trades")
-    }
+    one: Mapping[str, int] = {name: int(getattr(bar, name)[0]) for name in _PLAIN}
     return _Revised(**one, volume=bar.volume.to_ints()[0], notional=bar.notional.to_ints()[0], revision=0)
 
 
 def _as_partials(bars: list[_Revised]) -> Partials:
-    def column(name: str) -> Int64s:
-        return np.array([getattr(bar, name) for bar in bars], np.int64)
-
     return Partials(
-        instrument=column("instrument"),
-        ts_open=column("ts_open"),
-        ts_first=column("ts_first"),
-        ts_last=column("ts_last"),
-        open=column("open"),
-        high=column("high"),
-        low=column("low"),
-        close=column("close"),
+        **{name: np.array([getattr(bar, name) for bar in bars], np.int64) for name in _PLAIN},
         volume=wide.from_ints([bar.volume for bar in bars]),
         notional=wide.from_ints([bar.notional for bar in bars]),
-        trades=column("trades"),
     )

@@ -12,7 +12,7 @@ SECOND = 1_000_000_000
 
 @dataclass
 class Row:
-    """One arrival. `kind` is trade, quote or clock; ts_recv None as in a file."""
+    """One arrival. `kind` is trade, quote or clock; recv None as in a file; seq None where the venue has none."""
 
     kind: str
     venue: str
@@ -22,6 +22,11 @@ class Row:
     price: int = 0
     size: int = 0
     name: int = 0  # position in the input, to tell rows apart
+    seq: int | None = None
+
+    def when(self) -> tuple:
+        """What says which of two trades came first at the venue; trades that tie go by arrival."""
+        return (self.ts, 0, 0) if self.seq is None else (self.ts, 1, self.seq)
 
 
 @dataclass
@@ -38,7 +43,7 @@ class OracleBar:
     final: bool = False
 
     def values(self) -> tuple[int, ...]:
-        by_time = sorted(self.rows, key=lambda row: row.ts)  # stable: arrival order within a time
+        by_time = sorted(self.rows, key=Row.when)  # stable: arrival order where both time and seq tie
         prices = [row.price for row in self.rows]
         volume = sum(row.size for row in self.rows)
         vwap = round(Fraction(sum(row.price * row.size for row in self.rows), volume))

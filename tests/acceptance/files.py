@@ -45,13 +45,10 @@ def write_lines(path: Path, lines: Iterable[Line]) -> Path:
 
 
 def shuffled(lines: Sequence[Line], displacement_s: float, seed: int = 1) -> list[Line]:
-    """Another order of arrival: each time of the file comes up to `displacement_s` later than it happened.
-
-    Lines of one time move together: which of them was first is what their order says.
-    """
+    """Another order of arrival: each line for itself comes up to `displacement_s` later than it happened."""
     chance = random.Random(seed)
-    arrives = {ts: ts + chance.random() * displacement_s * SECOND for ts in sorted({line.ts for line in lines})}
-    return sorted(lines, key=lambda line: arrives[line.ts])
+    arrives = [line.ts + chance.random() * displacement_s * SECOND for line in lines]
+    return [lines[at] for at in sorted(range(len(lines)), key=arrives.__getitem__)]
 
 
 def straggling(lines: Sequence[Line], count: int, by_s: float, seed: int = 2) -> list[Line]:
@@ -98,7 +95,7 @@ def oracle_of(lines: Sequence[Line], *, allowed_s: int = 60) -> FileOracle:
         if line.is_good:
             price, size = (int(Decimal(text).scaleb(9)) for text in (line.price, line.size))
             venue = line.instrument.split(":")[0]
-            oracle.feed(Row("trade", venue, line.instrument, line.ts, None, price, size, number))
+            oracle.feed(Row("trade", venue, line.instrument, line.ts, None, price, size, number, int(line.seq)))
     oracle.end()
     return oracle
 

@@ -76,7 +76,7 @@ def _rows(chance: random.Random) -> Iterator[Row]:
         ts = now - (0 if kind == "clock" else age)
         price, size = 1_300_000_000_000 + chance.randrange(-500, 500) * 100_000_000, chance.randrange(1, 9) * SECOND
         named = None if kind == "clock" else instrument
-        yield Row(kind, venue, named, ts, now + chance.randrange(SECOND // 100), price, size, number)
+        yield Row(kind, venue, named, ts, now + chance.randrange(SECOND // 100), price, size, number, number)
 
 
 def _ledger_batches() -> Iterator[tuple[str, pa.RecordBatch]]:

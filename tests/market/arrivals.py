@@ -7,6 +7,9 @@ from market.columns import concat_batches
 from market.kernel import ARRIVALS
 from market.schemas import CLOCK, QUOTE, TRADE
 
+NAME_SHIFT = 8
+"""A row's name is in its flags, above the bits that mean something: kernels pass them on."""
+
 _KIND = {"trade": TRADE, "quote": QUOTE, "clock": CLOCK}
 
 
@@ -20,7 +23,7 @@ def batch(rows: list[Row]) -> pa.RecordBatch:
         "instrument": [row.instrument for row in rows],
         "ts_event": [row.ts for row in rows],
         "ts_recv": [row.recv for row in rows],
-        "seq": [row.name for row in rows],
+        "seq": [row.seq for row in rows],
         "price": [row.price if row.kind == "trade" else None for row in rows],
         "size": [row.size if row.kind == "trade" else None for row in rows],
         "side": [0 if row.kind == "trade" else None for row in rows],
@@ -29,7 +32,7 @@ def batch(rows: list[Row]) -> pa.RecordBatch:
         "bid_size": [quoted(row, 1) for row in rows],
         "ask_price": [quoted(row, row.price + 1) for row in rows],
         "ask_size": [quoted(row, 1) for row in rows],
-        "flags": [0] * len(rows),
+        "flags": [row.name << NAME_SHIFT for row in rows],
         "source": ["test"] * len(rows),
         "source_offset": [0] * len(rows),
         "source_row": [row.name for row in rows],
@@ -43,6 +46,11 @@ def batch(rows: list[Row]) -> pa.RecordBatch:
             array = pa.DictionaryArray.from_arrays(encoded.indices.cast(field.type.index_type), encoded.dictionary)
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=ARRIVALS)
+
+
+def names(rows: list[dict]) -> list[int]:
+    """Which rows of the input these trades or quotes are."""
+    return [row["flags"] >> NAME_SHIFT for row in rows]
 
 
 def bar_tuples(bars: pa.RecordBatch | None) -> list[tuple]:

@@ -8,10 +8,14 @@ VENUES = {"XCEC": ["XCEC:GC:202612", "XCEC:GC:202702"], "XIMC": ["XIMC:GOLD:2026
 
 
 @st.composite
-def rows(draw: st.DrawFn, *, received: bool | None = None, max_size: int = 40) -> list[Row]:
-    """Trades, quotes and clock rows of two venues, with disorder, leaps, ties and future stamps."""
+def rows(draw: st.DrawFn, *, received: bool | None = None, numbered: bool = False, max_size: int = 40) -> list[Row]:
+    """Trades, quotes and clock rows of two venues, with disorder, leaps, ties and future stamps.
+
+    `numbered`: each row has a seq of its own; else many have the same, or none.
+    """
     has_recv = draw(st.booleans()) if received is None else received
     now = dict.fromkeys(VENUES, T0)
+    numbers = draw(st.permutations(range(max_size)))
     found = []
     for name in range(draw(st.integers(1, max_size))):
         venue = draw(st.sampled_from(sorted(VENUES)))
@@ -24,5 +28,6 @@ def rows(draw: st.DrawFn, *, received: bool | None = None, max_size: int = 40) -
         instrument = None if kind == "clock" else draw(st.sampled_from(VENUES[venue]))
         price = draw(st.integers(-(10**18) + 1, 10**18 - 1) | st.integers(1_000 * SECOND, 1_100 * SECOND))
         size = draw(st.integers(1, 10**18 - 1) | st.sampled_from([SECOND, 2 * SECOND, 500]))
-        found.append(Row(kind, venue, instrument, ts, recv, price, size, name))
+        seq = numbers[name] if numbered else draw(st.sampled_from([None, None, 0, 1, 2, 3]))
+        found.append(Row(kind, venue, instrument, ts, recv, price, size, name, seq))
     return found

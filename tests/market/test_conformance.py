@@ -1,9 +1,10 @@
 """The conformance suite: every kernel x every check."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
-from arrivals import bar_tuples, batch, joined
+from arrivals import bar_tuples, batch, joined, names
 from conformance import KERNELS, ipc, resumed, run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +107,17 @@ def test_bars_equal_the_oracle_in_order(arrivals, intervals) -> None:
     assert bar_tuples(outputs.get("bars")) == oracle.published
 
 
+@given(arrivals=rows(numbered=True, received=True), data=st.data())
+def test_any_order_of_arrival_within_the_lateness_ends_in_the_same_bars(arrivals, data) -> None:
+    newest_ts = max(row.ts for row in arrivals)
+    within = [replace(row, recv=newest_ts) for row in arrivals if row.ts >= newest_ts - 60 * SECOND]
+    in_order = newest(oracle_bars(sorted(within, key=Row.when)))
+    mixed = data.draw(st.permutations(within))
+    kernel = BarsKernel()
+    outputs = joined([kernel.on_batch(batch(mixed)), kernel.on_eof()])
+    assert newest(bar_tuples(outputs.get("bars"))) == in_order
+
+
 @given(arrivals=rows())
 def test_admission_equals_the_oracle_and_every_row_comes_out_once(arrivals) -> None:
     oracle = Oracle()
@@ -113,7 +125,7 @@ def test_admission_equals_the_oracle_and_every_row_comes_out_once(arrivals) -> N
         oracle.feed(row)
     oracle.end()
     outputs = run(KERNELS["admission"].build(), [arrivals])
-    out = [row["seq"] for row in outputs.get("trades", []) + outputs.get("quotes", [])]
+    out = names(outputs.get("trades", []) + outputs.get("quotes", []))
     assert sorted(out) == sorted(oracle.accepted)
     assert [row["source_row"] for row in outputs.get("late", [])] == oracle.late
     rejected = [name for name in oracle.future if arrivals[name].kind != "clock"]
@@ -141,3 +153,8 @@ def oracle_bars(arrivals: list[Row]) -> list[tuple]:
         oracle.feed(row)
     oracle.end()
     return oracle.published
+
+
+def newest(bars: list[tuple]) -> dict[tuple, tuple]:
+    """The last values of each bar, without its revision and when it was known."""
+    return {bar[:4]: bar[5:-1] for bar in bars}

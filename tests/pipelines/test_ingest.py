@@ -73,7 +73,7 @@ def quotes(first: int, last: int) -> list[Row]:
 
 
 def row(kind: str, seq: int) -> Row:
-    return Row(kind, "XCEC", "XCEC:GC:202612", seq * SECOND, seq * SECOND, 5 * SECOND, SECOND, seq)
+    return Row(kind, "XCEC", "XCEC:GC:202612", seq * SECOND, seq * SECOND, 5 * SECOND, SECOND, seq, seq)
 
 
 def logged(url: str, kind: int) -> list[int]:
