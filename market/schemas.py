@@ -2,7 +2,8 @@
 
 Units (all schemas): `ts_*` and `as_known_at` int64 ns UTC; `*_price, price, open, high, low, close, vwap`
 int64 scaled by 1e-9 of the instrument's quote unit; `*_size, size` int64 scaled by 1e-9 of a lot;
-`volume` decimal128(38, 9) lots. An absent value is null, never a sentinel.
+`quantity` likewise;
+`volume` decimal128(38, 9) lots; `slippage` and `markout_*` as prices. An absent value is null, never a sentinel.
 """
 
 from typing import Final
@@ -177,6 +178,7 @@ REJECT_REASONS: Final = (
     "future_stamp",  # ts_event too far ahead of ts_recv (or of its neighbours)
     "malformed_frame",  # not a message of the venue's protocol
     "unsupported_message",  # a message we do not handle yet
+    "unknown_version",  # a trade event of a schema version we do not read
 )
 
 GAPS: Final = pa.schema(
@@ -219,6 +221,30 @@ NEWS: Final = pa.schema(
     ]
 )
 
+TRADE_EVENTS: Final = pa.schema(
+    [
+        pa.field("event_id", pa.utf8(), nullable=False),  # the backend's, unique for ever
+        pa.field("event_type", pa.dictionary(pa.int8(), pa.utf8()), nullable=False),  # one of EVENT_TYPES
+        pa.field("trade_id", pa.utf8(), nullable=False),
+        pa.field("user_id", pa.utf8(), nullable=False),
+        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("side", pa.int8(), nullable=False),  # BUY, SELL: the desk's own
+        pa.field("quantity", pa.int64(), nullable=False),  # lots
+        pa.field("price", pa.int64(), nullable=False),
+        pa.field("ts_event", pa.int64(), nullable=False),  # when it happened in the backend
+        pa.field("ts_recv", pa.int64(), nullable=False),  # when we read it
+        pa.field("arrival_price", pa.int64()),  # the market joined to the event: all null until it is
+        pa.field("slippage", pa.int64()),
+        pa.field("markout_1m", pa.int64()),
+        pa.field("markout_5m", pa.int64()),
+        pa.field("markout_30m", pa.int64()),
+        pa.field("as_known_at", pa.int64()),  # market time up to which the five above are known; null: not at all
+    ]
+)
+"""An event of the trading backend: what happened to one of the desk's own trades (market/trade_events.py)."""
+
+EVENT_TYPES: Final = ("created", "amended", "matched", "cancelled", "settled")
+
 SCHEMAS: Final = {
     "ticks": TICKS,
     "depth": DEPTH,
@@ -230,6 +256,7 @@ SCHEMAS: Final = {
     "rejected": REJECTED,
     "gaps": GAPS,
     "status": STATUS,
+    "trade_events": TRADE_EVENTS,
 }
 
 NATURAL_KEYS: Final = {
@@ -240,6 +267,7 @@ NATURAL_KEYS: Final = {
     "rejected": ("source", "source_offset", "source_row"),
     "gaps": ("gap_id",),
     "status": ("venue", "instrument", "ts_event"),
+    "trade_events": ("event_id",),
 }
 """What makes a stored row the same row: writing it again changes nothing."""
 

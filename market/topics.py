@@ -10,12 +10,15 @@ STATUS: Final = "market.status"
 LATE: Final = "market.late"
 REJECTED: Final = "market.rejected"
 NEWS: Final = "market.news.alerts"
+TRADING_EVENTS: Final = "trading.events"
+"""One JSON record an event of the trading backend (market/trade_events.py), keyed by trade."""
 INGEST_POSITIONS: Final = "ingest.positions"
 """Once an epoch of an ingest: how far every channel is on disk. What resume reads."""
 
 # A topic with several producers has a partition for each, so that a lock per partition makes one writer.
 FROM_INGEST: Final = 0
 FROM_ANALYTICS: Final = 1
+FROM_BACKEND: Final = 2
 
 
 def prices(commodity: str) -> TopicPartition:

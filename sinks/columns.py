@@ -26,15 +26,16 @@ VOLUME: Final = pa.decimal128(38, 9)
 NUL: Final = "\x00"
 NUL_SHOWN_AS: Final = "\N{SYMBOL FOR NULL}"
 
-_PRICES: Final = frozenset({"price", "size", "open", "high", "low", "close", "vwap"})
+_PRICES: Final = frozenset({"price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage"})
 _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})
 
 NULL_IS_EMPTY: Final = frozenset({("trades", "trade_id"), ("status", "instrument")})
 """Key columns in which null means something (no id, the whole venue): stored as '', as keys are never null."""
 
-REPLACED_BY: Final[dict[str, str | None]] = {"gaps": "ts_resolved", "status": None}
+REPLACED_BY: Final[dict[str, str | None]] = {"gaps": "ts_resolved", "status": None, "trade_events": "as_known_at"}
 """Tables in which a later row replaces an earlier one of the same key, unless its column named here is lower
-(null is lowest): a gap once resolved does not open again when its first row is replayed."""
+(null is lowest): a gap once resolved does not open again when its first row is replayed, and a trade event keeps what
+the market did after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,7 @@ def _column(field: pa.Field, in_key: bool) -> Column:
         return Column(name=name, kind="text", type=pa.utf8(), in_key=in_key)
     if name.startswith("ts_") or name in ("as_known_at", "watermark"):
         return Column(name=name, kind="time", type=pa.int64(), in_key=in_key)
-    if name in _PRICES or name.endswith(("_price", "_size")):
+    if name in _PRICES or name.endswith(("_price", "_size")) or name.startswith("markout_"):
         return Column(name=name, kind="decimal", type=DECIMAL, in_key=in_key)
     return Column(name=name, kind="integer", type=kind, in_key=in_key)
 

@@ -17,9 +17,10 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from market.columns import concat_batches
 from market.kernel import arrivals
-from market.records import LogReader, Record, TopicPartition
+from market.records import JSON_KIND, LogReader, Record, TopicPartition
 from market.schemas import TICKS
-from market.topics import commodity_of
+from market.topics import TRADING_EVENTS, commodity_of
+from market.trade_events import from_log
 from pipelines.engine.recovery import StateMismatch
 from pipelines.engine.steps import Chunk
 
@@ -42,6 +43,9 @@ class Derived:
     first: int
     batch: pa.RecordBatch
 
+
+_EVENTS: Final = {TRADING_EVENTS: ("trade_events", from_log)}
+"""Topics of business events: their table, and what makes rows of their JSON."""
 
 X = TypeVar("X")
 Convert = Callable[[TopicPartition, list[Record], bool], Iterable[X]]
@@ -205,7 +209,7 @@ def _chunk(tp: TopicPartition, records: list[Record], is_start: bool) -> Chunk:
 
 
 def derived_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Derived]]:
-    """Records of a derived topic, neighbours of one kind joined."""
+    """Records of a derived topic, neighbours of one kind joined; business events, which are JSON, as rows."""
     run: list[Record] = []
     for record in records:
         if run and record.kind != run[0].kind:
@@ -217,5 +221,8 @@ def derived_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Ite
 
 
 def _derived(tp: TopicPartition, run: list[Record]) -> Derived:
+    if run[0].kind == JSON_KIND:
+        kind, rows_of = _EVENTS[tp.topic]
+        return Derived(topic=tp.topic, kind=kind, first=run[0].offset, batch=rows_of([each.value for each in run]))
     batch = concat_batches([record.batch for record in run if record.batch is not None])
     return Derived(topic=tp.topic, kind=run[0].kind, first=run[0].offset, batch=batch)

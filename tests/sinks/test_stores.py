@@ -116,6 +116,16 @@ def test_the_last_status_of_an_instant_stands(store: Store) -> None:
     assert store.read("status") == expected("status", [last])
 
 
+def test_an_event_keeps_the_market_that_was_joined_to_it(store: Store) -> None:
+    known = ("arrival_price", "slippage", "markout_1m", "markout_5m", "markout_30m", "as_known_at")
+    plain = rows_of("trade_events", 1)[0] | dict.fromkeys(known)
+    joined = plain | {"arrival_price": 5, "slippage": -1, "as_known_at": NOW_NS}
+    later = joined | {"markout_1m": 3, "as_known_at": NOW_NS + 1}
+    for row in (plain, later, joined, plain):
+        store.sink.write({"trade_events": [batch_of("trade_events", [row])]})
+    assert store.read("trade_events") == expected("trade_events", [later])
+
+
 @pytest.mark.parametrize(
     ("column", "value"), [("seq", None), ("instrument", None), ("price", PRICE_LIMIT), ("size", -PRICE_LIMIT)]
 )
