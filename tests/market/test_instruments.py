@@ -175,17 +175,18 @@ class TestVersions:
     @pytest.mark.parametrize(
         "row",
         [
-            "X,A,a,a,USD,lb,one,lb,1,1,HK,0,UTC,09:00-10:00,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HW,0,UTC,09:00-10:00,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,9-10,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,Mars/Base,09:00-10:00,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,09:00-10:00,,2026-13-01,,s",
+            "X,A,a,a,USD,lb,one,lb,1,1,HK,0,UTC,09:00-10:00,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HW,0,UTC,09:00-10:00,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,9-10,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,Mars/Base,09:00-10:00,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,09:00-10:00,,,2026-13-01,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,09:00-10:00,,nowhere,,,s",
         ],
     )
     def test_bad_cells_name_their_row(self, row: str) -> None:
         header = (
             "mic,root,name,commodity,currency,quote_unit,contract_size,size_unit,tick_size,tick_value,months,"
-            "lead_months,timezone,hours,monday_open,effective_from,effective_to,source"
+            "lead_months,timezone,hours,monday_open,calendar,effective_from,effective_to,source"
         )
         with pytest.raises(BadContractData) as caught:
             read_contracts(f"{header}\n{row}")
