@@ -21,7 +21,7 @@ def ticks(rows: int) -> pa.RecordBatch:
 
 def records(*kinds: str) -> list[Record]:
     batches = {"ticks": ticks(2), "depth": pa.RecordBatch.from_pylist([], schema=DEPTH)}
-    return [Record(offset=n, ts_append=n, kind=kind, batch=batches[kind]) for n, kind in zip(count(7), kinds)]
+    return [Record(offset=n, ts_append=n, kind=kind, payload=batches[kind]) for n, kind in zip(count(7), kinds)]
 
 
 def test_records_of_other_kinds_are_passed_over_and_still_move_the_position() -> None:
