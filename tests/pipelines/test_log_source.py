@@ -41,7 +41,7 @@ def test_business_events_are_rows_of_their_table() -> None:
         b'{"event_id":"e-1","type":"created","trade_id":"t-1","user":"asha","instrument":"IFUS:CT:202612","side":"sell",'
         b'"ts_event":"7","ts_recv":"8","version":1,"quantity":2,"price":68.2}'
     )
-    found = [Record(offset=n, ts_append=n, kind=JSON_KIND, value=value) for n in (3, 4)]
+    found = [Record(offset=n, ts_append=n, kind=JSON_KIND, payload=value) for n in (3, 4)]
     ((topic, derived),) = derived_of(TopicPartition(topics.TRADING_EVENTS, topics.FROM_BACKEND), found, False)
     assert (topic, derived.kind, derived.first) == (topics.TRADING_EVENTS, "trade_events", 3)
     assert derived.batch.column("quantity").to_pylist() == [2_000_000_000] * 2
