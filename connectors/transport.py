@@ -7,12 +7,12 @@ waiting. Liveness and reconnect delays are real time (the loop's clock); what a 
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.frames import DATA_OPCODES, Frame
 
 FIRST_DELAY_S: Final = 0.1
@@ -53,14 +53,13 @@ class Handler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Where to connect and when to call a peer dead. Address and headers may hold credentials: never shown."""
+    """Where to connect and when to call a peer dead."""
 
-    url: str = field(repr=False)
+    url: str
     open_timeout_s: float
     ping_interval_s: float
     dead_after_s: float
     stable_after_s: float
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Backoff:
@@ -109,25 +108,36 @@ class StampedConnection(ClientConnection):
 
 
 async def keep_connected(
-    handler: Handler, link: Link | Callable[[], Link], now: Callable[[], int], stop: asyncio.Event, backoff: Backoff
+    handler: Handler, link: Link, now: Callable[[], int], stop: asyncio.Event, backoff: Backoff
 ) -> None:
-    """Connect, pump, and connect again, until `stop`. A callable `link` is asked before each connection.
-
-    A connection refused by HTTP is told to the handler with the status as its code (below 1000, unlike close codes).
+    """Connect, pump, and connect again, until `stop`.
 
     Raises: whatever the handler raises; network errors are told to the handler instead.
     """
+    await reconnecting(
+        lambda: _one_connection(handler, link, now, stop), handler.min_retry_s, stop, backoff, link.stable_after_s
+    )
+
+
+async def reconnecting(
+    one_connection: Callable[[], Awaitable[None]],
+    min_retry_s: Callable[[], float],
+    stop: asyncio.Event,
+    backoff: Backoff,
+    stable_after_s: float,
+) -> None:
+    """Run one connection after the other, with pauses, until `stop`; for any kind of socket."""
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         started_s = loop.time()
-        target = link() if callable(link) else link
-        await _one_connection(handler, target, now, stop)
-        if loop.time() - started_s >= target.stable_after_s:
+        await one_connection()
+        if loop.time() - started_s >= stable_after_s:
             backoff.reset()
-        await _pause(stop, backoff.next_delay_s(handler.min_retry_s()))
+        await pause(stop, backoff.next_delay_s(min_retry_s()))
 
 
-async def _pause(stop: asyncio.Event, delay_s: float) -> None:
+async def pause(stop: asyncio.Event, delay_s: float) -> None:
+    """Wait, but not past `stop`."""
     try:
         async with asyncio.timeout(delay_s):
             await stop.wait()
@@ -141,7 +151,6 @@ async def _one_connection(handler: Handler, link: Link, now: Callable[[], int], 
         connection = await connect(
             link.url,
             create_connection=connection_type,
-            additional_headers=link.headers,
             compression=None,
             proxy=None,
             open_timeout=link.open_timeout_s,
@@ -151,8 +160,7 @@ async def _one_connection(handler: Handler, link: Link, now: Callable[[], int], 
             max_queue=_QUEUE_FRAMES,
         )
     except (OSError, TimeoutError, InvalidHandshake) as error:
-        status = error.response.status_code if isinstance(error, InvalidStatus) else None
-        handler.on_close(status, now(), f"cannot connect: {error}")
+        handler.on_close(None, now(), f"cannot connect: {error}")
         return
     assert isinstance(connection, StampedConnection)
     reason = await _serve(connection, handler, link, now, stop)
@@ -201,7 +209,7 @@ async def _watch(
     connection: StampedConnection, handler: Handler, link: Link, now: Callable[[], int], stop: asyncio.Event
 ) -> str:
     while not stop.is_set():
-        await _pause(stop, _POLL_S)
+        await pause(stop, _POLL_S)
         due_ns = handler.next_timer_ns()
         if due_ns is not None and (now_ns := now()) >= due_ns:
             handler.on_timer(now_ns)

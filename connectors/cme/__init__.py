@@ -1,0 +1,1 @@
+"""COMEX, NYMEX and CBOT market data over FIX."""

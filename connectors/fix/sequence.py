@@ -1,0 +1,92 @@
+"""The numbers of incoming messages: what is next, what is held back, which hole is open. Pure.
+
+expected  the next number to apply
+held      messages past a hole, by number
+gap       the ledger row of the hole at `expected`, while it is open
+resend    the ResendRequest that is under way; only one at a time, so a second hole makes no storm
+"""
+
+from dataclasses import dataclass, field
+
+from connectors.fix.constants import HELD_MESSAGES, RESEND_TIMEOUT_NS
+from connectors.fix.message import Message
+
+GapFields = tuple[int, int, int, str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Gap:
+    """A hole as the ledger knows it; reported when found, again when closed."""
+
+    seq_from: int
+    seq_to: int
+    ts_detected: int
+    reason: str
+    recovered: int = 0
+    """Messages that came again, without those that the venue filled."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Resend:
+    """A ResendRequest under way, up to the number that showed the hole."""
+
+    until: int
+    deadline_ns: int
+    attempt: int = 1
+
+
+@dataclass(slots=True)
+class Incoming:
+    """Where the incoming side stands. State: at most HELD_MESSAGES messages held back."""
+
+    expected: int = 1
+    held: dict[int, Message] = field(default_factory=dict)
+    gap: Gap | None = None
+    resend: Resend | None = None
+
+    def hold(self, message: Message) -> bool:
+        """Keep a message for later; False if there is no room, so that it must be sent again."""
+        if len(self.held) >= HELD_MESSAGES:
+            return False
+        self.held.setdefault(message.seq, message)
+        return True
+
+    def open_gap(self, seq: int, now_ns: int, reason: str) -> Gap | None:
+        """A message `seq` showed a hole: return its ledger row if it is new."""
+        if self.gap is not None:
+            return None
+        first_held = min(self.held, default=seq)
+        last = max(self.expected, min(first_held, seq) - 1)
+        self.gap = Gap(seq_from=self.expected, seq_to=last, ts_detected=now_ns, reason=reason)
+        return self.gap
+
+    def ask(self, until: int, now_ns: int, attempt: int = 1) -> bool:
+        """Start a resend, unless one is under way."""
+        if self.resend is not None:
+            return False
+        self.resend = Resend(until=until, deadline_ns=now_ns + RESEND_TIMEOUT_NS, attempt=attempt)
+        return True
+
+    def progressed(self, now_ns: int) -> Gap | None:
+        """`expected` moved on: return the ledger row of the hole if it is closed now."""
+        if self.resend is not None:
+            self.resend.deadline_ns = now_ns + RESEND_TIMEOUT_NS
+            if self.expected > self.resend.until:
+                self.resend = None
+        gap = self.gap
+        if gap is None or self.expected <= gap.seq_to:
+            return None
+        self.gap = None
+        return gap
+
+    def disconnect(self) -> None:
+        """Forget what belongs to the socket: what was held will be sent again."""
+        self.held.clear()
+        self.resend = None
+
+    def restart(self, expected: int) -> Gap | None:
+        """Count anew from `expected`; return the ledger row of a hole that will never close."""
+        gap, self.gap = self.gap, None
+        self.disconnect()
+        self.expected = expected
+        return gap

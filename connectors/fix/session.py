@@ -1,0 +1,566 @@
+"""A FIX session, the initiator's side: log-on, heartbeat, sequence, resend, reset. A state machine without I/O.
+
+Bytes go in (`receive`), bytes come out (`to_send`), and the application gets every message once, in order. Our own
+messages are never sent twice: a request of minutes ago would be answered out of place, so a ResendRequest is answered
+by a gap fill, and the application asks anew for what it still wants.
+Source: FIX 4.4 volume 2 with errata 2003-06-18; the rules of QuickFIX's acceptance suite for FIX 4.4.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from connectors.errors import DecodeError, ValueRefused
+from connectors.fix import constants as fix
+from connectors.fix.config import RAW_DATA_AUTH, USERNAME_AUTH, SessionConfig
+from connectors.fix.dictionary import MESSAGES, UNSUPPORTED
+from connectors.fix.encoding import encode, timestamp
+from connectors.fix.fields import Fields
+from connectors.fix.framing import Frame, Framer, Garbled
+from connectors.fix.message import Message
+from connectors.fix.sequence import Gap, Incoming
+from connectors.fix.values import parse_count, parse_time
+from connectors.ticks import RAW_CHARACTERS
+
+CLOSED: Final = "closed"
+LOGGING_ON: Final = "logging on"
+LIVE: Final = "live"
+
+_EXPECTING: Final = re.compile(r"[Ee]xpect(?:ing|ed) (\d{1,9})\b")
+_TEXT_CHARACTERS: Final = 200
+
+Fault = tuple[int, int]
+"""(SessionRejectReason, tag it refers to; 0 if none)."""
+Body = list[tuple[int, str | int]]
+
+
+class Application(Protocol):
+    """What is carried by the session."""
+
+    def on_logon(self, now_ns: int, *, fresh: bool, expected: int) -> None:
+        """Logged on; `fresh` if the numbers began anew, so that from `expected` on nothing can be sent again."""
+
+    def on_message(self, message: Message) -> Fault | None:
+        """Take the next application message; return a fault to have it rejected."""
+
+    def on_heartbeat(self, message: Message) -> None:
+        """The venue says that it is there, and what time it is."""
+
+    def on_refused(self, message: Message, fault: Fault) -> None:
+        """A message was rejected for its form; it counts as received, and is not shown."""
+
+    def on_gap(self, gap: Gap, resolution: str | None, now_ns: int) -> None:
+        """A hole was found (no `resolution`), or is over."""
+
+    def on_garbled(self, garbled: Garbled, now_ns: int) -> None:
+        """Bytes were skipped."""
+
+    def on_skew(self, offset_ns: int, now_ns: int) -> None:
+        """The venue's clock is `offset_ns` ahead of ours, too far to talk."""
+
+
+class FixSession:
+    """One session, over as many sockets as it takes.
+
+    State: what is past a hole (connectors/fix/sequence.py), one incomplete message, the layouts of messages.
+    """
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        application: Application,
+        counters: Counter[str],
+        resume: Mapping[str, int | str] | None = None,
+    ) -> None:
+        self._config, self._application, self.counters = config, application, counters
+        self._begin_string = config.begin_string.encode()
+        self._ours, self._theirs = config.sender.encode(), config.target.encode()
+        self._framer, self._fields = Framer(), Fields()
+        self._outbox: list[bytes] = []
+        self.incoming = Incoming(expected=int(resume["in"]) + 1 if resume else 1)
+        self._out_next = int(resume["out"]) if resume else 1
+        self._reset_next = config.reset_on_logon or resume is None
+        self._reset_asked = False
+        self.phase = CLOSED
+        self.lost: str | None = None
+        self._refusals = 0
+        self._penalty = False
+        self._now_ns = self._sent_ns = self._heard_ns = 0
+        self._heartbeat_ns = config.heartbeat_s * fix.SECOND_NS
+        self._deadline_ns: int | None = None  # of the answer to our Logon
+        self._tested = False
+        self._admin: dict[bytes, Callable[[Message], None]] = {
+            fix.HEARTBEAT: application.on_heartbeat,
+            fix.TEST_REQUEST: self._test_request,
+            fix.RESEND_REQUEST: lambda _message: None,  # answered when it came, see _urgent
+            fix.REJECT: self._rejected,
+            fix.LOGON: lambda _message: None,
+            fix.LOGOUT: lambda _message: None,
+        }
+
+    # ---- positions
+
+    def positions(self) -> dict[str, int | str]:
+        """Return the last number applied, and one of ours that is past any we sent since they were written."""
+        block = fix.OUT_BLOCK
+        return {"in": self.incoming.expected - 1, "out": (self._out_next // block + 2) * block}
+
+    # ---- events
+
+    def on_open(self, now_ns: int) -> None:
+        """The socket is open: log on."""
+        self._now_ns = self._heard_ns = now_ns
+        self._framer = Framer()
+        self._outbox.clear()
+        self.phase, self.lost, self._tested = LOGGING_ON, None, False
+        self._deadline_ns = now_ns + fix.LOGON_TIMEOUT_NS
+        self._reset_asked = self._reset_next
+        if self._reset_asked:
+            self._out_next = 1
+        self.send(fix.LOGON, self._logon_body())
+
+    def _logon_body(self) -> Body:
+        config = self._config
+        body: Body = [(fix.ENCRYPT_METHOD, 0), (fix.HEART_BT_INT, config.heartbeat_s)]
+        if config.auth == RAW_DATA_AUTH:
+            body += [(fix.RAW_DATA_LENGTH, len(config.password.encode())), (fix.RAW_DATA, config.password)]
+        if self._reset_asked:
+            body.append((fix.RESET_SEQ_NUM_FLAG, "Y"))
+        if config.auth == USERNAME_AUTH:
+            body += [(fix.USERNAME, config.username), (fix.PASSWORD, config.password)]
+        if config.application_version is not None:
+            body.append((fix.DEFAULT_APPL_VER_ID, config.application_version))
+        return body
+
+    def on_close(self) -> None:
+        """The socket is gone, or could not be opened."""
+        if self._penalty or (self.phase == LOGGING_ON and self.lost is None):
+            self._refusals += 1
+        self.phase, self._deadline_ns, self._penalty = CLOSED, None, False
+        self._outbox.clear()
+        self.incoming.disconnect()
+
+    def receive(self, data: bytes, now_ns: int) -> None:
+        """Take what was read from the socket. `now_ns` becomes ts_recv of its rows."""
+        self._now_ns = now_ns
+        for frame in self._framer.feed(data):
+            if self.lost is not None:
+                return  # what follows comes again
+            self._frame(frame)
+        if self._framer.garbled:
+            for garbled in self._framer.garbled:
+                self._garbled(garbled)
+            self._framer.garbled.clear()
+
+    def to_send(self) -> list[bytes]:
+        """Return the messages to send now, in order."""
+        messages, self._outbox = self._outbox, []
+        return messages
+
+    def send(self, msg_type: bytes, body: Body) -> int:
+        """Send a message under our next number, and return that."""
+        seq = self._out_next
+        self._out_next += 1
+        self._put(msg_type, seq, body)
+        return seq
+
+    def logout(self, text: str) -> None:
+        """Say good-bye, and have the connection closed."""
+        if self.phase != CLOSED and self.lost is None:
+            self.send(fix.LOGOUT, [(fix.TEXT, text)] if text else [])
+            self._lose(text or "logged out")
+
+    def next_timer_ns(self) -> int | None:
+        """Return when `on_timer` has something to do; None if never."""
+        if self.phase == CLOSED or self.lost is not None:
+            return None
+        due = [self._heard_ns + int(self._patience * self._heartbeat_ns)]
+        if self._deadline_ns is not None:
+            due.append(self._deadline_ns)
+        if self.phase == LIVE:
+            due.append(self._sent_ns + self._heartbeat_ns)
+        if self.incoming.resend is not None:
+            due.append(self.incoming.resend.deadline_ns)
+        return min(due)
+
+    @property
+    def _patience(self) -> float:
+        return fix.DISCONNECT_AFTER if self._tested else fix.TEST_REQUEST_AFTER
+
+    def on_timer(self, now_ns: int) -> None:
+        """Keep the session alive, and give up what took too long."""
+        self._now_ns = now_ns
+        if self.phase == CLOSED or self.lost is not None:
+            return
+        if self._deadline_ns is not None and now_ns >= self._deadline_ns:
+            self._lose("no answer to Logon")
+        elif now_ns >= self._heard_ns + int(self._patience * self._heartbeat_ns):
+            self._silent()
+        elif self.incoming.resend is not None and now_ns >= self.incoming.resend.deadline_ns:
+            self._resend_late()
+        if self.phase == LIVE and self.lost is None and now_ns >= self._sent_ns + self._heartbeat_ns:
+            self.send(fix.HEARTBEAT, [])
+
+    @property
+    def min_retry_s(self) -> float:
+        """Least time before the next attempt to connect."""
+        return min(fix.RETRY_CAP_S, fix.RETRY_S * 2.0 ** min(self._refusals - 1, 10)) if self._refusals else 0.0
+
+    def _lose(self, reason: str, *, penalty: bool = False) -> None:
+        self.lost = reason
+        self._penalty = penalty or self.phase == LOGGING_ON
+
+    def _silent(self) -> None:
+        if self._tested or self.phase != LIVE:
+            self._lose(f"nothing received for {fix.DISCONNECT_AFTER:g} heartbeat intervals")
+            return
+        self._tested = True
+        self.send(fix.TEST_REQUEST, [(fix.TEST_REQ_ID, f"MANDI-{self._now_ns}")])
+
+    def _resend_late(self) -> None:
+        late = self.incoming.resend
+        assert late is not None
+        if late.attempt >= fix.RESEND_ATTEMPTS:
+            self._lose(f"no answer to ResendRequest from {self.incoming.expected}")
+            return
+        self.incoming.resend = None
+        self._ask_resend(late.until, late.attempt + 1)
+
+    # ---- what comes in
+
+    def _frame(self, frame: Frame) -> None:
+        try:
+            layout, values = self._fields.split(frame.body)
+        except DecodeError as bad:
+            self._garbled(Garbled(bad.detail, frame.body[:RAW_CHARACTERS], len(frame.body)))
+            return
+        at = layout.at.get(fix.MSG_SEQ_NUM)
+        if at is None or not values[at].isdigit() or len(values[at]) > 18:
+            self.logout("MsgSeqNum is missing or no number")
+            return
+        message = Message(layout, values, int(values[at]), self._now_ns)
+        self._heard_ns, self._tested = self._now_ns, False
+        if self._is_ours(message, frame.begin_string):
+            self._accept(message)
+
+    def _accept(self, message: Message) -> None:
+        kind = message.type
+        if self.phase != LIVE and kind != fix.LOGON and kind != fix.LOGOUT:
+            self._lose(f"the first message is {kind.decode()}, no Logon")
+        elif kind == fix.LOGON:
+            self._logon(message)
+        elif kind == fix.LOGOUT:
+            self._logged_out(message)
+        elif kind == fix.SEQUENCE_RESET and not message.flag(fix.GAP_FILL_FLAG):
+            self._sequence_reset(message)
+        else:
+            if kind == fix.RESEND_REQUEST and not message.poss_dup and message.seq >= self.incoming.expected:
+                self._answer_resend(message)  # now: waiting for our own hole to close would be a deadlock
+            self._in_sequence(message)
+
+    # Header checks that do not depend on the message. A message that fails one may still be resent, hence no consuming.
+    def _is_ours(self, message: Message, begin_string: bytes) -> bool:
+        at, values = message.layout.at, message.values
+        if begin_string != self._begin_string:
+            self.logout(f"BeginString {begin_string.decode('ascii', 'replace')} is not {self._config.begin_string}")
+            return False
+        try:
+            if values[at[fix.SENDER_COMP_ID]] != self._theirs or values[at[fix.TARGET_COMP_ID]] != self._ours:
+                self._reject(message, (fix.COMP_ID_PROBLEM, 0))
+                self.logout("CompID problem")
+                return False
+            message.sending_ns = parse_time(values[at[fix.SENDING_TIME]])
+        except KeyError as missing:
+            self._refuse(message, (fix.REQUIRED_TAG_MISSING, int(missing.args[0])))
+            return False
+        except ValueRefused:
+            self._refuse(message, (fix.BAD_FORMAT, fix.SENDING_TIME))
+            return False
+        offset = message.sending_ns - self._now_ns
+        if not -fix.SENDING_TIME_LIMIT_NS <= offset <= fix.SENDING_TIME_LIMIT_NS:
+            self._application.on_skew(offset, self._now_ns)
+            self._reject(message, (fix.SENDING_TIME_ACCURACY, fix.SENDING_TIME))
+            self.logout("SendingTime accuracy problem")
+            return False
+        if fix.POSS_DUP_FLAG in at and message.flag(fix.POSS_DUP_FLAG):
+            message.poss_dup = True
+            return self._is_honest_duplicate(message)
+        return True
+
+    def _is_honest_duplicate(self, message: Message) -> bool:
+        original = message.get(fix.ORIG_SENDING_TIME)
+        if original is None:
+            if message.type == fix.SEQUENCE_RESET:
+                return True  # some engines leave it out there
+            self._refuse(message, (fix.REQUIRED_TAG_MISSING, fix.ORIG_SENDING_TIME))
+            return False
+        try:
+            sent_ns = parse_time(original)
+        except ValueRefused:
+            self._refuse(message, (fix.BAD_FORMAT, fix.ORIG_SENDING_TIME))
+            return False
+        if sent_ns > message.sending_ns:
+            self._reject(message, (fix.SENDING_TIME_ACCURACY, fix.ORIG_SENDING_TIME))
+            self.logout("OrigSendingTime is after SendingTime")
+            return False
+        return True
+
+    def _in_sequence(self, message: Message) -> None:
+        incoming = self.incoming
+        if message.seq == incoming.expected:
+            self._consume(message)
+            if incoming.held or incoming.gap is not None or incoming.resend is not None:
+                self._go_on()
+        elif message.seq > incoming.expected:
+            self._too_high(message)
+        elif message.poss_dup:
+            self.counters["duplicates"] += 1
+        else:
+            self.counters["too_low"] += 1
+            self.logout(f"MsgSeqNum too low, expecting {incoming.expected} but received {message.seq}")
+
+    def _consume(self, message: Message) -> None:
+        if message.type == fix.SEQUENCE_RESET:
+            self._gap_fill(message)
+            return
+        self.incoming.expected += 1
+        if message.poss_dup and self.incoming.gap is not None:
+            self.incoming.gap.recovered += 1
+        fault = message.layout.check(message.values)
+        if fault is None:
+            handler = self._admin.get(message.type)
+            if handler is not None:
+                handler(message)
+            elif message.type in MESSAGES:
+                fault = self._application.on_message(message)
+            else:
+                self._unknown_type(message)
+        else:
+            self._application.on_refused(message, fault)
+        if fault is not None:
+            self._reject(message, fault)
+
+    # What cannot be read is received all the same, if it is the next one: else it would be asked for for ever.
+    def _refuse(self, message: Message, fault: Fault) -> None:
+        self._reject(message, fault)
+        if self.phase == LIVE and message.seq == self.incoming.expected:
+            self.incoming.expected += 1
+            self._application.on_refused(message, fault)
+            self._go_on()
+
+    def _unknown_type(self, message: Message) -> None:
+        if message.type in UNSUPPORTED:
+            self._application.on_refused(message, (fix.INVALID_MSG_TYPE, fix.MSG_TYPE))
+            self.send(
+                fix.BUSINESS_REJECT,
+                [
+                    (fix.REF_SEQ_NUM, message.seq),
+                    (fix.REF_MSG_TYPE, message.type.decode("ascii", "replace")),
+                    (fix.BUSINESS_REJECT_REASON, fix.UNSUPPORTED_MSG_TYPE),
+                ],
+            )
+        else:
+            fault = (fix.INVALID_MSG_TYPE, fix.MSG_TYPE)
+            self._application.on_refused(message, fault)
+            self._reject(message, fault)
+
+    # ---- holes
+
+    def _too_high(self, message: Message) -> None:
+        incoming = self.incoming
+        if message.seq > incoming.expected + fix.JUMP_MESSAGES:
+            self._garbled(Garbled(f"MsgSeqNum {message.seq} after {incoming.expected - 1}", b"", 0))
+            return
+        if not incoming.hold(message):
+            self.counters["held_dropped"] += 1
+        self._open_gap(message.seq, "sequence_jump")
+        self._ask_resend(message.seq)
+
+    def _open_gap(self, seq: int, reason: str) -> None:
+        gap = self.incoming.open_gap(seq, self._now_ns, reason)
+        if gap is not None:
+            self.counters["gaps"] += 1
+            self._application.on_gap(gap, None, self._now_ns)
+
+    def _ask_resend(self, until: int, attempt: int = 1) -> None:
+        if self.incoming.ask(until, self._now_ns, attempt):
+            self.send(fix.RESEND_REQUEST, [(fix.BEGIN_SEQ_NO, self.incoming.expected), (fix.END_SEQ_NO, 0)])
+
+    # Apply what is next, close the hole if it is filled, and see to the one behind it.
+    def _go_on(self) -> None:
+        incoming = self.incoming
+        while (held := incoming.held.pop(incoming.expected, None)) is not None:
+            self._consume(held)
+        closed = incoming.progressed(self._now_ns)
+        if closed is not None:
+            self._application.on_gap(closed, "replay", self._now_ns)
+        if incoming.held:
+            stale = [seq for seq in incoming.held if seq < incoming.expected]
+            for seq in stale:
+                del incoming.held[seq]
+        if incoming.held and self.lost is None:
+            first = min(incoming.held)
+            self._open_gap(first, "sequence_jump")
+            self._ask_resend(first)
+
+    def _gap_fill(self, message: Message) -> None:
+        fault = message.layout.check(message.values)
+        if fault is not None:
+            self._reject(message, fault)
+            return
+        try:
+            following = parse_count(message.get(fix.NEW_SEQ_NO))
+        except ValueRefused:
+            following = 0
+        if following <= message.seq or following > message.seq + fix.JUMP_MESSAGES:
+            self._reject(message, (fix.VALUE_INCORRECT, fix.NEW_SEQ_NO))
+            return
+        self._fill_to(following)
+
+    # The venue will not send these again. Those of them that did come, and were held, count all the same.
+    def _fill_to(self, following: int) -> None:
+        incoming = self.incoming
+        while incoming.expected < following:
+            held = incoming.held.pop(incoming.expected, None)
+            if held is not None and held.type != fix.SEQUENCE_RESET:
+                self._consume(held)
+            else:
+                incoming.expected = min((s for s in incoming.held if s > incoming.expected), default=following)
+                incoming.expected = min(incoming.expected, following)
+
+    def _sequence_reset(self, message: Message) -> None:
+        incoming = self.incoming
+        try:
+            following = parse_count(message.get(fix.NEW_SEQ_NO))
+        except ValueRefused:
+            following = 0
+        if following < incoming.expected or following > incoming.expected + fix.JUMP_MESSAGES:
+            self._reject(message, (fix.VALUE_INCORRECT, fix.NEW_SEQ_NO))
+            return
+        if following > incoming.expected:
+            gap = incoming.gap or Gap(seq_from=incoming.expected, seq_to=0, ts_detected=self._now_ns, reason="")
+            gap.seq_to, gap.reason = following - 1, "sequence_reset"
+            incoming.gap = None
+            self._fill_to(following)
+            self._application.on_gap(gap, "snapshot", self._now_ns)
+        self._go_on()
+
+    # ---- admin messages
+
+    def _logon(self, message: Message) -> None:
+        if self.phase == LIVE:
+            self._logon_again(message)
+            return
+        incoming = self.incoming
+        their_reset = message.flag(fix.RESET_SEQ_NUM_FLAG)
+        fresh = self._reset_asked or their_reset
+        if not fresh and message.seq < incoming.expected:
+            self._reset_next = True
+            self.logout(f"MsgSeqNum too low, expecting {incoming.expected} but received {message.seq}")
+            self._penalty = False  # the next log-on begins anew, which is no repetition
+            return
+        fault = message.layout.check(message.values)
+        if fault is not None:
+            self._reject(message, fault)
+            self.logout("the Logon is not valid")
+            return
+        self.phase, self._deadline_ns, self._refusals = LIVE, None, 0
+        self._penalty = False
+        self._reset_next = self._config.reset_on_logon
+        self._agree_heartbeat(message)
+        expected = incoming.expected
+        if fresh:
+            self._restart()
+        if message.seq > incoming.expected:
+            incoming.hold(message)
+            self._open_gap(message.seq, "reconnect")
+            self._ask_resend(message.seq)
+        elif message.seq == incoming.expected:
+            incoming.expected += 1
+            self._go_on()
+        self._application.on_logon(self._now_ns, fresh=fresh, expected=expected)
+
+    def _restart(self) -> None:
+        gap = self.incoming.restart(1)
+        if gap is not None:
+            self._application.on_gap(gap, "snapshot", self._now_ns)
+
+    # 141=Y within a session: both sides count from 1 again, and the answer is a Logon.
+    def _logon_again(self, message: Message) -> None:
+        if not message.flag(fix.RESET_SEQ_NUM_FLAG):
+            self._in_sequence(message)
+            return
+        expected = self.incoming.expected
+        self._restart()
+        self.incoming.expected = message.seq + 1
+        self._out_next, self._reset_asked = 1, True
+        self.send(fix.LOGON, self._logon_body())
+        self._application.on_logon(self._now_ns, fresh=True, expected=expected)
+
+    def _agree_heartbeat(self, message: Message) -> None:
+        text = message.get(fix.HEART_BT_INT) or b""
+        if text.isdigit() and 0 < int(text[:6]) < 3600:
+            self._heartbeat_ns = int(text) * fix.SECOND_NS
+
+    def _logged_out(self, message: Message) -> None:
+        text = message.text(fix.TEXT)[:_TEXT_CHARACTERS]
+        if self.phase == LOGGING_ON:
+            expecting = _EXPECTING.search(text)
+            if expecting is not None and int(expecting[1]) > self._out_next - 1:
+                self._out_next = int(expecting[1])  # the venue counted on: not a refusal of who we are
+                self.counters["out_corrected"] += 1
+            self._lose(f"refused: {text or 'no reason given'}")
+            self._penalty = expecting is None
+            return
+        if message.seq == self.incoming.expected:
+            self.incoming.expected += 1
+        self.send(fix.LOGOUT, [])
+        self._lose(f"logged out by the venue: {text or 'no reason given'}")
+
+    def _test_request(self, message: Message) -> None:
+        self.send(fix.HEARTBEAT, [(fix.TEST_REQ_ID, message.text(fix.TEST_REQ_ID))])
+
+    def _rejected(self, message: Message) -> None:
+        self.counters["rejects_received"] += 1
+        self._application.on_message(message)
+
+    # Everything of ours that is missing there is filled: the session's application asks anew for what it wants.
+    def _answer_resend(self, message: Message) -> None:
+        try:
+            first, last = parse_count(message.get(fix.BEGIN_SEQ_NO)), parse_count(message.get(fix.END_SEQ_NO))
+        except ValueRefused:
+            return  # rejected when it is consumed
+        following = self._out_next if last == 0 else min(last + 1, self._out_next)
+        if 0 < first < following:
+            body: Body = [(fix.GAP_FILL_FLAG, "Y"), (fix.NEW_SEQ_NO, following)]
+            self._put(fix.SEQUENCE_RESET, first, body, poss_dup=True)
+
+    def _reject(self, message: Message, fault: Fault) -> None:
+        reason, tag = fault
+        self.counters["rejects_sent"] += 1
+        body: Body = [(fix.REF_SEQ_NUM, message.seq)]
+        if tag:
+            body.append((fix.REF_TAG_ID, tag))
+        body.append((fix.REF_MSG_TYPE, message.type.decode("ascii", "replace")))
+        body.append((fix.SESSION_REJECT_REASON, reason))
+        self.send(fix.REJECT, body)
+
+    def _garbled(self, garbled: Garbled) -> None:
+        self.counters["garbled"] += 1
+        self._application.on_garbled(garbled, self._now_ns)
+
+    def _put(self, msg_type: bytes, seq: int, body: Body, *, poss_dup: bool = False) -> None:
+        now = timestamp(self._now_ns, self._config.precision)
+        header: Body = [
+            (fix.SENDER_COMP_ID, self._config.sender),
+            (fix.TARGET_COMP_ID, self._config.target),
+            (fix.MSG_SEQ_NUM, seq),
+        ]
+        if poss_dup:
+            header.append((fix.POSS_DUP_FLAG, "Y"))
+        header.append((fix.SENDING_TIME, now))
+        if poss_dup:
+            header.append((fix.ORIG_SENDING_TIME, now))
+        self._sent_ns = self._now_ns
+        self._outbox.append(encode(self._begin_string, msg_type, header, body))
