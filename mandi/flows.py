@@ -79,7 +79,8 @@ def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> 
         stop=stop,
         lateness=lateness,
     )
-    run_flow("bars", partial(bars.build, config), settings.recovery_dir / "bars")
+    # Pickling the state costs more than repeating two seconds of rows after a crash.
+    run_flow("bars", partial(bars.build, config), settings.recovery_dir / "bars", epoch=timedelta(seconds=2))
 
 
 def _run_store(settings: Settings, name: str, address: str, stop: threading.Event, lateness: Lateness) -> None:
