@@ -13,7 +13,7 @@ from sinks.errors import StoreUnavailable
 FIRST_DELAY_S: Final = 0.05
 """A local store that restarts is back in about a second: begin small so that little time is lost."""
 
-LAST_DELAY_S: Final = 30.0
+LAST_DELAY_S: Final = 4.0  # a store that is back is in use again within five seconds
 
 Rows = Mapping[str, Sequence[pa.RecordBatch]]
 """Batches to write, by table name; each has the schema `market.schemas.SCHEMAS[name]`."""
