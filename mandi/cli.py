@@ -128,8 +128,10 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     simulate.add_argument("--port", type=_port, default=8765)
     simulate.add_argument("--seed", type=int, default=7)
     simulate.add_argument("--rate", type=float, default=400.0, help="messages per second")
-    ingest = _add(commands, "ingest", "Connect to venues (default: all) and write what they send to the log.", _ingest)
-    ingest.add_argument("venues", nargs="*", metavar="VENUE")
+    ingest = _add(
+        commands, "ingest", "Connect to venues (default: all), or to the trading backend, and write the log.", _ingest
+    )
+    ingest.add_argument("venues", nargs="*", metavar="VENUE|backend")
     run = _add(commands, "run", "Run dataflows: bars, timescale, clickhouse (default: all).", _run)
     run.add_argument("flows", nargs="*", metavar="FLOW")
     _add_lateness(run)
@@ -190,9 +192,9 @@ def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _ingest(found: Settings, parsed: argparse.Namespace) -> int:
-    from mandi.flows import ingest_venues
+    from mandi.flows import ingest_named
 
-    ingest_venues(found, parsed.venues)
+    ingest_named(found, parsed.venues)
     return 0
 
 

@@ -1,13 +1,19 @@
-"""Which venues there are, and how each one's feed is made from the settings."""
+"""Which venues there are, and how each one's feed, and the trading backend's, is made from the settings."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from connectors.backend.config import BadAddress, KafkaConfig, OutboxConfig
+from connectors.backend.feed import BackendConfig
+from connectors.backend.feed import open_feed as open_backend_feed
+from connectors.backend.source import BACKEND as BACKEND
 from connectors.feed import Feed, Positions
 from connectors.ice.config import IceConfig
 from connectors.ice.source import open_feed as open_ice
 from mandi.errors import UsageError
 from mandi.settings import Settings
+from pipelines.backend import OpenFeed as OpenBackend
 from pipelines.ingest import OpenFeed
 
 
@@ -29,3 +35,29 @@ def open_feeds(settings: Settings, venues: Sequence[str] = ()) -> dict[str, Open
     if unknown:
         raise UsageError(f"there is no venue '{unknown[0]}'; choose among {', '.join(VENUES)}")
     return {venue: VENUES[venue](settings) for venue in venues or VENUES}
+
+
+def open_backend(settings: Settings) -> OpenBackend:
+    """Return what opens the trading backend's feed. Raises: UsageError without an address, or with a wrong one."""
+    try:
+        config = BackendConfig(kafka=_topic(settings), outbox=_outbox(settings))
+    except BadAddress as error:
+        raise UsageError(f"the trading backend: {error}") from error
+    if config.kafka is None and config.outbox is None:
+        raise UsageError("no trading backend: set MANDI_BACKEND_KAFKA or MANDI_BACKEND_OUTBOX (docs/venues.md)")
+    return partial(open_backend_feed, config)
+
+
+def _topic(settings: Settings) -> KafkaConfig | None:
+    return None if settings.backend_kafka is None else KafkaConfig.parse(settings.backend_kafka)
+
+
+def _outbox(settings: Settings) -> OutboxConfig | None:
+    if settings.backend_outbox is None:
+        return None
+    hours = settings.backend_outbox_hours
+    return OutboxConfig(
+        dsn=settings.backend_outbox,
+        table=settings.backend_outbox_table,
+        keep_s=None if hours is None else hours * 3600,
+    )

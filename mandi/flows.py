@@ -11,14 +11,14 @@ from typing import Final
 from connectors.log import open_reader
 from mandi.clock import FileClock
 from mandi.errors import MandiError, UsageError
-from mandi.feeds import open_feeds
+from mandi.feeds import BACKEND, open_backend, open_feeds
 from mandi.process import say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
 from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import LogWriter
 from market.watermark import Lateness
-from pipelines import bars, ingest, metrics, store
+from pipelines import backend, bars, ingest, metrics, store
 from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
 from sinks.clickhouse import ClickHouseSink
@@ -29,6 +29,32 @@ from sinks.timescale import TimescaleSink
 _SWITCH_S: Final = 0.0005
 FLOWS: Final = ("bars", "timescale", "clickhouse")
 _log: Final = logging.getLogger(__name__)
+
+
+def ingest_named(settings: Settings, sources: Sequence[str]) -> None:
+    """Ingest the named venues, or the trading backend: a process of its own, which no venue has to wait for.
+
+    Raises: UsageError for an unknown name, both at once, or a backend that has no address.
+    """
+    if BACKEND not in sources:
+        ingest_venues(settings, sources)
+    elif len(set(sources)) == 1:
+        ingest_backend(settings)
+    else:
+        raise UsageError("the trading backend is a process of its own: run `mandi ingest backend` beside the venues")
+
+
+def ingest_backend(settings: Settings) -> None:
+    """Run the trading backend's dataflow. Raises: UsageError without an address, or with one that cannot be."""
+    config = backend.BackendFlow(
+        open_feed=open_backend(settings),
+        open_reader=partial(open_reader, settings.log),
+        open_writer=_writer(settings),
+        now=FileClock(settings.clock_file),
+        stop=threading.Event(),
+    )
+    with service(settings, config.stop):
+        backend.run(config)
 
 
 def ingest_venues(settings: Settings, venues: Sequence[str] = ()) -> None:

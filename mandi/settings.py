@@ -21,6 +21,10 @@ _ENVIRONMENT: Final = {
     "clickhouse": "MANDI_CLICKHOUSE",
     "ice_url": "MANDI_ICE_URL",
     "ice_key": "MANDI_ICE_KEY",
+    "backend_kafka": "MANDI_BACKEND_KAFKA",
+    "backend_outbox": "MANDI_BACKEND_OUTBOX",
+    "backend_outbox_table": "MANDI_BACKEND_OUTBOX_TABLE",
+    "backend_outbox_hours": "MANDI_BACKEND_OUTBOX_HOURS",
     "metrics_port": "MANDI_METRICS_PORT",
     "log_days": "MANDI_LOG_DAYS",
     "log_gib": "MANDI_LOG_GIB",
@@ -37,6 +41,11 @@ class Settings:
     clickhouse: str = field(default=EMBEDDED, repr=False)
     ice_url: str = DEFAULT_ICE_URL
     ice_key: str = "mandi"
+    backend_kafka: str | None = None
+    backend_outbox: str | None = field(default=None, repr=False)
+    backend_outbox_table: str = "trading.outbox"
+    backend_outbox_hours: float | None = None
+    """How long the outbox keeps what is on disk in our log; None: for ever."""
     metrics_port: int | None = None
     log_days: float = 7.0
     log_gib: float = 4.0
@@ -68,7 +77,10 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
     _check_scheme("log", log, ("file:///", "kafka://"))
     _check_scheme("timescale", found.get("timescale", EMBEDDED), (EMBEDDED, "postgresql://", "postgres://"))
     _check_scheme("clickhouse", found.get("clickhouse", EMBEDDED), (EMBEDDED, "http://", "https://"))
-    port = found.pop("metrics_port", None)
+    port, hours = found.pop("metrics_port", None), found.pop("backend_outbox_hours", None)
+    for name, scheme in (("backend_kafka", ("kafka://",)), ("backend_outbox", ("postgresql://", "postgres://"))):
+        if name in found:
+            _check_scheme(name, found[name], scheme)
     return Settings(
         data_dir=where,
         log=log,
@@ -77,6 +89,10 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         log_gib=_positive("log_gib", found.pop("log_gib", "4")),
         timescale=found.get("timescale", EMBEDDED),
         clickhouse=found.get("clickhouse", EMBEDDED),
+        backend_kafka=found.get("backend_kafka"),
+        backend_outbox=found.get("backend_outbox"),
+        backend_outbox_table=found.get("backend_outbox_table", "trading.outbox"),
+        backend_outbox_hours=None if hours is None else _positive("backend_outbox_hours", hours),
         ice_url=found.get("ice_url", DEFAULT_ICE_URL),
         ice_key=found.get("ice_key", "mandi"),
     )

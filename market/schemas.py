@@ -179,6 +179,7 @@ REJECT_REASONS: Final = (
     "malformed_frame",  # not a message of the venue's protocol
     "unsupported_message",  # a message we do not handle yet
     "unknown_version",  # a trade event of a schema version we do not read
+    "conflicting_event",  # a trade event with the id of another one that says something else
 )
 
 GAPS: Final = pa.schema(

@@ -133,13 +133,12 @@ def from_log(values: Sequence[bytes]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=TRADE_EVENTS)
 
 
-def event_id_of(value: bytes) -> str:
-    """The id of an event in the log."""
-    found: str = json.loads(value)["event_id"]
-    return found
+def event_of(value: bytes) -> TradeEvent:
+    """Return a record of `trading.events` as an event."""
+    return TradeEvent(**_row(json.loads(value, parse_float=str, parse_int=str)))
 
 
-def _row(fields: Mapping[str, str]) -> dict[str, str | int]:
+def _row(fields: Mapping[str, str]) -> dict[str, Any]:
     return {
         "event_id": fields["event_id"],
         "event_type": fields["type"],

@@ -18,4 +18,8 @@ LOG_LAG_ROWS: Final = Gauge("mandi_log_lag_rows", "Log records not read yet by a
 SINK_FLUSH_SECONDS: Final = Histogram("mandi_sink_flush_seconds", "Time of one store write.", ["sink"])
 SINK_ROWS: Final = Counter("mandi_sink_rows_total", "Rows handed to a store.", ["sink"])
 SINK_RETRIES: Final = Counter("mandi_sink_retries_total", "Store writes that were repeated.", ["sink"])
+DUPLICATE_EVENTS: Final = Counter(
+    "mandi_duplicate_events_total", "Events of the trading backend that had come before.", ["source"]
+)
+BACKEND_UP: Final = Gauge("mandi_backend_up", "1 while a source of the trading backend answers.", ["source"])
 BARS: Final = Counter("mandi_bars_total", "Bars published, by what they are.", ["kind"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from market.instruments import InstrumentMaster
 from market.schemas import BUY, PRICE_LIMIT, REJECT_REASONS, SELL, TRADE_EVENTS
-from market.trade_events import EventRefused, TradeEvent, event_id_of, from_log, parse_event, to_log
+from market.trade_events import EventRefused, TradeEvent, event_of, from_log, parse_event, to_log
 
 NOW_NS = 1_795_231_397_678_000_000
 MASTER = InstrumentMaster.load()
@@ -194,7 +194,7 @@ def test_the_log_gives_back_what_was_put_in(events: list[TradeEvent]) -> None:
     assert batch.schema.equals(TRADE_EVENTS)
     names = TradeEvent.__slots__
     assert [TradeEvent(**{name: row[name] for name in names}) for row in batch.to_pylist()] == events
-    assert [event_id_of(value) for value in values] == [event.event_id for event in events]
+    assert [event_of(value) for value in values] == events
 
 
 @given(EVENTS)
