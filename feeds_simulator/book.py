@@ -20,10 +20,10 @@ _TOWARDS_BETTER: Final = (1, -1)  # a bid is better when higher, an ask when low
 class SimulatedBook:
     """The book of one month, changed by adding, cancelling and taking."""
 
-    __slots__ = ("_draws", "_mean_lots", "sides")
+    __slots__ = ("_draws", "_gap", "_mean_lots", "sides")
 
-    def __init__(self, draws: Draws, mean_lots: float) -> None:
-        self._draws = draws
+    def __init__(self, draws: Draws, mean_lots: float, gap: int = 1) -> None:
+        self._draws, self._gap = draws, gap
         self._mean_lots = mean_lots
         self.sides: list[Side] = [(), ()]
 
@@ -94,11 +94,11 @@ class SimulatedBook:
         worse = -_TOWARDS_BETTER[side]
         levels = self.sides[side]
         while len(levels) < DEPTH:
-            step = 1 if self._draws.uniform() < 0.8 else 2
-            at = next(
-                (index for index, (near, far) in enumerate(pairwise(levels)) if abs(far.price - near.price) > 2),
-                len(levels) - 1,
-            )
+            step = self._gap if self._draws.uniform() < 0.8 else 2 * self._gap
+            at = len(levels) - 1
+            if abs(levels[at].price - levels[0].price) > 2 * self._gap * at:
+                gaps = enumerate(pairwise(levels))
+                at = next(index for index, (near, far) in gaps if abs(far.price - near.price) > 2 * self._gap)
             fresh = self._fresh_level(levels[at].price + step * worse)
             if fresh == gone:
                 fresh = fresh._replace(qty=fresh.qty + 1)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias
 
-from market.instruments import MONTH_CODES, InstrumentKey
-
 BID: Final = 0
 ASK: Final = 1
 
@@ -74,13 +72,6 @@ class Listing:
     symbol: str
     key: str
     tick: Decimal
-
-    @classmethod
-    def of(cls, key: str, tick: Decimal) -> "Listing":
-        """Name a key in ICE style: `IFUS:CT:202612` is `CT Z26`."""
-        parsed = InstrumentKey.parse(key)
-        month = MONTH_CODES[int(parsed.expiry[4:]) - 1]
-        return cls(f"{parsed.root} {month}{parsed.expiry[2:4]}", key, tick)
 
     def price_text(self, ticks: int) -> str:
         """Return a price as a decimal with the tick's number of decimals."""

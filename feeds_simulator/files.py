@@ -1,40 +1,15 @@
-"""What the simulator keeps on disk: where prices stand, and the ground truth of every trade.
-
-Both are optional. The state lets a restarted simulator go on at the same prices; the truth lets a test compare
-what came out of the pipeline with what happened.
-"""
+"""The ground truth of every trade, on disk: a test compares it with what came out of the pipeline."""
 
 import csv
-import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
 
 from feeds_simulator.events import BustEvent, Event, Listing, TradeEvent
-from feeds_simulator.model import PriceLevel
 
 TRUTH_COLUMNS: Final = ("ts_event", "symbol", "instrument", "trade_id", "kind", "px", "qty", "aggr", "cumulative")
 """`kind`: trade, bust or correct. `cumulative`: lots traded in the symbol since the start, over trades only."""
-
-
-def save_levels(path: Path, levels: Mapping[str, PriceLevel]) -> None:
-    """Replace the state file, so that a reader sees the old or the new one."""
-    text = json.dumps({root: {"price": str(at.price), "basis": str(at.basis)} for root, at in levels.items()})
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def load_levels(path: Path) -> dict[str, PriceLevel]:
-    """Return the saved prices; empty if there are none or the file is damaged (prices then start afresh)."""
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        return {root: PriceLevel(price=Decimal(at["price"]), basis=Decimal(at["basis"])) for root, at in saved.items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
-        return {}
 
 
 class TruthFile:

@@ -13,14 +13,12 @@ from typing import Final, Protocol
 
 from feeds_simulator.events import Event, Listing
 from feeds_simulator.faults import NS_PER_S, Distortion, Faults
-from feeds_simulator.files import TruthFile, save_levels
-from feeds_simulator.model import PriceLevel
+from feeds_simulator.files import TruthFile
 
 MAX_ACTIONS_PER_TURN: Final = 2_000  # about 50 ms of work, so that requests are answered during a catch-up
 MAX_LAG_NS: Final = 30 * NS_PER_S  # further behind (the machine slept), the model skips what it missed
 MAX_SLEEP_S: Final = 0.05  # the clock may be shifted while we sleep
 HOUSEKEEPING_S: Final = 0.25
-SAVE_EVERY_S: Final = 2.0
 
 
 class Market(Protocol):
@@ -35,8 +33,6 @@ class Market(Protocol):
     def pull(self, until_ns: int, max_actions: int) -> Sequence[Sequence[Event]]: ...
 
     def skip_to(self, ts_ns: int) -> None: ...
-
-    def levels(self) -> Mapping[str, PriceLevel]: ...
 
 
 class VenueServer(Protocol):
@@ -56,7 +52,7 @@ class VenueServer(Protocol):
 
 
 class Pacer:
-    """Pulls from a market, hands to a venue, keeps the files. `run` it as a task; then `close`."""
+    """Pulls from a market, hands to a venue, keeps the truth. `run` it as a task; then `close`."""
 
     def __init__(
         self,
@@ -65,16 +61,13 @@ class Pacer:
         now: Callable[[], int],
         *,
         faults: Faults,
-        state_path: Path | None = None,
         truth_path: Path | None = None,
     ) -> None:
         self._market, self._venue, self._now, self._faults = market, venue, now, faults
         self._distortion = Distortion(faults)
-        self._state_path = state_path
         self._truth = TruthFile(truth_path, market.listings) if truth_path else None
         self._speed = 1.0  # market seconds per second
         self._paced = (time.monotonic(), now())
-        self._saved_s = time.monotonic()
 
     async def run(self) -> None:
         """Pace until cancelled."""
@@ -86,13 +79,13 @@ class Pacer:
             if at_s >= housekeeping_s:
                 housekeeping_s = at_s + HOUSEKEEPING_S
                 self._venue.keep_house(at_s, published_ns)
-                self._keep_files(at_s)
+                if self._truth is not None:
+                    self._truth.flush()
             self._venue.flush()
             await asyncio.sleep(self._nap_s(loop.time()))
 
     def close(self) -> None:
-        """Save where prices stand and close the truth."""
-        self._save()
+        """Close the truth."""
         if self._truth is not None:
             self._truth.close()
 
@@ -120,14 +113,3 @@ class Pacer:
     def _next_ns(self) -> int:
         held_ns = self._distortion.next_ns
         return self._market.next_ns if held_ns is None else min(self._market.next_ns, held_ns)
-
-    def _keep_files(self, at_s: float) -> None:
-        if self._truth is not None:
-            self._truth.flush()
-        if at_s - self._saved_s >= SAVE_EVERY_S:
-            self._saved_s = at_s
-            self._save()
-
-    def _save(self) -> None:
-        if self._state_path is not None:
-            save_levels(self._state_path, self._market.levels())

@@ -38,7 +38,6 @@ def simulate(settings: Settings, options: SimulateOptions) -> None:
         seed=options.seed,
         rate=options.rate,
         replay_window=replay_window(options.rate),
-        state_path=settings.data_dir / "simulator.json",
     )
 
     def listening(port: int) -> None:

@@ -25,10 +25,10 @@ from websockets.protocol import State
 
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
-from feeds_simulator.files import load_levels
 from feeds_simulator.ice.messages import error
 from feeds_simulator.ice.requests import Credential, Reception
 from feeds_simulator.ice.session import REPLAY_WINDOW
+from feeds_simulator.ice.symbols import ice_symbol
 from feeds_simulator.ice.venue import CLOSE_AUTH, CLOSE_RESTART, CLOSE_SLOW, Connection, Counters, Venue
 from feeds_simulator.model import MarketModel, ModelConfig
 from feeds_simulator.pacing import Pacer
@@ -54,7 +54,6 @@ class SimulatorConfig:
     always_open: bool = False
     bust_every: int = 0
     correct_every: int = 0
-    state_path: Path | None = None
     truth_path: Path | None = None
     auth_within_s: float = 10.0
     heartbeat_s: float = 5.0
@@ -71,13 +70,12 @@ class IceSimulator:
         self.faults = faults or Faults()
         self.counters = Counters()
         self.port = 0
-        levels = load_levels(config.state_path) if config.state_path else {}
         self.model = MarketModel(
             ModelConfig(
                 start_ns=now(),
                 seed=config.seed,
                 rate=config.rate,
-                levels=levels,
+                symbol_of=ice_symbol,
                 always_open=config.always_open,
                 bust_every=config.bust_every,
                 correct_every=config.correct_every,
@@ -92,9 +90,7 @@ class IceSimulator:
             keep_s=config.keep_session_s,
         )
         self._reception = Reception(self.venue, config.credentials, now, lambda: secrets.token_hex(8))
-        self._pacer = Pacer(
-            self.model, self, now, faults=self.faults, state_path=config.state_path, truth_path=config.truth_path
-        )
+        self._pacer = Pacer(self.model, self, now, faults=self.faults, truth_path=config.truth_path)
         self._links: set[_Link] = set()
 
     async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:

@@ -6,15 +6,23 @@ from decimal import Decimal
 from itertools import pairwise
 from random import Random
 from statistics import fmean, pvariance
+from typing import Any
 
+import numpy as np
 import pytest
 
 from feeds_simulator.book import DEPTH
 from feeds_simulator.events import BookEvent, BustEvent, Event, Listing, SettleEvent, StatusEvent, TradeEvent
-from feeds_simulator.model import PROFILES, MarketModel, ModelConfig, PriceLevel
+from feeds_simulator.ice.symbols import ice_symbol
+from feeds_simulator.model import MarketModel, ModelConfig
+from feeds_simulator.model.products import ICE
 
 S = 1_000_000_000
 MONDAY_NOON_NS = int(datetime(2026, 11, 23, 14, tzinfo=UTC).timestamp()) * S
+
+
+def ice_config(**terms: Any) -> ModelConfig:
+    return ModelConfig(symbol_of=ice_symbol, **terms)
 
 
 def events_of(config: ModelConfig, seconds: float) -> list[Event]:
@@ -25,12 +33,12 @@ def events_of(config: ModelConfig, seconds: float) -> list[Event]:
 @pytest.fixture(scope="module")
 def busy() -> list[Event]:
     """Two minutes of an open market at 400 messages/s."""
-    return events_of(ModelConfig(start_ns=MONDAY_NOON_NS), 120)
+    return events_of(ice_config(start_ns=MONDAY_NOON_NS), 120)
 
 
 class TestDeterminism:
     def test_how_it_is_pulled_changes_nothing(self) -> None:
-        config = ModelConfig(start_ns=MONDAY_NOON_NS, seed=11)
+        config = ice_config(start_ns=MONDAY_NOON_NS, seed=11)
         whole = MarketModel(config).pull(MONDAY_NOON_NS + 20 * S)
         random, model, pieces = Random(1), MarketModel(config), []
         until_ns = MONDAY_NOON_NS
@@ -41,12 +49,12 @@ class TestDeterminism:
         assert pieces == whole
 
     def test_another_seed_is_another_market(self) -> None:
-        one = events_of(ModelConfig(start_ns=MONDAY_NOON_NS, seed=1), 2)
-        other = events_of(ModelConfig(start_ns=MONDAY_NOON_NS, seed=2), 2)
+        one = events_of(ice_config(start_ns=MONDAY_NOON_NS, seed=1), 2)
+        other = events_of(ice_config(start_ns=MONDAY_NOON_NS, seed=2), 2)
         assert one != other
 
     def test_another_start_gives_other_trade_ids(self) -> None:
-        runs = [events_of(ModelConfig(start_ns=MONDAY_NOON_NS + late), 30) for late in (0, S)]
+        runs = [events_of(ice_config(start_ns=MONDAY_NOON_NS + late), 30) for late in (0, S)]
         ids = [{event.trade_id for event in run if isinstance(event, TradeEvent)} for run in runs]
         assert all(ids)
         assert not ids[0] & ids[1]
@@ -54,7 +62,7 @@ class TestDeterminism:
 
 class TestMarket:
     def test_time_rises_with_every_action(self) -> None:
-        actions = MarketModel(ModelConfig(start_ns=MONDAY_NOON_NS)).pull(MONDAY_NOON_NS + 30 * S)
+        actions = MarketModel(ice_config(start_ns=MONDAY_NOON_NS)).pull(MONDAY_NOON_NS + 30 * S)
         for action in actions:
             assert len({event.ts_event for event in action}) == 1
         assert all(one[0].ts_event < other[0].ts_event for one, other in pairwise(actions))
@@ -112,15 +120,16 @@ class TestMarket:
             counts[min((ts_event - MONDAY_NOON_NS) // S, 119)] += 1
         assert pvariance(counts) / fmean(counts) > 1.2  # 1 if arrivals were independent
 
-    def test_prices_start_at_their_level_and_stay_near(self, busy: list[Event]) -> None:
-        listings = MarketModel(ModelConfig(start_ns=MONDAY_NOON_NS)).listings
-        prices = {profile.root: profile.price for profile in PROFILES}
-        fronts = {"CT Z26", "SB H27", "KC Z26", "CC Z26", "B F27"}
-        assert {symbol for symbol in listings if symbol in fronts} == fronts
-        for event in busy:
-            if isinstance(event, TradeEvent) and event.symbol in fronts:
-                price = float(event.price * listings[event.symbol].tick)
-                assert price == pytest.approx(float(prices[event.symbol.split()[0]]), rel=0.03)
+    def test_trades_stay_near_the_fair_value(self, busy: list[Event]) -> None:
+        for product in MarketModel(ice_config(start_ns=MONDAY_NOON_NS)).products:
+            symbols = {listing.symbol: month for month, listing in enumerate(product.listings)}
+            mine = [event for event in busy if isinstance(event, TradeEvent) and event.symbol in symbols]
+            seen = product.line.at(np.array([event.ts_event for event in mine]))
+            away = [event.price - seen.months[symbols[event.symbol]][at] for at, event in enumerate(mine)]
+            assert len(away) > 300
+            assert abs(fmean(away)) < 1  # ticks
+            assert np.std(away) < 5
+            assert max(map(abs, away)) < 25
 
     def test_spreads_are_a_few_ticks(self, busy: list[Event]) -> None:
         spreads = defaultdict(list)
@@ -145,7 +154,7 @@ class TestMarket:
 class TestSessions:
     def test_closed_until_the_open(self) -> None:
         sunday_ns = MONDAY_NOON_NS - 24 * 3600 * S
-        events = events_of(ModelConfig(start_ns=sunday_ns), 3600)
+        events = events_of(ice_config(start_ns=sunday_ns), 3600)
         assert {type(event) for event in events} == {StatusEvent}
         assert {event.state for event in events if isinstance(event, StatusEvent)} == {"CLOSE"}
         assert len(events) == 10
@@ -153,7 +162,7 @@ class TestSessions:
     def test_closes_and_settles_at_the_end(self) -> None:
         # Cotton closes at 14:20 New York, 19:20 UTC, and opens again at 02:00 UTC.
         close_ns = int(datetime(2026, 11, 23, 19, 20, tzinfo=UTC).timestamp()) * S
-        config = ModelConfig(start_ns=close_ns - 5 * S, rate=100, profiles=PROFILES[:1])
+        config = ice_config(start_ns=close_ns - 5 * S, rate=100, profiles=ICE[:1])
         events = events_of(config, 10 + 6.67 * 3600)
         closing = [event for event in events if isinstance(event, StatusEvent | SettleEvent)]
         states = [event.state for event in closing if isinstance(event, StatusEvent)]
@@ -163,29 +172,19 @@ class TestSessions:
         assert not any(close_ns + 10 < event.ts_event < reopen_ns for event in events)
 
     def test_skips_what_it_slept_through(self) -> None:
-        model = MarketModel(ModelConfig(start_ns=MONDAY_NOON_NS))
+        model = MarketModel(ice_config(start_ns=MONDAY_NOON_NS))
         before = model.pull(MONDAY_NOON_NS + S)
         awake_ns = MONDAY_NOON_NS + 3600 * S
         model.skip_to(awake_ns)
         after = model.pull(awake_ns + S)
         assert len(before) > 100
         skipped = [action for action in after if action[0].ts_event < awake_ns]
-        assert len(skipped) <= len(PROFILES)  # those already drawn
+        assert len(skipped) <= len(ICE)  # those already drawn
         assert len(after) > 100
 
 
-def test_goes_on_at_saved_levels() -> None:
-    level = PriceLevel(price=Decimal("91.5"), basis=Decimal("1.5"))
-    config = ModelConfig(start_ns=MONDAY_NOON_NS, levels={"CT": level})
-    model = MarketModel(config)
-    assert model.levels()["CT"] == PriceLevel(price=Decimal("91.50"), basis=Decimal("1.50"))
-    first = {event.symbol: event for event in events_of(config, 0.01) if isinstance(event, BookEvent)}
-    assert first["CT Z26"].bids[0].price == pytest.approx(9150, abs=5)
-    assert first["CT H27"].bids[0].price == pytest.approx(9300, abs=5)
-
-
 def test_busts_and_corrections_name_earlier_trades() -> None:
-    events = events_of(ModelConfig(start_ns=MONDAY_NOON_NS, bust_every=5, correct_every=7), 20)
+    events = events_of(ice_config(start_ns=MONDAY_NOON_NS, bust_every=5, correct_every=7), 20)
     trades = {event.trade_id: event for event in events if isinstance(event, TradeEvent) and not event.corrects}
     corrections = [event for event in events if isinstance(event, TradeEvent) and event.corrects]
     busts = [event for event in events if isinstance(event, BustEvent)]
@@ -207,6 +206,6 @@ def test_busts_and_corrections_name_earlier_trades() -> None:
     ],
 )
 def test_listing(key: str, tick: str, ticks: int, symbol: str, text: str) -> None:
-    listing = Listing.of(key, Decimal(tick))
+    listing = Listing(ice_symbol(key), key, Decimal(tick))
     assert listing.symbol == symbol
     assert listing.price_text(ticks) == text
