@@ -12,7 +12,7 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f 2>/dev/null) $(wild
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup ## run the whole pipeline with a dashboard (ARGS="--port 0" and so on)
@@ -21,6 +21,13 @@ demo: setup ## run the whole pipeline with a dashboard (ARGS="--port 0" and so o
 .PHONY: test
 test: setup ## run every test (ARGS="-k bars" and so on)
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: services services-stop
+services: setup ## start real Kafka, TimescaleDB, Prometheus, Alertmanager on free ports; tests use them
+	@$(BIN)/python -m tests.services up
+
+services-stop: ## stop what make services started
+	@$(BIN)/python -m tests.services down
 
 .PHONY: check
 check: setup ## format, lint, types, imports: what CI runs before the tests

@@ -3,6 +3,7 @@
 ConnectorError
 ├── DecodeError        bytes that are no message of the venue's protocol
 ├── ValueRefused       a well-formed field whose value cannot be a row (a reason of REJECT_REASONS)
+├── RestRefused        a REST request was answered with an error, or not at all
 ├── SessionLost        the connection ended and the session says why
 └── FeedFailed         the thread of a feed died; its cause is `__cause__`
 """
@@ -28,6 +29,14 @@ class ValueRefused(ConnectorError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class RestRefused(ConnectorError):
+    """A REST request that brought nothing. `status` of HTTP, or 0 without an answer; `reason` as the venue names it."""
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(f"{status} {reason}: {detail}" if status else f"{reason}: {detail}")
+        self.status, self.reason, self.detail = status, reason, detail
 
 
 class FeedFailed(ConnectorError):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import uvloop
 
 from connectors.errors import FeedFailed
-from connectors.ticks import FeedOutput, depth_batches, row_batch, tick_batches
+from connectors.ticks import DetachedRows, FeedOutput, row_batch
 
 _STOP_TIMEOUT_S: Final = 5.0
 
@@ -62,11 +62,13 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flush:
-    """Rows of one venue, and how far they go. Write both in one step, or neither."""
+    """Rows of one venue, and how far they go. Write both in one step, or neither.
+
+    `prices` holds ticks and depth by commodity, each in order of arrival.
+    """
 
     venue: str
-    ticks: list[tuple[str, pa.RecordBatch]]
-    depth: list[tuple[str, pa.RecordBatch]]
+    prices: list[DetachedRows]
     rejected: pa.RecordBatch | None
     gaps: pa.RecordBatch | None
     status: pa.RecordBatch | None
@@ -75,11 +77,20 @@ class Flush:
     counters: Mapping[str, int]
 
     @property
+    def ticks(self) -> list[tuple[str, pa.RecordBatch]]:
+        """(commodity, TICKS batch) pairs."""
+        return [(rows.commodity, rows.batch()) for rows in self.prices if rows.kind == "ticks"]
+
+    @property
+    def depth(self) -> list[tuple[str, pa.RecordBatch]]:
+        """(commodity, DEPTH batch) pairs."""
+        return [(rows.commodity, rows.batch()) for rows in self.prices if rows.kind == "depth"]
+
+    @property
     def rows(self) -> int:
         """Rows of all kinds."""
         ledgers = [batch for batch in (self.rejected, self.gaps, self.status, self.news) if batch is not None]
-        by_commodity = [batch for _, batch in (*self.ticks, *self.depth)]
-        return int(sum(batch.num_rows for batch in (*ledgers, *by_commodity)))
+        return sum(int(batch.num_rows) for batch in ledgers) + sum(len(part.rows) for part in self.prices)
 
 
 class Feed(Protocol):
@@ -141,13 +152,12 @@ class FeedThread:
             if self._failure is not None or not self._whole:
                 raise FeedFailed(self.venue) from self._failure
             output = self._output
-            ticks, depth = output.ticks.detach(), output.depth.detach()
+            prices = output.ticks.detach() + output.depth.detach()
             ledgers = {name: getattr(output, name).detach() for name in ("rejected", "gaps", "status", "news")}
             positions, counters = self._session.positions(), dict(self._session.counters)
         return Flush(
             venue=self.venue,
-            ticks=tick_batches(ticks),
-            depth=depth_batches(depth),
+            prices=prices,
             **{name: row_batch(name, rows) for name, rows in ledgers.items()},
             positions=positions,
             counters=counters,

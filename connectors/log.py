@@ -67,7 +67,8 @@ class _FileLogReader:
             cursor = self._cursors[tp] = self._cursor(tp)
         if cursor.offset != offset or not cursor.is_open:
             cursor.seek(offset)
-        return [_decode(frame, self._path(tp)) for frame in cursor.frames(max_bytes)]
+        path = self._path(tp)
+        return [_decode(frame, path) for frame in cursor.frames(max_bytes)]
 
     def wait(self, timeout_s: float) -> bool:
         """Block until anything was appended to the log since the last wait; False at the time-out.

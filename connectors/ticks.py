@@ -2,7 +2,7 @@
 
 Rows go in one by one as plain ints, batches come out. A builder has no lock: the feed that owns it holds one over
 a whole frame, so that rows and the session's positions change together. Under that lock `detach` is a swap of
-lists, O(1) in rows; the costly part, `tick_batches` and `row_batch`, runs on what was detached, without it.
+lists, O(1) in rows; the costly part, `DetachedRows.payload` and `row_batch`, runs on what was detached, without it.
 
 Units: prices and sizes int64 multiples of 1e-9, `ts_*` ns UTC.
 """
@@ -16,18 +16,18 @@ import pyarrow as pa
 
 from connectors.errors import ValueRefused
 from market.instruments import BadPrice, to_fixed
+from market.packed import pack
+from market.records import Payload
 from market.schemas import (
     BUST,
     CLOCK,
     CORRECTION,
-    DEPTH,
     PRICE_LIMIT,
     PRICE_SCALE,
     QUALITIES,
     QUOTE,
     SCHEMAS,
     STATE,
-    TICKS,
     TRADE,
 )
 
@@ -110,18 +110,33 @@ class _Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetachedRows:
-    """Rows taken out of a builder and not yet a batch."""
+    """Rows of one commodity taken out of a builder: tuples in the order of the columns of SCHEMAS[kind]."""
 
+    kind: str
     commodity: str
     rows: list[Row]
     venues: list[str]
     instruments: list[str]
+
+    def batch(self) -> pa.RecordBatch:
+        """Return them as Arrow."""
+        names, schema = {"venue": self.venues, "instrument": self.instruments}, SCHEMAS[self.kind]
+        columns = [
+            _encoded(column, field.type, names[field.name]) if field.name in names else pa.array(column, field.type)
+            for column, field in zip(zip(*self.rows, strict=True), schema, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def payload(self) -> Payload:
+        """Return them as a record of the log holds them: a few rows packed, many as Arrow."""
+        return pack(self.kind, self.rows, (self.venues, self.instruments)) or self.batch()
 
 
 class _ShardBuilder:
     # Rows per commodity, in arrival order.
 
     __slots__ = ("_shards", "rows")
+    _kind: str
 
     def __init__(self) -> None:
         self._shards: dict[str, _Shard] = {}
@@ -141,6 +156,7 @@ class _ShardBuilder:
             if shard.rows:
                 detached.append(
                     DetachedRows(
+                        kind=self._kind,
                         commodity=commodity,
                         rows=shard.rows,
                         venues=list(shard.venues),
@@ -151,6 +167,10 @@ class _ShardBuilder:
         self.rows = 0
         return detached
 
+    def take(self) -> list[tuple[str, pa.RecordBatch]]:
+        """Detach and convert in one step, where there is only one thread."""
+        return [(rows.commodity, rows.batch()) for rows in self.detach()]
+
 
 class TickBuilder(_ShardBuilder):
     """Collect trades, quotes, clock rows and so on per commodity, in arrival order.
@@ -160,6 +180,7 @@ class TickBuilder(_ShardBuilder):
     """
 
     __slots__ = ()
+    _kind = "ticks"
 
     def trade(
         self,
@@ -265,15 +286,12 @@ class TickBuilder(_ShardBuilder):
             (STATE, slot.venue, slot.instrument, ts_event, ts_recv, None, None, index, *(None,) * 6, 0)
         )
 
-    def take(self) -> list[tuple[str, pa.RecordBatch]]:
-        """Detach and convert in one step, where there is only one thread."""
-        return tick_batches(self.detach())
-
 
 class DepthBuilder(_ShardBuilder):
     """Collect changes of books per commodity, in arrival order: rows of market.schemas.DEPTH."""
 
     __slots__ = ()
+    _kind = "depth"
 
     def change(
         self,
@@ -310,29 +328,6 @@ class DepthBuilder(_ShardBuilder):
                 last,
             )
         )
-
-    def take(self) -> list[tuple[str, pa.RecordBatch]]:
-        """Detach and convert in one step, where there is only one thread."""
-        return depth_batches(self.detach())
-
-
-def tick_batches(detached: Iterable[DetachedRows]) -> list[tuple[str, pa.RecordBatch]]:
-    """Return (commodity, TICKS batch) pairs."""
-    return [(rows.commodity, _batch(rows, TICKS)) for rows in detached]
-
-
-def depth_batches(detached: Iterable[DetachedRows]) -> list[tuple[str, pa.RecordBatch]]:
-    """Return (commodity, DEPTH batch) pairs."""
-    return [(rows.commodity, _batch(rows, DEPTH)) for rows in detached]
-
-
-def _batch(detached: DetachedRows, schema: pa.Schema) -> pa.RecordBatch:
-    names = {"venue": detached.venues, "instrument": detached.instruments}
-    columns = [
-        _encoded(column, field.type, names[field.name]) if field.name in names else pa.array(column, field.type)
-        for column, field in zip(zip(*detached.rows, strict=True), schema, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _encoded(codes: Iterable[int | None], kind: pa.DictionaryType, names: list[str]) -> pa.DictionaryArray:

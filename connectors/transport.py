@@ -7,12 +7,12 @@ waiting. Liveness and reconnect delays are real time (the loop's clock); what a 
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.frames import DATA_OPCODES, Frame
 
 FIRST_DELAY_S: Final = 0.1
@@ -53,13 +53,14 @@ class Handler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Where to connect and when to call a peer dead."""
+    """Where to connect and when to call a peer dead. Address and headers may hold credentials: never shown."""
 
-    url: str
+    url: str = field(repr=False)
     open_timeout_s: float
     ping_interval_s: float
     dead_after_s: float
     stable_after_s: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Backoff:
@@ -108,14 +109,24 @@ class StampedConnection(ClientConnection):
 
 
 async def keep_connected(
-    handler: Handler, link: Link, now: Callable[[], int], stop: asyncio.Event, backoff: Backoff
+    handler: Handler, link: Link | Callable[[], Link], now: Callable[[], int], stop: asyncio.Event, backoff: Backoff
 ) -> None:
-    """Connect, pump, and connect again, until `stop`.
+    """Connect, pump, and connect again, until `stop`. A callable `link` is asked before each connection.
+
+    A connection refused by HTTP is told to the handler with the status as its code (below 1000, unlike close codes).
 
     Raises: whatever the handler raises; network errors are told to the handler instead.
     """
+
+    def target() -> Link:
+        return link() if callable(link) else link
+
     await reconnecting(
-        lambda: _one_connection(handler, link, now, stop), handler.min_retry_s, stop, backoff, link.stable_after_s
+        lambda: _one_connection(handler, target(), now, stop),
+        handler.min_retry_s,
+        stop,
+        backoff,
+        target().stable_after_s,
     )
 
 
@@ -151,6 +162,7 @@ async def _one_connection(handler: Handler, link: Link, now: Callable[[], int], 
         connection = await connect(
             link.url,
             create_connection=connection_type,
+            additional_headers=link.headers,
             compression=None,
             proxy=None,
             open_timeout=link.open_timeout_s,
@@ -160,7 +172,8 @@ async def _one_connection(handler: Handler, link: Link, now: Callable[[], int], 
             max_queue=_QUEUE_FRAMES,
         )
     except (OSError, TimeoutError, InvalidHandshake) as error:
-        handler.on_close(None, now(), f"cannot connect: {error}")
+        status = error.response.status_code if isinstance(error, InvalidStatus) else None
+        handler.on_close(status, now(), f"cannot connect: {error}")
         return
     assert isinstance(connection, StampedConnection)
     reason = await _serve(connection, handler, link, now, stop)

@@ -182,10 +182,8 @@ class Follower:
             self._post(lambda part=part: take(tp.topic, part))  # type: ignore[misc]
 
     def _rows(self, tp: TopicPartition, record: Record) -> list[Row]:
-        if record.batch is None:
-            return []
         try:
-            rows = rows_of(record.kind, record.batch)
+            rows = rows_of(record)
         except ValueError as error:  # SchemaMismatch and what Arrow raises: one bad record stops nothing
             self.bad_records += 1
             _LOG.error("record %s of %s was skipped: %s", record.offset, tp, error)

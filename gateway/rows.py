@@ -4,7 +4,7 @@ Units: times become decimal strings of ns, prices and sizes plain decimal number
 never through a float. Column names are those of the stores. `side` is "buy", "sell" or null.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -13,6 +13,8 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
+from market.packed import PackedRows
+from market.records import Record
 from market.schemas import BUY, PRICE_SCALE, QUOTE, SELL, TRADE, require
 
 _SIDE_TEXT: Final = {BUY: '"buy"', SELL: '"sell"'}
@@ -64,13 +66,21 @@ def json_text(value: str | None) -> str:
     return orjson.dumps(value).decode()
 
 
-def rows_of(kind: str, batch: pa.RecordBatch) -> list[Row]:
+def rows_of(record: Record) -> list[Row]:
     """Return the rows of a log record that go out, in order; clock rows do not.
 
-    Raises: SchemaMismatch if the batch is not what its kind promises.
+    Raises: SchemaMismatch if the batch is not what its kind promises; BadPackedRows.
     """
-    reader = _READERS.get(kind)
-    return [] if reader is None else list(reader(require(kind, batch)))
+    if record.kind == "ticks":
+        return list(_tick_rows(_tuples(record)))
+    reader = _READERS.get(record.kind)
+    return [] if reader is None else list(reader(require(record.kind, record.batch)))
+
+
+def _tuples(record: Record) -> Iterable[tuple[Any, ...]]:
+    if isinstance(record.payload, PackedRows):
+        return record.payload.rows()
+    return zip(*(column.to_pylist() for column in require("ticks", record.batch).columns), strict=True)
 
 
 def _number(value: int | None) -> str:
@@ -97,45 +107,42 @@ def _dicts(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def _tick_rows(batch: pa.RecordBatch) -> Iterator[Row]:
-    for row in _dicts(batch):
-        if row["kind"] == TRADE:
-            yield _tick(row, "trades", _trade_fields(row))
-        elif row["kind"] == QUOTE:
-            yield _tick(row, "quotes", _quote_fields(row))
-
-
-def _tick(row: dict[str, Any], channel: str, fields: str) -> Row:
-    instrument, venue = row["instrument"], row["venue"]
-    data = (
-        f'{{"instrument":{json_text(instrument)},"ts_event":"{row["ts_event"]}","seq":{_int(row["seq"])},'
-        f'"venue":{json_text(venue)},"ts_recv":{_time(row["ts_recv"])},{fields},"flags":{row["flags"]}}}'
-    )
-    return Row(
-        channel=channel,
-        instrument=instrument,
-        venue=venue,
-        data=data.encode(),
-        ts_recv=row["ts_recv"],
-        ts_event=row["ts_event"],
-    )
-
-
-def _trade_fields(row: dict[str, Any]) -> str:
-    trade_id = row["trade_id"]
-    # Trade ids never repeat: caching them would only push names out of the cache.
-    id_text = "null" if trade_id is None else orjson.dumps(trade_id).decode()
-    return (
-        f'"trade_id":{id_text},"price":{_number(row["price"])},"size":{_number(row["size"])},'
-        f'"side":{_SIDE_TEXT.get(row["side"], "null")}'
-    )
-
-
-def _quote_fields(row: dict[str, Any]) -> str:
-    return (
-        f'"bid_price":{_number(row["bid_price"])},"bid_size":{_number(row["bid_size"])},'
-        f'"ask_price":{_number(row["ask_price"])},"ask_size":{_number(row["ask_size"])}'
-    )
+def _tick_rows(rows: Iterable[tuple[Any, ...]]) -> Iterator[Row]:
+    for row in rows:
+        (kind, venue, instrument, ts_event, ts_recv, seq, price, size, side, trade_id, *quote, flags) = row
+        if kind == TRADE:
+            # Trade ids never repeat: caching them would only push names out of the cache.
+            id_text = "null" if trade_id is None else orjson.dumps(trade_id).decode()
+            channel, fields = (
+                "trades",
+                (
+                    f'"trade_id":{id_text},"price":{_number(price)},"size":{_number(size)},'
+                    f'"side":{_SIDE_TEXT.get(side, "null")}'
+                ),
+            )
+        elif kind == QUOTE:
+            bid_price, bid_size, ask_price, ask_size = quote
+            channel, fields = (
+                "quotes",
+                (
+                    f'"bid_price":{_number(bid_price)},"bid_size":{_number(bid_size)},'
+                    f'"ask_price":{_number(ask_price)},"ask_size":{_number(ask_size)}'
+                ),
+            )
+        else:
+            continue
+        data = (
+            f'{{"instrument":{json_text(instrument)},"ts_event":"{ts_event}","seq":{_int(seq)},'
+            f'"venue":{json_text(venue)},"ts_recv":{_time(ts_recv)},{fields},"flags":{flags}}}'
+        )
+        yield Row(
+            channel=channel,
+            instrument=instrument,
+            venue=venue,
+            data=data.encode(),
+            ts_recv=ts_recv,
+            ts_event=ts_event,
+        )
 
 
 def _bar_rows(batch: pa.RecordBatch) -> Iterator[Row]:
@@ -210,4 +217,4 @@ def _gap_rows(batch: pa.RecordBatch) -> Iterator[Row]:
         )
 
 
-_READERS: Final = {"ticks": _tick_rows, "bars": _bar_rows, "status": _status_rows, "gaps": _gap_rows}
+_READERS: Final = {"bars": _bar_rows, "status": _status_rows, "gaps": _gap_rows}

@@ -25,6 +25,7 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Final
 
+from market.calendars import calendar
 from market.schemas import PRICE_LIMIT, PRICE_SCALE
 from market.sessions import ALWAYS_OPEN, Hours, parse_hours
 
@@ -255,7 +256,7 @@ def _contract(row: Mapping[str, str]) -> Contract:
             tick_value=_optional_decimal(row["tick_value"]),
             months=_months(row["months"]),
             lead_months=int(row["lead_months"]),
-            hours=parse_hours(row["timezone"], row["hours"], row["monday_open"]),
+            hours=parse_hours(row["timezone"], row["hours"], row["monday_open"], calendar(row["calendar"])),
             effective_from=_date(row["effective_from"], date.min),
             effective_to=_date(row["effective_to"], date.max),
             source=row["source"],

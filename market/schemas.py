@@ -88,6 +88,7 @@ _TICK_COLUMNS: Final = [
 
 FLAG_SNAPSHOT: Final = 1  # this quote was taken from an image, not from a change
 FLAG_REPLAYED: Final = 2  # this row arrived by gap repair, not live
+FLAG_CONFLATED: Final = 4  # this trade stands for several: the venue tells the day's volume, not each trade
 
 TICKS: Final = pa.schema(_TICK_COLUMNS)
 """The main row type of `market.prices.<commodity>`: trades, quotes, clock rows and so on in arrival order."""
@@ -171,6 +172,8 @@ REJECTED: Final = pa.schema(
 REJECT_REASONS: Final = (
     "size_not_positive",  # a trade of size <= 0
     "price_not_finite",  # NaN or infinite
+    "off_tick",  # no multiple of the contract's tick
+    "implausible_price",  # a slip of decimals or units, by the previous close
     "out_of_range",  # |price| or size >= PRICE_LIMIT, or a time outside int64 ns
     "unparseable",  # a field that is not what its column says
     "missing_field",  # a required field is absent or empty

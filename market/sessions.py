@@ -2,7 +2,7 @@
 
 `Hours` says when one contract trades, in the venue's local time. A trade date is a weekday; an interval whose
 close is not after its open starts on the evening before, so a Sunday evening belongs to Monday. Breaks are
-the room between two intervals. Holidays are not known yet: they will be dates removed in `_windows_of`.
+the room between two intervals. Holidays and other special days come from the product's calendar (market.calendars).
 
 Units: `ts_ns` int64 ns UTC; windows are half-open `[start_ns, end_ns)`; local times in minutes after midnight.
 Errors:
@@ -21,12 +21,15 @@ from functools import lru_cache
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from market.calendars import NO_CALENDAR, Calendar, cut
+
 NS_PER_S: Final = 1_000_000_000
 SEARCH_HORIZON_DAYS: Final = 14
-"""No two products of the contract master are apart for longer than a weekend."""
+"""No two products of the contract master are apart for longer than a weekend and the holidays next to it."""
 
-SEASONS: Final = ("", "us-summer", "us-winter")
-"""An interval may apply only while New York is on daylight saving, or only while it is not (MCX)."""
+SEASONS: Final = ("", "us-summer", "us-winter", "uk-together", "uk-apart")
+"""An interval may apply only while New York is on daylight saving, or only while it is not (MCX); only while London
+changes its clocks in step with New York, or only in the weeks in which it does not (ICE softs open by London)."""
 
 _INTERVAL: Final = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)(?:@([a-z-]+))?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,6 +71,7 @@ class Hours:
     intervals: tuple[Interval, ...] = ()
     monday_open_min: int | None = None
     """Sunday's local opening time of the first interval, where it differs from the other days."""
+    calendar: Calendar = NO_CALENDAR
 
 
 ALWAYS_OPEN: Final = Hours()
@@ -80,7 +84,7 @@ class Traded(Protocol):
     def hours(self) -> Hours: ...
 
 
-def parse_hours(timezone: str, intervals: str, monday_open: str = "") -> Hours:
+def parse_hours(timezone: str, intervals: str, monday_open: str = "", calendar: Calendar = NO_CALENDAR) -> Hours:
     """Read `19:00-07:45;08:30-13:20` in an IANA time zone; `@us-summer` limits an interval to a season.
 
     Raises: BadHours.
@@ -93,6 +97,7 @@ def parse_hours(timezone: str, intervals: str, monday_open: str = "") -> Hours:
         timezone=timezone,
         intervals=tuple(_parse_interval(text) for text in intervals.split(";")),
         monday_open_min=_parse_interval(f"{monday_open}-00:00").open_min if monday_open else None,
+        calendar=calendar,
     )
 
 
@@ -162,7 +167,7 @@ def _windows(hours: Hours, ts_ns: int) -> Iterator[tuple[int, int]]:
     # Two days back: a window that opened before midnight of yesterday may still be joined to one of today.
     first = local_date(hours.timezone, ts_ns).toordinal() - 2
     for ordinal in range(first, first + SEARCH_HORIZON_DAYS + 3):
-        yield from _windows_of(hours, ordinal)
+        yield from windows_of(hours, ordinal)
 
 
 def _stretches(windows: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -179,17 +184,26 @@ def _stretches(windows: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield held
 
 
-@lru_cache(maxsize=4096)
-def _windows_of(hours: Hours, ordinal: int) -> tuple[tuple[int, int], ...]:
-    # The windows of one trade date.
-    trade_date = date.fromordinal(ordinal)
-    if trade_date.weekday() >= 5:
+@lru_cache(maxsize=65_536)
+def windows_of(hours: Hours, ordinal: int) -> tuple[tuple[int, int], ...]:
+    """Return the windows of one calendar date (a proleptic ordinal), in order; none when it is no trade date."""
+    on = date.fromordinal(ordinal)
+    special = hours.calendar.days.get(on)
+    if special is not None and special.closed:
         return ()
-    return tuple(
-        _window(hours, interval, trade_date, first=index == 0)
-        for index, interval in enumerate(hours.intervals)
-        if interval.season in ("", _us_season(trade_date))
+    if special is not None and special.open_min is not None and special.close_min is not None:
+        return ((_to_ns(hours.timezone, on, special.open_min), _to_ns(hours.timezone, on, special.close_min)),)
+    if on.weekday() >= 5:
+        return ()
+    seasons = _seasons(on)
+    intervals = [interval for interval in hours.intervals if interval.season in seasons]
+    windows = tuple(_window(hours, interval, on, first=index == 0) for index, interval in enumerate(intervals))
+    if special is None:
+        return windows
+    first, last = (
+        None if at is None else _to_ns(hours.timezone, on, at) for at in (special.open_min, special.close_min)
     )
+    return cut(windows, first, last)
 
 
 def _window(hours: Hours, interval: Interval, trade_date: date, *, first: bool) -> tuple[int, int]:
@@ -203,9 +217,15 @@ def _window(hours: Hours, interval: Interval, trade_date: date, *, first: bool) 
     )
 
 
-def _us_season(trade_date: date) -> str:
+@lru_cache(maxsize=4096)
+def _seasons(trade_date: date) -> tuple[str, ...]:
     noon = datetime.combine(trade_date, time(12), ZoneInfo("America/New_York"))
-    return "us-summer" if noon.dst() else "us-winter"
+    us_summer, uk_summer = bool(noon.dst()), bool(noon.astimezone(ZoneInfo("Europe/London")).dst())
+    return (
+        "",
+        "us-summer" if us_summer else "us-winter",
+        "uk-together" if us_summer == uk_summer else "uk-apart",
+    )
 
 
 def _to_ns(timezone: str, day: date, minute: int) -> int:

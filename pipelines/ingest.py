@@ -11,14 +11,13 @@ at or below the positions in their topic's own last record, and are dropped. A v
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from time import monotonic, perf_counter
 from typing import Final
 
 import bytewax.operators as op
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,24 +26,27 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.feed import Feed, Flush, Positions
+from connectors.ticks import DetachedRows, Row
 from market import topics
-from market.columns import codes, dictionary, valid, values
 from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
-from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, STATE, TRADE
+from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, SCHEMAS, STATE, TICKS, TRADE
 from pipelines import metrics
 from pipelines.engine.recovery import execute
 from sinks.faults import crash_point
 
 POSITIONS: Final = TopicPartition(topics.INGEST_POSITIONS, topics.FROM_INGEST)
 _LEDGERS: Final = {"rejected": topics.REJECTED, "gaps": topics.STATUS, "status": topics.STATUS, "news": topics.NEWS}
-_CHANNEL_OF: Final = {TRADE: "trades", BUST: "trades", CORRECTION: "trades", QUOTE: "book"}
 _CHANNELS: Final = ("trades", "book")
+_CHANNEL_OF: Final = {TRADE: "trades", BUST: "trades", CORRECTION: "trades", QUOTE: "book"}
+_REACHED_BY: Final = {"ticks": {"trades": "trades", "book": "book"}, "depth": {"depth": "book"}}
+"""By kind of record: what its `meta` says of a venue, and of which of the venue's channels. Depth is apart from the
+book's quotes, because a power failure may keep the one record of a flush and not the other."""
 _SAYING_NOTHING: Final = (CLOCK, STATE)  # kinds of rows that are not counted, and may come twice
 
 ROWS_META: Final = "rows"
 """In each record's `meta`: rows of its partition up to and with it, also those retention dropped."""
 
-_META: Final = ("session", *_CHANNELS)
+_KIND, _VENUE, _TS_EVENT = (TICKS.get_field_index(name) for name in ("kind", "venue", "ts_event"))
 _LEAST_WAIT_S: Final = 0.001
 _MOST_WAIT_S: Final = 0.05
 _DUTY: Final = 2.0
@@ -216,27 +218,24 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         crash_point("ingest.positions.after")
 
     def _append(self, flush: Flush) -> None:
-        for commodity, ticks in flush.ticks:
-            tp = topics.prices(commodity)
-            fresh = without_written(ticks, self._written_to(tp, flush))
-            self.rows[tp] += _counted_rows(fresh)
-            self._append_prices(tp, "ticks", commodity, fresh, flush)
-        for commodity, depth in flush.depth:
-            tp = topics.prices(commodity)
-            fresh = depth_without_written(depth, self._written_to(tp, flush))
-            self._append_prices(tp, "depth", commodity, fresh, flush)
+        for part in flush.prices:
+            self._append_prices(topics.prices(part.commodity), part, flush)
         for kind, topic in _LEDGERS.items():
             rows: pa.RecordBatch | None = getattr(flush, kind)
             if rows is not None:
                 self.writer.append(TopicPartition(topic, topics.FROM_INGEST), kind, rows)
 
-    def _append_prices(self, tp: TopicPartition, kind: str, key: str, rows: pa.RecordBatch, flush: Flush) -> None:
-        if not rows.num_rows:
+    def _append_prices(self, tp: TopicPartition, part: DetachedRows, flush: Flush) -> None:
+        written = self._written_to(tp, flush)
+        fresh = without_written(part, written)
+        if not fresh.rows:
             return
+        if fresh.kind == "ticks":
+            self.rows[tp] += sum(1 for row in fresh.rows if row[_KIND] not in _SAYING_NOTHING)
         newest = self.newest[tp]
         if "session" in flush.positions:
-            newest[flush.venue] = _reached(flush.positions, self._written_to(tp, flush))
-        self.writer.append(tp, kind, rows, key=key, meta=_meta_of(newest, self.rows[tp]))
+            newest[flush.venue] = _reached(fresh.kind, flush.positions, newest.get(flush.venue, {}))
+        self.writer.append(tp, fresh.kind, fresh.payload(), key=fresh.commodity, meta=_meta_of(newest, self.rows[tp]))
 
     def _written_to(self, tp: TopicPartition, flush: Flush) -> Positions:
         """The venue's positions in the topic's last record when this process started, if of this session."""
@@ -255,14 +254,9 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
 
     def _count(self, flush: Flush) -> None:
         now = self.now()
-        for _, ticks in flush.ticks:
-            column, ts = ticks.column("venue"), values(ticks.column("ts_event"))
-            for number, venue in enumerate(dictionary(column)):
-                newest = ts[codes(column) == number]
-                if len(newest):
-                    metrics.ROWS.labels("ingest", venue).inc(len(newest))
-                    metrics.FEED_LAST_EVENT_SECONDS.labels(venue).set(int(newest[-1]) / 1e9)
-                    metrics.WATERMARK_LAG_SECONDS.labels(venue).set((now - int(newest[-1])) / 1e9)
+        for part in flush.prices:
+            if part.kind == "ticks":
+                self._count_ticks(part, now)
         if flush.rejected is not None:
             for reason in pc.value_counts(flush.rejected.column("reason")).to_pylist():
                 metrics.REJECTED_ROWS.labels(reason["values"]).inc(reason["counts"])
@@ -271,17 +265,24 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
             for venue in pc.value_counts(found.column("venue")).to_pylist():
                 metrics.GAPS.labels(venue["values"]).inc(venue["counts"])
 
+    def _count_ticks(self, part: DetachedRows, now: int) -> None:
+        counted = Counter(row[_VENUE] for row in part.rows)
+        newest = {row[_VENUE]: row[_TS_EVENT] for row in part.rows}
+        for code, rows in counted.items():
+            venue = part.venues[code]
+            metrics.ROWS.labels("ingest", venue).inc(rows)
+            metrics.FEED_LAST_EVENT_SECONDS.labels(venue).set(newest[code] / 1e9)
+            metrics.WATERMARK_LAG_SECONDS.labels(venue).set((now - newest[code]) / 1e9)
 
-def _counted_rows(ticks: pa.RecordBatch) -> int:
-    return int(np.count_nonzero(~np.isin(values(ticks.column("kind")), _SAYING_NOTHING)))
 
-
-def _reached(positions: Positions, written: Positions) -> Positions:
-    """How far a topic goes with this flush: within a repair not yet as far as what was written before the crash."""
-    reached = {name: positions[name] for name in _META if name in positions}
-    for channel in _CHANNELS:
-        if channel in reached and channel in written:
-            reached[channel] = max(int(reached[channel]), int(written[channel]))
+def _reached(kind: str, positions: Positions, before: Positions) -> Positions:
+    """How far a topic goes with this record: within a repair not yet as far as what was written before the crash."""
+    if before.get("session") != positions["session"]:
+        before = {}
+    reached = {**before, "session": positions["session"]}
+    for name, channel in _REACHED_BY[kind].items():
+        if channel in positions:
+            reached[name] = max(int(positions[channel]), int(before.get(name, 0)))
     return reached
 
 
@@ -300,30 +301,17 @@ def _written_of(meta: Positions) -> Written:
     return {**written}
 
 
-def without_written(ticks: pa.RecordBatch, written: Positions) -> pa.RecordBatch:
-    """Drop the rows that are at or below `written` in the same venue session.
+def without_written(part: DetachedRows, written: Positions) -> DetachedRows:
+    """Leave out the rows that are at or below `written` in the same venue session.
 
-    Shape: TICKS -> the same rows or fewer, in order. Clock and state rows stay: saying them twice changes nothing.
+    Clock and state rows stay: saying them twice changes nothing.
     """
-    if not written or not ticks.num_rows:
-        return ticks
-    kind, seq = values(ticks.column("kind")), values(ticks.column("seq"))
-    known = np.zeros(ticks.num_rows, np.bool_)
-    for code, channel in _CHANNEL_OF.items():
-        known |= (kind == code) & (seq <= int(written.get(channel, -1)))
-    has_seq = valid(ticks.column("seq"))
-    known &= ~np.isin(kind, _SAYING_NOTHING)
-    if has_seq is not None:
-        known &= has_seq
-    return ticks.filter(pa.array(~known)) if known.any() else ticks
+    if not written:
+        return part
+    at = SCHEMAS[part.kind].get_field_index("seq")
 
+    def is_known(row: Row) -> bool:
+        channel = "depth" if part.kind == "depth" else _CHANNEL_OF.get(row[_KIND])
+        return channel is not None and row[at] is not None and row[at] <= int(written.get(channel, -1))
 
-def depth_without_written(depth: pa.RecordBatch, written: Positions) -> pa.RecordBatch:
-    """Drop the changes that are at or below `written` in the same venue session. Shape: DEPTH -> the same or fewer."""
-    if not written or not depth.num_rows:
-        return depth
-    known = values(depth.column("seq")) <= int(written.get("book", -1))
-    has_seq = valid(depth.column("seq"))
-    if has_seq is not None:
-        known &= has_seq
-    return depth.filter(pa.array(~known)) if known.any() else depth
+    return replace(part, rows=[row for row in part.rows if not is_known(row)])

@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-
 from market.records import (
     JSON_KIND,
     MAX_BODY_BYTES,
     LogWriter,
+    Payload,
     Record,
     TopicPartition,
     decode_frame,
@@ -140,7 +139,7 @@ class _FileLogWriter:
         self,
         tp: TopicPartition,
         kind: str,
-        payload: pa.RecordBatch | bytes,
+        payload: Payload,
         *,
         key: str = "",
         meta: Mapping[str, int | str] | None = None,
@@ -151,20 +150,12 @@ class _FileLogWriter:
         """
         self._require_working()
         tail = self._tails.get(tp) or self._open(tp)
-        is_json = kind == JSON_KIND
-        if isinstance(payload, bytes) != is_json:
+        if isinstance(payload, bytes) != (kind == JSON_KIND):
             raise ValueError(f"a {kind} record cannot hold {type(payload).__name__}")
-        frame = encode_frame(
-            Record(
-                offset=tail.next_offset,
-                ts_append=self._clock_ns(),
-                kind=kind,
-                key=key,
-                batch=None if is_json else payload,
-                value=payload if is_json else b"",
-                meta=meta or {},
-            )
+        record = Record(
+            offset=tail.next_offset, ts_append=self._clock_ns(), kind=kind, key=key, payload=payload, meta=meta or {}
         )
+        frame = encode_frame(record)
         if len(frame) > MAX_BODY_BYTES:
             raise ValueError(f"a record of {len(frame)} bytes is too long for the log: cut smaller batches")
         if not tail.pending:

@@ -20,6 +20,8 @@ from sinks.columns import table_names, table_spec
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.migrations import migrate_clickhouse, migrate_timescale
+from tests.services import own, provided
+from tests.services.base import Server
 
 # No deadline: it would judge the machine, which other tests share.
 settings.register_profile("same", deadline=None, derandomize=True, max_examples=60)
@@ -66,6 +68,41 @@ def empty_stores(postgres_dsn: str, clickhouse_url: str) -> tuple[str, str]:
     empty_timescale(postgres_dsn)
     empty_clickhouse(clickhouse_url)
     return postgres_dsn, clickhouse_url
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[Server]:
+    """A running Kafka broker, which other tests use as well: take a `prefix` of its topics."""
+    with provided("kafka") as server:
+        yield server
+
+
+@pytest.fixture
+def own_kafka_broker() -> Iterator[Server]:
+    """A Kafka broker that a test may kill."""
+    with own("kafka") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def timescale_server() -> Iterator[Server]:
+    """A running TimescaleDB; its `url` is that of a database without tables."""
+    with provided("timescale") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Iterator[Server]:
+    """A running Prometheus that scrapes nothing."""
+    with provided("prometheus") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def alertmanager() -> Iterator[Server]:
+    """A running Alertmanager that sends nothing."""
+    with provided("alertmanager") as server:
+        yield server
 
 
 @pytest.fixture

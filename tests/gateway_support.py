@@ -104,7 +104,7 @@ def batch(kind: str, *rows: Json) -> pa.RecordBatch:
 
 
 def rows(kind: str, *values: Json) -> list[Row]:
-    return rows_of(kind, batch(kind, *values))
+    return rows_of(Record(offset=0, ts_append=0, kind=kind, payload=batch(kind, *values)))
 
 
 class Timers:
@@ -206,7 +206,7 @@ class MemoryLog:
         self._kept[tp] = begin, [*records, *filler, self._record(len(records) + len(filler), kind, payload)]
 
     def _record(self, offset: int, kind: str, payload: pa.RecordBatch) -> Record:
-        return Record(offset=offset, ts_append=T0_NS, kind=kind, batch=payload)
+        return Record(offset=offset, ts_append=T0_NS, kind=kind, payload=payload)
 
     def partitions(self, pattern: str) -> list[TopicPartition]:
         if self.failure is not None:

@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from market.columns import concat_batches
 from market.kernel import arrivals
-from market.records import JSON_KIND, LogReader, Record, TopicPartition
+from market.records import JSON_KIND, LogReader, Record, TopicPartition, joined
 from market.schemas import TICKS
 from market.topics import TRADING_EVENTS, commodity_of
 from market.trade_events import from_log
@@ -183,7 +182,7 @@ def ticks_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Itera
     shard, pending, rows = commodity_of(tp.topic), list[Record](), 0
     for record in records:
         pending.append(record)
-        rows += record.batch.num_rows if record.kind == TICKS_KIND and record.batch is not None else 0
+        rows += record.num_rows if record.kind == TICKS_KIND else 0
         if rows >= _BATCH_ROWS:
             yield shard, _chunk(tp, pending, is_start)
             pending, rows, is_start = [], 0, False
@@ -192,18 +191,16 @@ def ticks_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Itera
 
 
 def _chunk(tp: TopicPartition, records: list[Record], is_start: bool) -> Chunk:
-    found = [
-        (record.offset, record.batch) for record in records if record.kind == TICKS_KIND and record.batch is not None
-    ]
-    batches = [batch for _, batch in found] or [_NO_TICKS]
-    sizes = [batch.num_rows for batch in batches]
-    offsets = np.repeat([offset for offset, _ in found] or [0], sizes)
-    rows = np.concatenate([np.arange(size) for size in sizes])
+    found = [record for record in records if record.kind == TICKS_KIND]
+    ticks = joined(found) if found else _NO_TICKS
+    sizes = np.array([record.num_rows for record in found], np.int64)
+    offsets = np.repeat(np.array([record.offset for record in found], np.int64), sizes)
+    rows = np.arange(ticks.num_rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return Chunk(
         source=str(tp),
         first=records[0].offset,
         next=records[-1].offset + 1,
-        arrivals=arrivals(concat_batches(batches), str(tp), pa.array(offsets, pa.int64()), pa.array(rows, pa.int64())),
+        arrivals=arrivals(ticks, str(tp), pa.array(offsets), pa.array(rows)),
         is_start=is_start,
     )
 
@@ -224,5 +221,4 @@ def _derived(tp: TopicPartition, run: list[Record]) -> Derived:
     if run[0].kind == JSON_KIND:
         kind, rows_of = _EVENTS[tp.topic]
         return Derived(topic=tp.topic, kind=kind, first=run[0].offset, batch=rows_of([each.value for each in run]))
-    batch = concat_batches([record.batch for record in run if record.batch is not None])
-    return Derived(topic=tp.topic, kind=run[0].kind, first=run[0].offset, batch=batch)
+    return Derived(topic=tp.topic, kind=run[0].kind, first=run[0].offset, batch=joined(run))

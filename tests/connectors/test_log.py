@@ -27,7 +27,7 @@ from sinks.log import open_writer
 
 def frame(number: int, size: int = 20) -> bytes:
     value = f"{number}".ljust(size, ".").encode()
-    return encode_frame(Record(offset=number, ts_append=number, kind=JSON_KIND, value=value))
+    return encode_frame(Record(offset=number, ts_append=number, kind=JSON_KIND, payload=value))
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_offsets_that_do_not_follow_are_damage(segment: Path, reader: LogReader)
 
 
 def test_an_unknown_payload_is_a_corrupt_record(segment: Path, reader: LogReader) -> None:
-    add(segment, encode_frame(Record(offset=0, ts_append=0, kind="ticks", value=b"no arrow here")))
+    add(segment, encode_frame(Record(offset=0, ts_append=0, kind="ticks", payload=b"no arrow here")))
     with pytest.raises(CorruptRecord, match="cannot be decoded"):
         reader.read(TP, 0)
 

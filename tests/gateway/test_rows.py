@@ -8,7 +8,10 @@ from gateway_support import GC, T0_NS, bar, batch, feed_gap, quote, rows, status
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.ticks import TickBuilder
 from gateway.rows import decimal_text, rows_of
+from market.packed import PackedRows
+from market.records import Payload, Record
 from market.schemas import CLOCK, PRICE_SCALE, SchemaMismatch
 
 
@@ -81,5 +84,28 @@ def test_text_from_a_feed_is_escaped() -> None:
 
 def test_a_batch_of_another_schema_is_refused_and_an_unknown_kind_ignored() -> None:
     with pytest.raises(SchemaMismatch):
-        rows_of("bars", batch("ticks", trade(1)))
-    assert rows_of("positions", batch("ticks", trade(1))) == []
+        rows_of(record("bars", batch("ticks", trade(1))))
+    assert rows_of(record("positions", batch("ticks", trade(1)))) == []
+
+
+def test_packed_rows_read_like_those_of_a_batch() -> None:
+    values = [quote(1), trade(2, ts_recv=None, trade_id=None), trade(3)]
+    builder = TickBuilder()
+    slot = builder.slot("gold", "XCEC", GC)
+    builder.clock(builder.slot("gold", "XCEC"), T0_NS, None)
+    q, t, u = ({**batch("ticks", value).to_pylist()[0]} for value in values)
+    builder.quote(
+        slot, *(q[name] for name in ("ts_event", "ts_recv", "seq", "bid_price", "bid_size", "ask_price")), None, 0
+    )
+    for row in (t, u):
+        names = ("ts_event", "ts_recv", "seq", "price", "size", "side", "trade_id", "flags")
+        builder.trade(slot, *(row[name] for name in names))
+    (part,) = builder.detach()
+    packed = part.payload()
+    assert isinstance(packed, PackedRows)
+    assert rows_of(record("ticks", packed)) == rows_of(record("ticks", part.batch()))
+    assert [row.data for row in rows_of(record("ticks", packed))] == [row.data for row in rows("ticks", *values)]
+
+
+def record(kind: str, payload: Payload) -> Record:
+    return Record(offset=0, ts_append=0, kind=kind, payload=payload)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from market.instruments import (
     MONTH_CODES,
+    SPOT,
     BadContractData,
     BadInstrumentKey,
     BadPrice,
@@ -34,7 +35,7 @@ PRODUCTS = {
     "XCBT": "ZW ZC ZS",
     "XIMC": "GOLD GOLDM SILVER COPPER CRUDEOIL NATURALGAS COTTONCNDY KAPAS",
     "XNSE": "USDINR",
-    "BBG": "USDINR",
+    "BBG": "USDINR EURUSD GBPUSD USDJPY GC CL CO CT",
 }
 
 # Quote units in one size unit, and major currency per quote currency: what makes a tick worth its value.
@@ -87,11 +88,10 @@ class TestPackagedTable:
     @pytest.mark.parametrize("row", MASTER.contracts, ids=lambda row: f"{row.mic}:{row.root}")
     def test_tick_value_follows_from_size(self, row: Contract) -> None:
         assert row.source
-        assert row.currency in {"USD", "USX", "INR"}
+        assert row.currency in {"USD", "USX", "INR", "JPY"}
         assert row.hours.intervals
-        if row.tick_size is None or row.tick_value is None:
-            assert row.mic == "BBG"
-            return
+        assert row.tick_size is not None
+        assert row.tick_value is not None
         units = _UNITS.get((row.quote_unit or "", row.size_unit or ""), 1)
         if units == 1:
             assert row.quote_unit == row.size_unit
@@ -101,7 +101,7 @@ class TestPackagedTable:
 
     def test_venues_of_a_commodity_share_a_shard(self) -> None:
         keys = {
-            "gold": ["XCEC:GC:202612", "XIMC:GOLD:202612", "XIMC:GOLDM:202612"],
+            "gold": ["XCEC:GC:202612", "BBG:GC:202612", "XIMC:GOLD:202612", "XIMC:GOLDM:202612"],
             "wti": ["XNYM:CL:202701", "XIMC:CRUDEOIL:202612"],
             "cotton": ["IFUS:CT:202612", "XIMC:COTTONCNDY:202612", "XIMC:KAPAS:202611"],
             "natgas": ["XNYM:NG:202701", "XIMC:NATURALGAS:202612"],
@@ -175,17 +175,18 @@ class TestVersions:
     @pytest.mark.parametrize(
         "row",
         [
-            "X,A,a,a,USD,lb,one,lb,1,1,HK,0,UTC,09:00-10:00,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HW,0,UTC,09:00-10:00,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,9-10,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,Mars/Base,09:00-10:00,,,,s",
-            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,09:00-10:00,,2026-13-01,,s",
+            "X,A,a,a,USD,lb,one,lb,1,1,HK,0,UTC,09:00-10:00,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HW,0,UTC,09:00-10:00,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,9-10,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,Mars/Base,09:00-10:00,,,,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,09:00-10:00,,,2026-13-01,,s",
+            "X,A,a,a,USD,lb,1,lb,1,1,HK,0,UTC,09:00-10:00,,nowhere,,,s",
         ],
     )
     def test_bad_cells_name_their_row(self, row: str) -> None:
         header = (
             "mic,root,name,commodity,currency,quote_unit,contract_size,size_unit,tick_size,tick_value,months,"
-            "lead_months,timezone,hours,monday_open,effective_from,effective_to,source"
+            "lead_months,timezone,hours,monday_open,calendar,effective_from,effective_to,source"
         )
         with pytest.raises(BadContractData) as caught:
             read_contracts(f"{header}\n{row}")
@@ -215,7 +216,7 @@ class TestFronts:
     @given(st.dates(date(2023, 3, 1), date(2040, 1, 1)), st.integers(0, 30))
     def test_listed_ascending_and_as_many_as_asked(self, on: date, n: int) -> None:
         for contract in MASTER.contracts:
-            if contract.mic == "BBG":
+            if contract.months == SPOT:
                 continue
             fronts = MASTER.fronts(contract.mic, contract.root, on, n)
             assert len(fronts) == n

@@ -12,14 +12,14 @@ from market.schemas import SCHEMAS
 
 
 def record(offset: int = 0, value: bytes = b"{}", **more: object) -> Record:
-    return Record(offset=offset, ts_append=-5, kind=JSON_KIND, value=value, **more)
+    return Record(offset=offset, ts_append=-5, kind=JSON_KIND, payload=value, **more)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 3000])
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_a_batch_of_every_schema_comes_back_equal(name: str, rows: int) -> None:
     batch = sample(SCHEMAS[name], rows)
-    given_record = Record(offset=7, ts_append=9, kind=name, key="gold", batch=batch, meta={"seq": 2**60, "a": "b"})
+    given_record = Record(offset=7, ts_append=9, kind=name, key="gold", payload=batch, meta={"seq": 2**60, "a": "b"})
     (frame,) = scan_frames(encode_frame(given_record))
     found = decode_frame(frame)
     assert found.batch is not None
@@ -29,7 +29,7 @@ def test_a_batch_of_every_schema_comes_back_equal(name: str, rows: int) -> None:
 
 @given(st.integers(0, 2**63 - 1), st.integers(-(2**63), 2**63 - 1), st.binary(max_size=3000), st.text(max_size=50))
 def test_any_bytes_value_comes_back_equal(offset: int, ts_append: int, value: bytes, key: str) -> None:
-    given_record = Record(offset=offset, ts_append=ts_append, kind=JSON_KIND, key=key, value=value)
+    given_record = Record(offset=offset, ts_append=ts_append, kind=JSON_KIND, key=key, payload=value)
     (frame,) = scan_frames(encode_frame(given_record))
     assert decode_frame(frame) == given_record
 

@@ -19,7 +19,7 @@ from market.segments import (
 
 
 def frame(offset: int) -> bytes:
-    return encode_frame(Record(offset=offset, ts_append=offset - 3, kind=JSON_KIND, value=b"v" * 40))
+    return encode_frame(Record(offset=offset, ts_append=offset - 3, kind=JSON_KIND, payload=b"v" * 40))
 
 
 def changed(data: bytes, at: int) -> bytes:

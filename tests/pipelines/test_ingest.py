@@ -14,7 +14,7 @@ from reference import SECOND, Row
 
 from connectors.feed import Flush
 from connectors.log import open_reader
-from connectors.ticks import DepthBuilder
+from connectors.ticks import DepthBuilder, DetachedRows
 from market import topics
 from market.schemas import BUY, QUOTE, SET, TICKS, TRADE
 from pipelines import ingest
@@ -49,19 +49,26 @@ class Process:
 
     def write(self, rows: Sequence[Row], *, trades: int, book: int, session: str = "s", venue: str = "ice") -> None:
         """Flush rows, which bring the two channels of the venue to these positions."""
-        ticks = [("gold", batch(list(rows)).select(TICKS.names))]
-        self.flush(venue, ticks=ticks, positions={"session": session, "trades": trades, "book": book})
+        self.flush(venue, prices=[ticks(rows)], positions={"session": session, "trades": trades, "book": book})
 
     def flush(self, venue: str, **parts: Any) -> None:
         nothing: dict[str, Any] = {
-            "ticks": [],
-            "depth": [],
+            "prices": [],
             "rejected": None,
             "gaps": None,
             "status": None,
             "news": None,
         }
         self._part.write_batch([Flush(venue=venue, counters={}, **{**nothing, **parts})])
+
+
+def ticks(rows: Sequence[Row]) -> DetachedRows:
+    """Rows as a feed gives them."""
+    found = batch(list(rows)).select(TICKS.names)
+    names = [found.column(name).dictionary.to_pylist() for name in ("venue", "instrument")]
+    coded = [column.indices if isinstance(column, pa.DictionaryArray) else column for column in found.columns]
+    tuples = list(zip(*(column.to_pylist() for column in coded), strict=True))
+    return DetachedRows(kind="ticks", commodity="gold", rows=tuples, venues=names[0], instruments=names[1])
 
 
 def trades(first: int, last: int) -> list[Row]:
@@ -137,26 +144,25 @@ def test_a_venue_that_is_not_connected_keeps_its_position(url) -> None:
 
 
 def test_rows_of_a_venue_that_cannot_resume_are_all_kept(url) -> None:
-    ticks = [("gold", batch(trades(1, 3)).select(TICKS.names))]
     for _ in range(2):
         with Process(url) as process:
-            process.flush("mcx", ticks=ticks, positions={})
+            process.flush("mcx", prices=[ticks(trades(1, 3))], positions={})
     assert logged(url, TRADE) == [1, 2, 3, 1, 2, 3]
 
 
 def test_depth_is_logged_among_the_ticks_and_not_twice(url) -> None:
-    def changes(first: int, last: int) -> list[tuple[str, pa.RecordBatch]]:
+    def changes(first: int, last: int) -> list[DetachedRows]:
         builder = DepthBuilder()
         slot = builder.slot("gold", "XCEC", "XCEC:GC:202612")
         for seq in range(first, last + 1):
             builder.change(slot, seq, seq, seq, SET, BUY, 5 * SECOND, SECOND, last=True)
-        return builder.take()
+        return builder.detach()
 
     at = {"session": "s", "trades": 1, "book": 4}
     with Process(url) as first:
-        first.flush("ice", depth=changes(1, 4), positions=at)
+        first.flush("ice", prices=changes(1, 4), positions=at)
     with Process(url) as second:
-        second.flush("ice", depth=changes(3, 6), positions={**at, "book": 6})
+        second.flush("ice", prices=changes(3, 6), positions={**at, "book": 6})
     records = [record for record in read_all(open_reader(url), GOLD) if record.batch is not None]
     assert [record.kind for record in records] == ["depth", "depth"]
     assert [seq for record in records for seq in record.batch.column("seq").to_pylist()] == [1, 2, 3, 4, 5, 6]

@@ -21,7 +21,7 @@ def ticks(rows: int) -> pa.RecordBatch:
 
 def records(*kinds: str) -> list[Record]:
     batches = {"ticks": ticks(2), "depth": pa.RecordBatch.from_pylist([], schema=DEPTH)}
-    return [Record(offset=n, ts_append=n, kind=kind, batch=batches[kind]) for n, kind in zip(count(7), kinds)]
+    return [Record(offset=n, ts_append=n, kind=kind, payload=batches[kind]) for n, kind in zip(count(7), kinds)]
 
 
 def test_records_of_other_kinds_are_passed_over_and_still_move_the_position() -> None:
@@ -41,7 +41,7 @@ def test_business_events_are_rows_of_their_table() -> None:
         b'{"event_id":"e-1","type":"created","trade_id":"t-1","user":"asha","instrument":"IFUS:CT:202612","side":"sell",'
         b'"ts_event":"7","ts_recv":"8","version":1,"quantity":2,"price":68.2}'
     )
-    found = [Record(offset=n, ts_append=n, kind=JSON_KIND, value=value) for n in (3, 4)]
+    found = [Record(offset=n, ts_append=n, kind=JSON_KIND, payload=value) for n in (3, 4)]
     ((topic, derived),) = derived_of(TopicPartition(topics.TRADING_EVENTS, topics.FROM_BACKEND), found, False)
     assert (topic, derived.kind, derived.first) == (topics.TRADING_EVENTS, "trade_events", 3)
     assert derived.batch.column("quantity").to_pylist() == [2_000_000_000] * 2

@@ -1,0 +1,134 @@
+"""The trades, quotes and changes of depth that come of an instrument's states. Pure.
+
+A value that must not become a row goes to the rejected ledger, once as long as it stays the same: a state is sent again
+with every change of something else.
+"""
+
+from collections import Counter
+
+from connectors.errors import ValueRefused
+from connectors.mcx.constants import FAR_FACTOR
+from connectors.mcx.ledger import Ledger
+from connectors.mcx.packets import Packet
+from connectors.mcx.state import Instrument, Levels, Top
+from connectors.ticks import FeedOutput, check_trade
+from market.schemas import (
+    BUY,
+    DELETE,
+    DIRTY,
+    FLAG_CONFLATED,
+    FLAG_SNAPSHOT,
+    IMAGE,
+    PRICE_LIMIT,
+    PRICE_SCALE,
+    SELL,
+    SET,
+    UNKNOWN_SIDE,
+)
+
+
+class Rows:
+    """Write the rows of instruments; `last_seq` numbers packets over all of them."""
+
+    def __init__(self, output: FeedOutput, ledger: Ledger, counters: Counter[str], last_seq: int) -> None:
+        self._output, self._ledger, self._counters = output, ledger, counters
+        self.last_seq = last_seq
+
+    def next_seq(self, now_ns: int) -> int:
+        """Number a packet: rising over restarts, with nothing to be kept for it."""
+        self.last_seq = max(self.last_seq + 1, now_ns)
+        return self.last_seq
+
+    def distrust(self, known: Instrument, now_ns: int) -> None:
+        """Say that a book is not to be trusted until its next image."""
+        if known.book_known:
+            known.book_known = False
+            seq = self.next_seq(now_ns)
+            self._output.depth.change(known.depth_slot, known.ts_event, now_ns, seq, DIRTY, last=True)
+
+    def trade(self, known: Instrument, packet: Packet, size: int, ts_event: int, now_ns: int, seq: int) -> None:
+        price = packet.last_price
+        try:
+            if price is None:
+                raise ValueRefused("missing_field", f"{size // PRICE_SCALE} lots traded without a price")
+            check_trade(price, size)
+            self._check_price(known, price, packet.close)
+        except ValueRefused as refused:
+            self._refuse(known, refused, packet, now_ns)
+            return
+        flags = 0 if size == packet.last_size else FLAG_CONFLATED
+        ts_trade = packet.ts_trade or ts_event
+        self._output.ticks.trade(known.slot, ts_trade, now_ns, seq, price, size, UNKNOWN_SIDE, None, flags)
+
+    @staticmethod
+    def _check_price(known: Instrument, price: int, close: int | None) -> None:
+        if price < 0 and not known.listing.may_be_negative:
+            raise ValueRefused("out_of_range", f"price {price}e-9 of {known.listing.instrument} is negative")
+        if known.tick is not None and price % known.tick:
+            raise ValueRefused("off_tick", f"price {price}e-9 is no multiple of the tick {known.tick}e-9")
+        believable = close is None or close <= 0 or close < price * FAR_FACTOR < close * FAR_FACTOR * FAR_FACTOR
+        if not believable and not known.listing.may_be_negative:
+            raise ValueRefused("implausible_price", f"price {price}e-9 after a close of {close}e-9")
+
+    def _refuse(self, known: Instrument, refused: ValueRefused, packet: Packet, now_ns: int) -> None:
+        self._counters["refused"] += 1
+        if refused.detail != known.refusal:  # a state is sent again with every change of something else
+            known.refusal = refused.detail
+            self._ledger.refused(known.listing.instrument, refused.reason, refused.detail, packet, now_ns)
+
+    def book(
+        self,
+        known: Instrument,
+        packet: Packet,
+        bids: Levels,
+        asks: Levels,
+        ts_event: int,
+        now_ns: int,
+        seq: int,
+        *,
+        image: bool,
+    ) -> None:
+        if known.book_known and bids == known.bids and asks == known.asks:
+            return
+        try:
+            for price, size, _ in (*bids, *asks):
+                if not -PRICE_LIMIT < price < PRICE_LIMIT or not 0 < size < PRICE_LIMIT:
+                    raise ValueRefused("out_of_range", f"level of price {price}e-9, size {size}e-9")
+                self._check_price(known, price, packet.close)
+        except ValueRefused as refused:
+            self._refuse(known, refused, packet, now_ns)
+            return
+        self._depth(known, bids, asks, ts_event, now_ns, seq)
+        known.bids, known.asks, known.book_known = bids, asks, True
+        top: Top = (*(bids[0][:2] if bids else (None, None)), *(asks[0][:2] if asks else (None, None)))
+        if top != known.top:
+            known.top = top
+            if bids and asks and bids[0][0] >= asks[0][0]:
+                self._counters["crossed_or_locked"] += 1
+            self._output.ticks.quote(known.slot, ts_event, now_ns, seq, *top, FLAG_SNAPSHOT if image else 0)
+
+    # The changes since the last image; all of it after an instrument was distrusted.
+    def _depth(self, known: Instrument, bids: Levels, asks: Levels, ts_event: int, now_ns: int, seq: int) -> None:
+        changes: list[tuple[int, int | None, int | None, int | None, int | None]] = []
+        old_bids, old_asks = known.bids, known.asks
+        if not known.book_known:
+            changes.append((IMAGE, None, None, None, None))
+            old_bids = old_asks = ()
+        for side, old, new in ((BUY, old_bids, bids), (SELL, old_asks, asks)):
+            prices = {level[0] for level in new}
+            changes += [(DELETE, side, level[0], None, None) for level in old if level[0] not in prices]
+            changes += [(SET, side, *level) for level in new if level not in old]
+        change = self._output.depth.change
+        for at, (action, side_, price, size, orders) in enumerate(changes, 1):
+            change(
+                known.depth_slot,
+                ts_event,
+                now_ns,
+                seq,
+                action,
+                side_,
+                price,
+                size,
+                orders=orders,
+                last=at == len(changes),
+            )

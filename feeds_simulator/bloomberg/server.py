@@ -1,0 +1,210 @@
+"""The simulated Bloomberg on a TCP socket, port 8194 as the terminal's: knows connections and their subscriptions.
+
+Delivery: as `pacing`. The SDK always reads its socket, so a client that leaves more than `unsent_limit_bytes` unread is
+cut. What a fault drops on the way is told to those who lost it as DATALOSS, as the real service does.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from feeds_simulator.bloomberg import fields
+from feeds_simulator.bloomberg.framing import Body, FramingError, Unframer, frame
+from feeds_simulator.bloomberg.streams import Client
+from feeds_simulator.bloomberg.venue import Entitlements, Venue
+from feeds_simulator.events import Event
+from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.news import NewsDesk
+from feeds_simulator.pacing import Market, Pacer
+from market.instruments import InstrumentMaster
+
+PORT: Final = 8194
+HELLO_WITHIN_S: Final = 10.0
+_READ_BYTES: Final = 64 * 1024
+_EVENT_MESSAGES: Final = 500
+"""Messages of one event at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorConfig:
+    """How to run the server. `news_every_s`: mean time between headlines."""
+
+    host: str = "127.0.0.1"
+    port: int = PORT
+    seed: int = 7
+    entitlements: Entitlements = field(default_factory=Entitlements)
+    news_every_s: float = 40.0
+    truth_path: Path | None = None
+    unsent_limit_bytes: int = 32 * 1024 * 1024
+
+
+class BloombergSimulator:
+    """The server. `run` serves until told to stop; `faults`, `venue` and `news` may be used meanwhile."""
+
+    def __init__(
+        self, config: SimulatorConfig, market: Market, now: Callable[[], int], faults: Faults | None = None
+    ) -> None:
+        self._config, self._now = config, now
+        self.faults = faults or Faults()
+        self.counters: Counter[str] = Counter()
+        self.port = 0
+        listings = list(market.listings.values())
+        self.venue = Venue(listings, config.entitlements)
+        master = InstrumentMaster.load()
+        commodity_of = {listing.key: master.commodity_of(listing.key) for listing in listings}
+        self.venue.cover(commodity_of)
+        self.news = NewsDesk(config.seed, now(), sorted(set(commodity_of.values())), config.news_every_s)
+        self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
+        self._links: set[_Link] = set()
+
+    async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
+        """Serve until `stop` is set. `on_listening` is called with the bound port once clients can connect."""
+        server = await asyncio.start_server(self._serve_client, self._config.host, self._config.port)
+        self.port = server.sockets[0].getsockname()[1]
+        if on_listening is not None:
+            on_listening(self.port)
+        pacing = asyncio.create_task(self._pacer.run())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if pacing.done():
+                pacing.result()  # it only ends by failing
+        finally:
+            pacing.cancel()
+            stopping.cancel()
+            self._pacer.close()
+            server.close()
+            for link in list(self._links):
+                link.abort()
+
+    # --- asked by the pacer ---------------------------------------------------------------------
+
+    def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:
+        del ts_send  # the SDK's events carry no time of sending
+        self.venue.publish_news(self.news.pull(self._now()))
+        self.venue.publish(actions, self._now())
+
+    def keep_house(self, at_s: float, published_ns: int) -> None:
+        del at_s, published_ns
+        now_ns = self._now()
+        for link in list(self._links):
+            if link.wire.must_close(now_ns):
+                link.abort()
+            elif self.faults.half_open:
+                link.half_open = True
+
+    def flush(self) -> None:
+        now_ns = self._now()
+        for link in list(self._links):
+            lost = link.flush(self.faults, now_ns, self._config.unsent_limit_bytes)
+            if lost:
+                self.venue.lose(link.client, sorted(lost))
+
+    # --- clients --------------------------------------------------------------------------------
+
+    async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link(writer, Wire(self.faults, self._now(), _garbled))
+        if self.faults.down:
+            link.abort()
+            return
+        self._links.add(link)
+        self.counters["connections"] += 1
+        try:
+            await self._converse(reader, link)
+        except (OSError, TimeoutError):
+            self.counters["lost"] += 1
+        except (FramingError, KeyError, TypeError, ValueError):
+            self.counters["refused"] += 1  # a peer that does not speak our framing
+        finally:
+            self._links.discard(link)
+            self.venue.detach(link.client)
+            link.abort()
+
+    async def _converse(self, reader: asyncio.StreamReader, link: "_Link") -> None:
+        unframer = Unframer()
+        async with asyncio.timeout(HELLO_WITHIN_S):
+            data = await reader.read(_READ_BYTES)
+        while data:
+            for request in unframer.feed(data):
+                while link.half_open:  # nothing is read from it any more
+                    await asyncio.sleep(3_600)
+                self._answer(link, request)
+            self.flush()
+            data = await reader.read(_READ_BYTES)
+
+    def _answer(self, link: "_Link", request: Body) -> None:
+        op, client = request["op"], link.client
+        if op == "hello":
+            link.write({"type": 0, "welcome": {"serverId": "simulator"}})
+        elif op == "ping":
+            link.write({"type": 0})
+        elif op == "open":
+            self.venue.open_service(client, int(request["id"]), str(request["service"]))
+        elif op in ("subscribe", "resubscribe"):
+            self.venue.subscribe(client, request)
+        elif op == "unsubscribe":
+            self.venue.unsubscribe(client, int(request["id"]))
+        else:
+            self.counters["unknown_requests"] += 1
+
+
+class _Link:
+    # A socket and the venue's view of it.
+
+    __slots__ = ("client", "half_open", "wire", "writer")
+
+    def __init__(self, writer: asyncio.StreamWriter, wire: Wire[bytes]) -> None:
+        self.writer, self.wire = writer, wire
+        self.client = Client()
+        self.half_open = False
+
+    def write(self, body: Body) -> None:
+        if not self.half_open:
+            self.writer.write(frame(body))
+
+    def flush(self, faults: Faults, now_ns: int, unsent_limit_bytes: int) -> set[int]:
+        """Write what there is to say; return the subscriptions that lost something on the way."""
+        events, self.client.out = self.client.out, []
+        chunks = list(self.wire.due(now_ns))
+        lost: set[int] = set()
+        for kind, messages in events:
+            if kind != fields.SUBSCRIPTION_DATA:
+                chunks.append(frame({"type": kind, "messages": messages}))
+            elif not faults.stall:
+                for start in range(0, len(messages), _EVENT_MESSAGES):
+                    self._send_data(messages[start : start + _EVENT_MESSAGES], faults, chunks, lost)
+        if chunks and not self.half_open:
+            self.writer.write(b"".join(chunks))
+            if self.writer.transport.get_write_buffer_size() > unsent_limit_bytes:
+                self.abort()
+        return lost
+
+    def _send_data(self, messages: list[Any], faults: Faults, chunks: list[bytes], lost: set[int]) -> None:
+        dropped = faults.done["dropped"]
+        chunks.extend(self.wire.send(frame({"type": fields.SUBSCRIPTION_DATA, "messages": messages})))
+        if faults.done["dropped"] != dropped:
+            lost.update(wire_id for wire_id, _, _ in messages)
+
+    def abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self.writer.transport.abort()
+
+
+def _garbled(data: bytes) -> bytes:
+    # The frame keeps its length; its content is damaged.
+    return data[:4] + b"\xff" + data[5:]
+
+
+async def serve(
+    config: SimulatorConfig,
+    market: Market,
+    now: Callable[[], int],
+    stop: asyncio.Event,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Run the server until `stop` is set. `now` is ns by the market clock."""
+    await BloombergSimulator(config, market, now).run(stop, on_listening)
