@@ -14,6 +14,7 @@ from reference import Row
 from market.admission import AdmissionKernel
 from market.bars import BarsKernel
 from market.kernel import Kernel
+from market.quality import QualityKernel
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ KERNELS = {
     "bars": Entry(BarsKernel, ("bars",)),
     "bars-sampled": Entry(lambda: BarsKernel(sample_ns=1), ("bars",)),
     "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
+    "quality": Entry(QualityKernel, ("status",)),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
 }
 

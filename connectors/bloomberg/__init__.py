@@ -1,1 +1,0 @@
-"""Bloomberg through its SDK: FX, cross-listed commodities, news."""

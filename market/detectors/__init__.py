@@ -1,1 +1,0 @@
-"""Detectors: what is unusual in a stream, scored before it is learnt."""
