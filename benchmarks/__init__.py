@@ -16,5 +16,9 @@ SUITE: Final = {
     "bars": (_lazily("bars", "bench_bars"), "ticks per second into bars: columnar against one object per tick"),
     "log": (_lazily("log", "bench_log"), "rows per second through the embedded log, and its tail latency"),
     "stores": (_lazily("stores", "bench_stores"), "rows per second into both stores"),
+    "detect": (
+        _lazily("nab", "bench_detect"),
+        "cost of `mandi detect` a value, and its score on the NAB corpus (MANDI_NAB)",
+    ),
     "latency": (_lazily("latency", "bench_latency"), "venue send to WebSocket receipt at 1,000 messages per second"),
 }

@@ -4,6 +4,7 @@ ConnectorError
 ├── DecodeError        bytes that are no message of the venue's protocol
 ├── ValueRefused       a well-formed field whose value cannot be a row (a reason of REJECT_REASONS)
 ├── RestRefused        a REST request was answered with an error, or not at all
+├── SdkMissing         a vendor's SDK cannot be imported
 ├── SessionLost        the connection ended and the session says why
 └── FeedFailed         the thread of a feed died; its cause is `__cause__`
 """
@@ -37,6 +38,14 @@ class RestRefused(ConnectorError):
     def __init__(self, status: int, reason: str, detail: str) -> None:
         super().__init__(f"{status} {reason}: {detail}" if status else f"{reason}: {detail}")
         self.status, self.reason, self.detail = status, reason, detail
+
+
+class SdkMissing(ConnectorError):
+    """A vendor's SDK that cannot be imported. Carries `module` and `detail`."""
+
+    def __init__(self, module: str, detail: str) -> None:
+        super().__init__(f"the SDK '{module}' cannot be imported: {detail}")
+        self.module, self.detail = module, detail
 
 
 class FeedFailed(ConnectorError):

@@ -160,6 +160,11 @@ def _add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
     sql.add_argument("query", metavar='"SELECT ..."')
     sql.add_argument("--store", choices=["clickhouse", "timescale"], default="clickhouse")
     sql.add_argument("--format", choices=["table", "csv", "json", "parquet"], default="table")
+    detect = _add(
+        commands, "detect", "Score every row of a CSV of timestamp,value: how unlike its past it is.", _detect
+    )
+    detect.add_argument("file", type=Path, metavar="FILE.csv")
+    detect.add_argument("--out", type=Path, metavar="F", help="write there instead of standard output")
     _add(commands, "migrate", "Bring the schemas of both stores up to date.", _migrate)
     _add(commands, "doctor", "Check the installation and say what to do.", _doctor)
     bench = _add(commands, "bench", "Run a benchmark (default: list them).", _bench)
@@ -234,6 +239,12 @@ def _sql(found: Settings, parsed: argparse.Namespace) -> int:
     from mandi.sql import query
 
     return query(found, parsed.store, parsed.query, parsed.format)
+
+
+def _detect(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
+    from mandi.detecting import detect
+
+    return detect(parsed.file, parsed.out)
 
 
 def _migrate(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001

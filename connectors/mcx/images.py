@@ -231,7 +231,8 @@ class Instruments:
                 self._rows.trade(known, packet, rise, ts_event, now_ns, seq)
             known.volume = packet.volume
         known.ts_trade = packet.ts_trade or (known.ts_trade if known.day == day else 0)
-        known.ts_event, known.day = ts_event, day
+        known.ts_event = packet.ts_event or known.ts_event  # our own clock says nothing of the venue's order
+        known.day = day
         if packet.bids is not None and packet.asks is not None:
             self._rows.book(known, packet, packet.bids, packet.asks, ts_event, now_ns, seq, image=image)
         if image:

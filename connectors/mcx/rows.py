@@ -44,7 +44,7 @@ class Rows:
         if known.book_known:
             known.book_known = False
             seq = self.next_seq(now_ns)
-            self._output.depth.change(known.depth_slot, known.ts_event, now_ns, seq, DIRTY, last=True)
+            self._output.depth.change(known.depth_slot, known.ts_event or now_ns, now_ns, seq, DIRTY, last=True)
 
     def trade(self, known: Instrument, packet: Packet, size: int, ts_event: int, now_ns: int, seq: int) -> None:
         price = packet.last_price

@@ -27,7 +27,7 @@ from connectors.transport import Backoff, Link, keep_connected
 
 VENUE: Final = "mcx"
 
-_LIST_EVERY_S: Final = 5.0  # between two looks whether the day is another
+_LIST_EVERY_S: Final = 1.0  # between two looks whether the day is another
 _SCRIP_MASTER: Final = "/OpenAPI_File/files/OpenAPIScripMaster.json"
 
 

@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from feeds_simulator.bloomberg import fields
 from feeds_simulator.bloomberg.framing import Body, FramingError, Unframer, frame
+from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.bloomberg.streams import Client
 from feeds_simulator.bloomberg.venue import Entitlements, Venue
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.news import NewsDesk
 from feeds_simulator.pacing import Market, Pacer
 from market.instruments import InstrumentMaster
@@ -31,11 +33,15 @@ _EVENT_MESSAGES: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """How to run the server. `news_every_s`: mean time between headlines."""
+    """How to run the server. `rate` in market events/s over all securities; `news_every_s`: mean time to a headline."""
 
     host: str = "127.0.0.1"
     port: int = PORT
     seed: int = 7
+    rate: float = 200.0
+    always_open: bool = False
+    bust_every: int = 0
+    correct_every: int = 0
     entitlements: Entitlements = field(default_factory=Entitlements)
     news_every_s: float = 40.0
     truth_path: Path | None = None
@@ -46,9 +52,15 @@ class BloombergSimulator:
     """The server. `run` serves until told to stop; `faults`, `venue` and `news` may be used meanwhile."""
 
     def __init__(
-        self, config: SimulatorConfig, market: Market, now: Callable[[], int], faults: Faults | None = None
+        self,
+        config: SimulatorConfig,
+        now: Callable[[], int],
+        faults: Faults | None = None,
+        market: Market | None = None,
     ) -> None:
+        """Make a server of a market; by default the model's. `now` is ns by the market clock."""
         self._config, self._now = config, now
+        market = market or _model(config, now())
         self.faults = faults or Faults()
         self.counters: Counter[str] = Counter()
         self.port = 0
@@ -199,12 +211,26 @@ def _garbled(data: bytes) -> bytes:
     return data[:4] + b"\xff" + data[5:]
 
 
+def _model(config: SimulatorConfig, start_ns: int) -> MarketModel:
+    return MarketModel(
+        ModelConfig(
+            start_ns=start_ns,
+            seed=config.seed,
+            rate=config.rate,
+            profiles=PROFILES["bloomberg"],
+            symbol_of=security_of,
+            always_open=config.always_open,
+            bust_every=config.bust_every,
+            correct_every=config.correct_every,
+        )
+    )
+
+
 async def serve(
     config: SimulatorConfig,
-    market: Market,
     now: Callable[[], int],
     stop: asyncio.Event,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Run the server until `stop` is set. `now` is ns by the market clock."""
-    await BloombergSimulator(config, market, now).run(stop, on_listening)
+    await BloombergSimulator(config, now).run(stop, on_listening)

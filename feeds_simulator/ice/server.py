@@ -9,7 +9,6 @@ waits for it.
 
 import asyncio
 import secrets
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -25,6 +24,7 @@ from websockets.protocol import State
 
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.frames import frame
 from feeds_simulator.ice.messages import error
 from feeds_simulator.ice.requests import Credential, Reception
 from feeds_simulator.ice.session import REPLAY_WINDOW
@@ -244,17 +244,6 @@ class _Link:
         self.websocket.protocol.send_close(code, reason)
         self.websocket.send_data()
         asyncio.get_running_loop().call_later(ABORT_AFTER_S, self.abort)
-
-
-def frame(text: str) -> bytes:
-    """Return an unmasked, unfragmented text frame. Source: RFC 6455, section 5.2."""
-    payload = text.encode()
-    size = len(payload)
-    if size < 126:
-        return bytes((0x81, size)) + payload
-    if size < 65_536:
-        return struct.pack("!BBH", 0x81, 126, size) + payload
-    return struct.pack("!BBQ", 0x81, 127, size) + payload
 
 
 def _bound_port(server: Server) -> int:

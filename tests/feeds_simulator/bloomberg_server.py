@@ -103,7 +103,7 @@ def serving(config: SimulatorConfig | None = None, clock: Clock | None = None, p
     """Serve on a free port until the block ends."""
     clock, market = clock or Clock(), ScriptedMarket()
     config = replace(config or SimulatorConfig(news_every_s=1e9), port=port)
-    running = Running(BloombergSimulator(config, market, clock), market, clock)
+    running = Running(BloombergSimulator(config, clock, market=market), market, clock)
     listening = threading.Event()
 
     def serve() -> None:

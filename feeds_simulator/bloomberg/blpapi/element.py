@@ -39,13 +39,24 @@ class DataType:
     CORRELATION_ID: Final = 17
 
 
+_FITS: Final[dict[int, tuple[type, ...]]] = {
+    fields.BOOL: (bool,),
+    fields.INT32: (int,),
+    fields.INT64: (int,),
+    fields.FLOAT64: (int, float),
+    fields.STRING: (str,),
+    fields.DATETIME: (int,),
+    fields.ENUMERATION: (str,),
+}
+
+
 def _datatype(name: str, value: Any) -> int:
-    # By the service's schema; what it does not name (status messages) by the value.
+    # By the service's schema; what it does not name (status messages), or what does not fit it, by the value.
     known = fields.TYPES.get(name)
-    if known is not None:
-        return known
     if isinstance(value, list):
-        value = value[0] if value else ""
+        value = value[0] if value else None
+    if known is not None and (value is None or type(value) in _FITS[known]):
+        return known
     if isinstance(value, dict):
         return DataType.SEQUENCE
     if isinstance(value, bool):

@@ -1,0 +1,1 @@
+"""Bloomberg through its SDK: FX, cross-listed commodities, news."""

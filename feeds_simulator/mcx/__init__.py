@@ -1,0 +1,1 @@
+"""MCX as two brokers serve it: Zerodha Kite (WebSocket and REST) and Angel One (WebSocket and its list of scrips)."""

@@ -1,0 +1,276 @@
+"""The broker on a socket: WebSocket and REST on one port.
+
+Kite: `/?api_key=...&access_token=...` is the WebSocket. Angel: `/smart-stream`, credentials in headers. GET is REST.
+One task paces (feeds_simulator/pacing.py); what happens is written to every socket in the same turn of the loop.
+
+Delivery: as `pacing`. A client that leaves more than `unsent_limit_bytes` unread is cut; nobody else waits for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import serve as serve_websocket
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from feeds_simulator.events import Event
+from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.frames import frame
+from feeds_simulator.mcx import kite
+from feeds_simulator.mcx.board import Board
+from feeds_simulator.mcx.rest import Answer, Rest
+from feeds_simulator.mcx.symbols import kite_symbol
+from feeds_simulator.mcx.venue import AngelDialect, Client, Counters, Dialect, KiteDialect, Venue
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
+from feeds_simulator.pacing import Market, Pacer
+from market.sessions import local_date
+
+KITE: Final = "kite"
+ANGEL: Final = "angel"
+ANGEL_PATH: Final = "/smart-stream"
+
+PING_EVERY_S: Final = 20.0
+PONG_WITHIN_S: Final = 30.0
+ABORT_AFTER_S: Final = 5.0
+HALF_OPEN_KEPT_S: Final = 180.0  # a half-open socket is let go when any client has long given it up
+CLOSE_RESTART: Final = 1012
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorConfig:
+    """How to run the broker. `rate` in messages/s of the market over all contracts."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    broker: str = KITE
+    api_key: str = "demo"
+    access_token: str = field(default="demo-token", repr=False)
+    client_code: str = ""
+    feed_token: str = field(default="", repr=False)
+    buy_flag: int = 0
+    seed: int = 7
+    rate: float = 200.0
+    always_open: bool = False
+    truth_path: Path | None = None
+    heartbeat_s: float = 2.0
+    max_tokens: int = 3_000
+    max_connections: int = 3
+    rest_interval_s: float = 1.0
+    unsent_limit_bytes: int = 4 * 1024 * 1024
+
+
+def open_market(config: SimulatorConfig, start_ns: int) -> MarketModel:
+    """Return the market of MCX as it is from `start_ns` on."""
+
+    return MarketModel(
+        ModelConfig(
+            start_ns=start_ns,
+            seed=config.seed,
+            rate=config.rate,
+            profiles=PROFILES["mcx"],
+            symbol_of=kite_symbol,
+            always_open=config.always_open,
+        )
+    )
+
+
+class McxSimulator:
+    """The broker. `run` serves until told to stop; `faults`, `counters` and `port` may be read and set meanwhile."""
+
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        now: Callable[[], int],
+        faults: Faults | None = None,
+        market: Market | None = None,
+    ) -> None:
+        self._config, self._now = config, now
+        self.faults = faults or Faults()
+        self.counters = Counters()
+        self.port = 0
+        market = market or open_market(config, now())
+        self.board = Board(market.listings, local_date("Asia/Kolkata", now()))
+        dialect: Dialect
+        if config.broker == KITE:
+            dialect = KiteDialect(self.board, self.counters, config.max_tokens)
+        else:
+            dialect = AngelDialect(self.board, self.counters, config.max_tokens, config.buy_flag)
+        self.venue = Venue(self.board, dialect, self.faults, config.heartbeat_s)
+        self._rest = Rest(self.board, config.api_key, config.access_token, config.rest_interval_s, self.counters)
+        self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
+        self._links: set[_Link] = set()
+
+    async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
+        """Serve until `stop` is set, then close every socket with 1012.
+
+        Delivery: `on_listening` is called with the bound port once clients can connect.
+        """
+        async with serve_websocket(
+            self._serve_client,
+            self._config.host,
+            self._config.port,
+            process_request=self._answer_http,
+            compression=None,
+            ping_interval=PING_EVERY_S,
+            ping_timeout=PONG_WITHIN_S,
+            close_timeout=ABORT_AFTER_S,
+            max_size=1 << 20,
+        ) as server:
+            self.port = _bound_port(server)
+            if on_listening is not None:
+                on_listening(self.port)
+            pacing = asyncio.create_task(self._pacer.run())
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if pacing.done():
+                    pacing.result()  # it only ends by failing
+            finally:
+                pacing.cancel()
+                stopping.cancel()
+                self._pacer.close()
+                server.close(code=CLOSE_RESTART, reason="restart")
+                for link in self._links:
+                    link.abort_soon()
+
+    # --- asked by the pacer ---------------------------------------------------------------------
+
+    def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:  # noqa: ARG002
+        self.venue.publish(actions)
+
+    def keep_house(self, at_s: float, published_ns: int) -> None:  # noqa: ARG002
+        now_ns = self._now()
+        for link in list(self._links):
+            link.suffer(self.faults, now_ns)
+
+    def flush(self) -> None:
+        now_ns, at_s = self._now(), asyncio.get_running_loop().time()
+        for link in list(self._links):
+            link.write(self.venue.compose(link.client, now_ns, at_s), self.faults, self._config.unsent_limit_bytes)
+
+    # --- clients --------------------------------------------------------------------------------
+
+    def _answer_http(self, websocket: ServerConnection, request: Request) -> Response | None:
+        if self.faults.down:
+            return self._refuse(websocket, HTTPStatus.SERVICE_UNAVAILABLE, "the venue is down")
+        at_s = asyncio.get_running_loop().time()
+        headers = {name: request.headers.get(name, "") for name in ("Authorization",)}
+        answer = self._rest.get(request.path, headers, at_s)
+        if answer is not None:
+            if answer.status != HTTPStatus.OK:
+                self.counters.refused[int(answer.status)] += 1
+            return _response(answer)
+        if "Upgrade" not in request.headers:
+            return self._refuse(websocket, HTTPStatus.NOT_FOUND, "there is nothing here")
+        if not (self._is_kite(request) if self._config.broker == KITE else self._is_angel(request)):
+            body = kite.failure("TokenException", "Incorrect `api_key` or `access_token`.")
+            self.counters.refused[int(HTTPStatus.FORBIDDEN)] += 1
+            return _response(Answer(HTTPStatus.FORBIDDEN, body))
+        if len(self._links) >= self._config.max_connections:
+            return self._refuse(websocket, HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this key")
+        return None
+
+    def _refuse(self, websocket: ServerConnection, status: HTTPStatus, words: str) -> Response:
+        self.counters.refused[int(status)] += 1
+        return websocket.respond(status, f"{words}\n")
+
+    def _is_kite(self, request: Request) -> bool:
+        query = parse_qs(urlsplit(request.path).query)
+        given = (query.get("api_key"), query.get("access_token"))
+        return given == ([self._config.api_key], [self._config.access_token])
+
+    def _is_angel(self, request: Request) -> bool:
+        config = self._config
+        given = [request.headers.get(name) for name in ("Authorization", "x-api-key", "x-client-code", "x-feed-token")]
+        wanted = [f"Bearer {config.access_token}", config.api_key, config.client_code, config.feed_token]
+        return urlsplit(request.path).path == ANGEL_PATH and given == wanted
+
+    async def _serve_client(self, websocket: ServerConnection) -> None:
+        link = _Link(websocket, Client(Wire(self.faults, self._now()), asyncio.get_running_loop().time()))
+        self._links.add(link)
+        self.venue.clients.add(link.client)
+        self.counters.connections += 1
+        try:
+            async for request in websocket:
+                if websocket.state is not State.OPEN:
+                    return  # what it had sent before we closed it
+                self.venue.dialect.receive(link.client, request)
+                self.flush()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._links.discard(link)
+            self.venue.clients.discard(link.client)
+
+
+class _Link:
+    # A socket and the venue's view of it.
+
+    __slots__ = ("_half_open", "client", "websocket")
+
+    def __init__(self, websocket: ServerConnection, client: Client) -> None:
+        self.websocket, self.client = websocket, client
+        self._half_open = False
+
+    def write(self, messages: Sequence[str | bytes], faults: Faults, unsent_limit_bytes: int) -> None:
+        if not messages or self.websocket.state is not State.OPEN or faults.stall or self._half_open:
+            return
+        # One write a turn, past the library: its send() costs 25 us a message, this 1 us.
+        transport = self.websocket.transport
+        transport.write(b"".join([frame(message) for message in messages]))
+        if transport.get_write_buffer_size() > unsent_limit_bytes:
+            self.abort()
+
+    def suffer(self, faults: Faults, now_ns: int) -> None:
+        # Let happen to the socket what goes wrong by time.
+        if self.client.wire.must_close(now_ns):
+            self.abort()
+        elif faults.half_open and not self._half_open:
+            self._half_open = True
+            self.websocket.transport.pause_reading()  # no request is read, no ping answered
+            if self.websocket.keepalive_task is not None:
+                self.websocket.keepalive_task.cancel()  # none is sent
+            asyncio.get_running_loop().call_later(HALF_OPEN_KEPT_S, self.abort)
+
+    def abort(self) -> None:
+        self.websocket.transport.abort()
+
+    def abort_soon(self) -> None:
+        # After the time for a goodbye, which a half-open socket cannot say.
+        asyncio.get_running_loop().call_later(0 if self._half_open else ABORT_AFTER_S, self.abort)
+
+
+def _response(answer: Answer) -> Response:
+    headers = Headers(
+        [
+            ("Content-Type", answer.content_type),
+            ("Content-Length", str(len(answer.body))),
+            ("Connection", "close"),
+        ]
+    )
+    if answer.gzipped:
+        headers["Content-Encoding"] = "gzip"
+    return Response(answer.status.value, answer.status.phrase, headers, answer.body)
+
+
+def _bound_port(server: Server) -> int:
+    port: int = next(iter(server.sockets)).getsockname()[1]
+    return port
+
+
+async def serve(
+    config: SimulatorConfig,
+    now: Callable[[], int],
+    stop: asyncio.Event,
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Run the broker until `stop` is set. `now` is ns by the market clock."""
+    await McxSimulator(config, now).run(stop, on_listening)

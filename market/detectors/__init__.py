@@ -1,0 +1,1 @@
+"""Detectors: what is unusual in a stream, scored before it is learnt."""

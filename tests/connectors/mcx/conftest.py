@@ -1,0 +1,34 @@
+"""Exchanges and desks that end with their test."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.connectors.mcx.desk import Clock, Desk, Exchange
+
+
+@pytest.fixture
+def exchange() -> Iterator[Callable[..., Exchange]]:
+    opened: list[Exchange] = []
+
+    def open_exchange(**options: Any) -> Exchange:
+        opened.append(Exchange(Clock(), **options))
+        return opened[-1]
+
+    yield open_exchange
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def desk() -> Iterator[Callable[..., Desk]]:
+    opened: list[Desk] = []
+
+    def open_desk(*arguments: Any, **options: Any) -> Desk:
+        opened.append(Desk(*arguments, **options))
+        return opened[-1]
+
+    yield open_desk
+    for one in opened:
+        one.feed.stop()
