@@ -38,7 +38,7 @@ class Headline(NamedTuple):
 class NewsDesk:
     """The stream. `pull` takes what was published up to a time."""
 
-    def __init__(self, seed: int, start_ns: int, commodities: Sequence[str], every_s: float = 40.0) -> None:
+    def __init__(self, seed: int, start_ns: int, commodities: Sequence[str], every_s: float = 20.0) -> None:
         self._draws = random.Random(f"news {seed}")
         self._names, self._every_s = tuple(commodities), every_s
         self._run = f"{start_ns // 1_000_000:x}"  # a later run gives other story ids

@@ -124,8 +124,9 @@ def _add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
-    simulate = _add(commands, "simulate", "Serve the simulated venue.", _simulate)
-    simulate.add_argument("--port", type=_port, default=8765)
+    simulate = _add(commands, "simulate", "Serve simulated venues (default: all with an address).", _simulate)
+    simulate.add_argument("venues", nargs="*", metavar="VENUE")
+    simulate.add_argument("--port", type=_port, default=8765, help="of ICE")
     simulate.add_argument("--seed", type=int, default=7)
     simulate.add_argument("--rate", type=float, default=400.0, help="messages per second")
     ingest = _add(
@@ -192,7 +193,7 @@ def _demo(found: Settings, parsed: argparse.Namespace) -> int:
 def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
     from mandi.venue import SimulateOptions, simulate
 
-    simulate(found, SimulateOptions(port=parsed.port, seed=parsed.seed, rate=parsed.rate))
+    simulate(found, SimulateOptions(port=parsed.port, seed=parsed.seed, rate=parsed.rate, venues=tuple(parsed.venues)))
     return 0
 
 

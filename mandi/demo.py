@@ -112,6 +112,7 @@ class _Demo:
         self._stores = self._start_stores()
         migrate_stores(self._stores)
         venue_port = free_port()
+        self._settings = replace(self._settings, bloomberg=f"127.0.0.1:{free_port()}")
         options, settings = self._options, self._settings
         rate, seed = str(options.rate), str(options.seed)
         self._start("simulate", "simulate", "--port", str(venue_port), "--rate", rate, "--seed", seed)
@@ -185,6 +186,7 @@ class _Demo:
             "MANDI_TIMESCALE": self._stores.timescale,
             "MANDI_CLICKHOUSE": self._stores.clickhouse,
             "MANDI_ICE_URL": self._settings.ice_url,
+            "MANDI_BLOOMBERG": self._settings.bloomberg or "",
         }
         if name != "gateway":  # it serves /metrics on its own port
             port = free_port()

@@ -8,6 +8,10 @@ from connectors.backend.config import BadAddress, KafkaConfig, OutboxConfig
 from connectors.backend.feed import BackendConfig
 from connectors.backend.feed import open_feed as open_backend_feed
 from connectors.backend.source import BACKEND as BACKEND
+from connectors.bloomberg.config import BloombergConfig
+from connectors.bloomberg.source import load_sdk
+from connectors.bloomberg.source import open_feed as open_bloomberg
+from connectors.errors import SdkMissing
 from connectors.feed import Feed, Positions
 from connectors.ice.config import IceConfig
 from connectors.ice.source import open_feed as open_ice
@@ -26,15 +30,38 @@ def _ice(settings: Settings) -> OpenFeed:
     return build
 
 
-VENUES: Final[Mapping[str, Callable[[Settings], OpenFeed]]] = {"ice": _ice}
+def bloomberg_address(settings: Settings) -> tuple[str, int]:
+    """Return host and port of Bloomberg's server, by default the terminal's."""
+    host, _, port = (settings.bloomberg or "127.0.0.1:8194").rpartition(":")
+    return host, int(port)
+
+
+def _bloomberg(settings: Settings) -> OpenFeed:
+    host, port = bloomberg_address(settings)
+    try:
+        load_sdk(settings.bloomberg_sdk)
+    except SdkMissing as missing:
+        raise UsageError(f"{missing}; install it, or set MANDI_BLOOMBERG_SDK (docs/venues.md)") from missing
+    return partial(open_bloomberg, BloombergConfig(sdk=settings.bloomberg_sdk, host=host, port=port))
+
+
+VENUES: Final[Mapping[str, Callable[[Settings], OpenFeed]]] = {"ice": _ice, "bloomberg": _bloomberg}
+
+
+def configured(settings: Settings) -> tuple[str, ...]:
+    """Return the venues that have an address."""
+    return ("ice",) if settings.bloomberg is None else ("ice", "bloomberg")
 
 
 def open_feeds(settings: Settings, venues: Sequence[str] = ()) -> dict[str, OpenFeed]:
-    """Return the feeds of the named venues, by default of all. Raises: UsageError for an unknown venue."""
+    """Return the feeds of the named venues, by default of all that have an address.
+
+    Raises: UsageError for an unknown venue, or an SDK that is not there.
+    """
     unknown = [venue for venue in venues if venue not in VENUES]
     if unknown:
         raise UsageError(f"there is no venue '{unknown[0]}'; choose among {', '.join(VENUES)}")
-    return {venue: VENUES[venue](settings) for venue in venues or VENUES}
+    return {venue: VENUES[venue](settings) for venue in venues or configured(settings)}
 
 
 def open_backend(settings: Settings) -> OpenBackend:

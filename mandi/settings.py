@@ -13,6 +13,7 @@ from mandi.errors import UsageError
 CONFIG_FILE: Final = "mandi.toml"
 EMBEDDED: Final = "embedded"
 DEFAULT_ICE_URL: Final = "ws://127.0.0.1:8765/v1/feed"
+DEFAULT_BLOOMBERG_SDK: Final = "feeds_simulator.bloomberg.blpapi"
 
 _ENVIRONMENT: Final = {
     "data_dir": "MANDI_DATA_DIR",
@@ -21,6 +22,8 @@ _ENVIRONMENT: Final = {
     "clickhouse": "MANDI_CLICKHOUSE",
     "ice_url": "MANDI_ICE_URL",
     "ice_key": "MANDI_ICE_KEY",
+    "bloomberg": "MANDI_BLOOMBERG",
+    "bloomberg_sdk": "MANDI_BLOOMBERG_SDK",
     "backend_kafka": "MANDI_BACKEND_KAFKA",
     "backend_outbox": "MANDI_BACKEND_OUTBOX",
     "backend_outbox_table": "MANDI_BACKEND_OUTBOX_TABLE",
@@ -41,6 +44,9 @@ class Settings:
     clickhouse: str = field(default=EMBEDDED, repr=False)
     ice_url: str = DEFAULT_ICE_URL
     ice_key: str = "mandi"
+    bloomberg: str | None = None
+    """Where Bloomberg's server is, `host:port`; None: no such venue."""
+    bloomberg_sdk: str = DEFAULT_BLOOMBERG_SDK
     backend_kafka: str | None = None
     backend_outbox: str | None = field(default=None, repr=False)
     backend_outbox_table: str = "trading.outbox"
@@ -95,6 +101,8 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         backend_outbox_hours=None if hours is None else _positive("backend_outbox_hours", hours),
         ice_url=found.get("ice_url", DEFAULT_ICE_URL),
         ice_key=found.get("ice_key", "mandi"),
+        bloomberg=_host_port("bloomberg", found.get("bloomberg")),
+        bloomberg_sdk=found.get("bloomberg_sdk", DEFAULT_BLOOMBERG_SDK),
     )
 
 
@@ -132,6 +140,13 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65_535:
         raise UsageError(f"the setting metrics_port is '{text}'; it must be 0 to 65535")
     return int(text)
+
+
+def _host_port(name: str, text: str | None) -> str | None:
+    host, _, port = (text or "").rpartition(":")
+    if text is not None and not (host and port.isdigit() and 0 < int(port) < 65_536):
+        raise UsageError(f"the setting {name} is '{text}'; it must be host:port")
+    return text
 
 
 def _ice_secret(data_dir: Path, environment: Mapping[str, str]) -> str:

@@ -43,7 +43,7 @@ class SimulatorConfig:
     bust_every: int = 0
     correct_every: int = 0
     entitlements: Entitlements = field(default_factory=Entitlements)
-    news_every_s: float = 40.0
+    news_every_s: float = 20.0
     truth_path: Path | None = None
     unsent_limit_bytes: int = 32 * 1024 * 1024
 
