@@ -35,7 +35,7 @@ _OPEN_AT_START_S: Final = 2 * 3600.0
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _START_TIMEOUT_S: Final = 60.0
 _SOURCES: Final = ("simulate", "ingest")
-_FLOWS: Final = ("bars", "timescale", "clickhouse")
+_FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
 _MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
 
 
@@ -145,7 +145,7 @@ class _Demo:
         self._shown.say("stopping: draining what was received")
         self._supervisor.signal_stop(_SOURCES)
         self._supervisor.stop(_SOURCES)
-        self._supervisor.stop(["bars"])
+        self._supervisor.stop(["bars", "quality"])
         self._supervisor.signal_stop(["timescale", "clickhouse", "gateway"])
         self._supervisor.stop(["timescale", "clickhouse", "gateway"])
         if self._options.duration_s is not None:

@@ -18,7 +18,7 @@ from mandi.stores import open_stores
 from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import LogWriter
 from market.watermark import Lateness
-from pipelines import backend, bars, ingest, metrics, store
+from pipelines import backend, bars, ingest, metrics, quality, store
 from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
 from sinks.clickhouse import ClickHouseSink
@@ -27,7 +27,7 @@ from sinks.retention import Retention
 from sinks.timescale import TimescaleSink
 
 _SWITCH_S: Final = 0.0005
-FLOWS: Final = ("bars", "timescale", "clickhouse")
+FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -89,6 +89,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
         try:
             if flow == "bars":
                 _run_bars(settings, stop, lateness)
+            elif flow == "quality":
+                _run_quality(settings, stop, lateness)
             else:
                 with open_stores(settings, only=flow) as stores:
                     address = stores.timescale if flow == "timescale" else stores.clickhouse
@@ -107,6 +109,17 @@ def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> 
     )
     # Pickling the state costs more than repeating two seconds of rows after a crash.
     run_flow("bars", partial(bars.build, config), settings.recovery_dir / "bars", epoch=timedelta(seconds=2))
+
+
+def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
+    config = quality.QualityConfig(
+        open_reader=partial(open_reader, settings.log),
+        open_writer=_writer(settings),
+        now=FileClock(settings.clock_file),
+        stop=stop,
+        lateness=lateness,
+    )
+    run_flow("quality", partial(quality.build, config), settings.recovery_dir / "quality", epoch=timedelta(seconds=1))
 
 
 def _run_store(settings: Settings, name: str, address: str, stop: threading.Event, lateness: Lateness) -> None:

@@ -112,6 +112,18 @@ class QualityKernel:
         """
         return self._venues[venue].skew.offset_ns if venue in self._venues else None
 
+    def skews(self) -> dict[str, int | None]:
+        """`skew_ns` of every venue seen."""
+        return {name: venue.skew.offset_ns for name, venue in self._venues.items()}
+
+    def counts(self) -> dict[str, int]:
+        """How many instruments are in each quality."""
+        found = dict.fromkeys(QUALITIES, 0)
+        for watched in self._watched.values():
+            if watched.said is not None:
+                found[QUALITIES[watched.said.quality]] += 1
+        return found
+
     def _watch(self, judged: Judged) -> Outputs:
         if judged.rows.num_rows:
             clock, timed = self._clock(judged)

@@ -30,13 +30,13 @@ class SkewLimits:
 class VenueSkew:
     """One venue's verdict. State: eight integers.
 
-    Example: three windows of five rows that come an hour after their stamps.
+    Example: three windows of five rows that come a quarter of an hour after their stamps.
         >>> venue = VenueSkew()
         >>> for window in range(3):
-        ...     venue.add(least_ns=3_600 * NS_PER_S, most_ns=3_601 * NS_PER_S, rows=5)
+        ...     venue.add(least_ns=900 * NS_PER_S, most_ns=901 * NS_PER_S, rows=5)
         ...     changed = venue.close()
         >>> describe(venue.offset_ns)
-        'stamps are 1 h 0 min 0 s behind'
+        'stamps are 15 min 0 s behind'
     """
 
     limits: SkewLimits = field(default_factory=SkewLimits)

@@ -23,3 +23,9 @@ DUPLICATE_EVENTS: Final = Counter(
 )
 BACKEND_UP: Final = Gauge("mandi_backend_up", "1 while a source of the trading backend answers.", ["source"])
 BARS: Final = Counter("mandi_bars_total", "Bars published, by what they are.", ["kind"])
+CLOCK_SKEW_SECONDS: Final = Gauge(
+    "mandi_clock_skew_seconds",
+    "How far a venue's stamps are behind receipt (negative: ahead); 0 while right.",
+    ["venue"],
+)
+INSTRUMENTS: Final = Gauge("mandi_instruments", "Instruments watched, by their quality.", ["quality"])
