@@ -118,17 +118,24 @@ def _add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
     demo.add_argument("--port", type=_port, default=8080, help="of the dashboard; 0 takes a free one")
     demo.add_argument("--seed", type=int, default=7, help="of the simulated market")
     demo.add_argument("--rate", type=float, default=400.0, help="messages per second of the venue")
+    demo.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
     demo.add_argument("--speed", type=_factor, default=1.0, help="market seconds per second")
     demo.add_argument("--duration", type=duration_ns, help="stop by itself after this time, such as 30s")
     demo.add_argument("--scenario", help="fault or market scenario to play")
 
 
 def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
-    simulate = _add(commands, "simulate", "Serve simulated venues (default: all with an address).", _simulate)
-    simulate.add_argument("venues", nargs="*", metavar="VENUE")
+    simulate = _add(
+        commands,
+        "simulate",
+        "Serve simulated venues (default: all with an address), or the trading backend.",
+        _simulate,
+    )
+    simulate.add_argument("venues", nargs="*", metavar="VENUE|backend")
     simulate.add_argument("--port", type=_port, default=8765, help="of ICE")
     simulate.add_argument("--seed", type=int, default=7)
     simulate.add_argument("--rate", type=float, default=400.0, help="messages per second")
+    simulate.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
     ingest = _add(
         commands, "ingest", "Connect to venues (default: all), or to the trading backend, and write the log.", _ingest
     )
@@ -184,6 +191,7 @@ def _demo(found: Settings, parsed: argparse.Namespace) -> int:
         port=parsed.port,
         seed=parsed.seed,
         rate=parsed.rate,
+        events=parsed.events,
         speed=parsed.speed,
         duration_s=None if parsed.duration is None else parsed.duration / 1e9,
     )
@@ -191,8 +199,12 @@ def _demo(found: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.trading import TradingOptions, simulate_backend
     from mandi.venue import SimulateOptions, simulate
 
+    if parsed.venues == ["backend"]:
+        simulate_backend(found, TradingOptions(seed=parsed.seed, rate=parsed.events))
+        return 0
     simulate(found, SimulateOptions(port=parsed.port, seed=parsed.seed, rate=parsed.rate, venues=tuple(parsed.venues)))
     return 0
 

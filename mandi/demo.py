@@ -34,7 +34,8 @@ PRODUCTS: Final = (("IFUS", "CT"), ("IFUS", "SB"), ("IFUS", "KC"), ("IFUS", "CC"
 _OPEN_AT_START_S: Final = 2 * 3600.0
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _START_TIMEOUT_S: Final = 60.0
-_SOURCES: Final = ("simulate", "ingest")
+_SOURCES: Final = ("simulate", "trading", "ingest", "backend")
+_KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events that are in the log
 _FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
 _MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
 
@@ -46,6 +47,7 @@ class DemoOptions:
     port: int
     seed: int
     rate: float
+    events: float
     speed: float
     duration_s: float | None
 
@@ -119,6 +121,7 @@ class _Demo:
         url = f"ws://127.0.0.1:{venue_port}/v1/feed"
         self._settings = settings = replace(settings, ice_url=url)
         self._start("ingest", "ingest")
+        self._start_backend()
         for flow in _FLOWS:
             self._start(flow, "run", flow, nice=_MAY_WAIT)
         self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0)
@@ -188,6 +191,10 @@ class _Demo:
             "MANDI_ICE_URL": self._settings.ice_url,
             "MANDI_BLOOMBERG": self._settings.bloomberg or "",
         }
+        if self._settings.backend_outbox is not None:
+            environment["MANDI_BACKEND_OUTBOX"] = self._settings.backend_outbox
+        if self._settings.backend_outbox_hours is not None:
+            environment["MANDI_BACKEND_OUTBOX_HOURS"] = str(self._settings.backend_outbox_hours)
         if name != "gateway":  # it serves /metrics on its own port
             port = free_port()
             environment["MANDI_METRICS_PORT"] = str(port)
@@ -196,6 +203,19 @@ class _Demo:
         self._supervisor.start(
             Child(name=name, command=command, environment=environment, stop_within_s=stop_within_s, nice=nice)
         )
+
+    def _start_backend(self) -> None:
+        """Start the flow of the trading backend, and one to trade with where the settings name none."""
+        settings, options = self._settings, self._options
+        if settings.backend_outbox is None and settings.backend_kafka is None:
+            if settings.timescale != EMBEDDED:
+                self._shown.say("no trading backend: its simulation wants the embedded PostgreSQL")
+                return
+            assert self._stores is not None
+            self._settings = replace(settings, backend_outbox=self._stores.timescale, backend_outbox_hours=_KEEP_HOURS)
+            rate, seed = str(options.events), str(options.seed)
+            self._start("trading", "simulate", "backend", "--events", rate, "--seed", seed, nice=_MAY_WAIT)
+        self._start("backend", "ingest", "backend", nice=_MAY_WAIT)
 
     def _until(self, ready: Callable[[], bool], what: str, child: str) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S

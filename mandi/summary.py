@@ -39,6 +39,7 @@ def demo_summary(log_url: str, stores: Stores) -> dict[str, Any]:
         "rejected": stored["rejected"],
         "conflated": 0,
         "bars": stored["bars"],
+        "trade_events": stored["trade_events"],
         "output_hash": output_hash(stores),
     }
 
@@ -57,9 +58,11 @@ def ingested_rows(log_url: str) -> int:
 def _count_tables(dsn: str) -> Counter[str]:
     counted = Counter[str]()
     with psycopg.connect(dsn) as connection:
-        for table in ("trades", "quotes", "bars", "late", "rejected"):
+        for table in ("trades", "quotes", "bars", "late", "rejected", "trade_events"):
             row = connection.execute(f"SELECT count(*) FROM market.{table}").fetchone()
             counted[table] = 0 if row is None else row[0]
-        row = connection.execute("SELECT count(*) FROM market.rejected WHERE reason = 'future_stamp'").fetchone()
+        row = connection.execute(
+            "SELECT count(*) FROM market.rejected WHERE reason = 'future_stamp' AND source LIKE 'market.prices.%'"
+        ).fetchone()
         counted["future_stamp"] = 0 if row is None else row[0]
     return counted
