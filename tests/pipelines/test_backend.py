@@ -1,6 +1,5 @@
 """The backend's flow: an event is in the log once, whichever way and however often it comes, over any restart."""
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from backend_events import NOW_NS, insert, ledger, logged, outbox, payload
+from backend_events import insert, ledger, logged, outbox, payload
+from backend_flow import Process, flow
 from log_support import until
 from psycopg import sql
 
@@ -21,7 +21,7 @@ from connectors.log import open_reader
 from market import topics
 from pipelines import backend
 from pipelines.engine.positions import saved_positions
-from sinks.log import WriterLocked, open_writer
+from sinks.log import WriterLocked
 
 
 class Channel:
@@ -52,46 +52,6 @@ class Channel:
 
     def close(self) -> None:
         pass
-
-
-class Process:
-    """One run of the flow, in a thread."""
-
-    def __init__(self, url: str, open_feed: Any, **settings: Any) -> None:
-        self.failure: BaseException | None = None
-        self._stop = threading.Event()
-        config = backend.BackendFlow(
-            open_feed=open_feed,
-            open_reader=partial(open_reader, url),
-            open_writer=partial(open_writer, url),
-            now=lambda: NOW_NS,
-            stop=self._stop,
-            **settings,
-        )
-        self._thread = threading.Thread(target=self._run, args=(config,), daemon=True)
-        self._thread.start()
-
-    def _run(self, config: backend.BackendFlow) -> None:
-        try:
-            backend.run(config)
-        except BaseException as error:
-            self.failure = error
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self.failure is not None:
-            raise self.failure
-
-
-@contextmanager
-def flow(url: str, open_feed: Any, **settings: Any) -> Iterator[Process]:
-    """The flow over a feed; leaving the block stops it."""
-    process = Process(url, open_feed, **settings)
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 @contextmanager
