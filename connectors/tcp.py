@@ -7,7 +7,7 @@ transport. What is read is stamped in the read itself, and not read at all while
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from connectors.transport import Backoff, Handler, pause, reconnecting
 
@@ -100,8 +100,7 @@ class _Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self._do(lambda: self._handler.on_open(self._now()))
 
     def data_received(self, data: bytes) -> None:

@@ -45,7 +45,7 @@ class Book:
 
     __slots__ = (
         "attempts", "crossed_ns", "deadline_ns", "depth_slot", "dirty", "ladder", "last_trade_id", "limits",
-        "market", "mic", "name", "order", "pending", "quality", "slot", "top",
+        "market", "mic", "name", "order", "pending", "quality", "refusal", "slot", "top",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: Slot, depth_slot: Slot, ladder: Ladder) -> None:
@@ -61,6 +61,7 @@ class Book:
         self.market = OPEN
         self.limits: tuple[int | None, int | None] = (None, None)  # low, high
         self.quality: Quality = ("", "")
+        self.refusal: Quality | None = None
         self.last_trade_id: bytes | None = None
 
 
@@ -176,7 +177,7 @@ class Books:
 
     def refuse(self, book: Book, reason: str, now_ns: int) -> None:
         """The venue will not send an instrument: wait for nothing."""
-        book.market = ("STALE", reason)
+        book.refusal = ("STALE", reason)
         book.dirty, book.deadline_ns = False, None
         self.awaited.pop(book.name, None)
         self.assess(book, now_ns, now_ns)
@@ -187,6 +188,7 @@ class Books:
             book.pending.clear()
             if counts_anew:
                 book.order = 0
+            book.refusal = None
             if book.dirty:
                 book.attempts, book.deadline_ns = 0, now_ns
             self.distrust(book, now_ns)
@@ -240,6 +242,8 @@ class Books:
             )
 
     def _judge(self, book: Book) -> Quality:
+        if book.refusal is not None:
+            return book.refusal
         if self._gapped:
             return "GAP", "sequence_gap"
         if book.dirty:

@@ -46,6 +46,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     dialect.name: dialect
     for dialect in (
         Dialect(name="levels-44"),
+        Dialect(name="plain-44", image_order=None),
         Dialect(
             name="entries-44",
             book=ENTRIES,

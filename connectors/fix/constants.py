@@ -73,6 +73,7 @@ RETRY_CAP_S: Final = 60.0
 
 MAX_BODY_BYTES: Final = 1 << 16  # our choice: a longer one is a lie that would swallow what follows
 HELD_MESSAGES: Final = 100_000  # kept past a hole; the resend brings again what does not fit
+SENT_MESSAGES: Final = 10_000  # of ours kept for a resend; an application sends some dozen
 JUMP_MESSAGES: Final = 100_000_000  # a number further ahead is damage, not loss
 
 OUT_BLOCK: Final = 1_000

@@ -1,8 +1,8 @@
 """A FIX session, the initiator's side: log-on, heartbeat, sequence, resend, reset. A state machine without I/O.
 
-Bytes go in (`receive`), bytes come out (`to_send`), and the application gets every message once, in order. Our own
-messages are never sent twice: a request of minutes ago would be answered out of place, so a ResendRequest is answered
-by a gap fill, and the application asks anew for what it still wants.
+Bytes go in (`receive`), bytes come out (`to_send`), and the application gets every message once, in order. What the
+application sent on this connection is resent when the venue asks; what is older is passed over by a gap fill: a
+request of before would be answered out of place, and the application asks anew for what it still wants.
 Source: FIX 4.4 volume 2 with errata 2003-06-18; the rules of QuickFIX's acceptance suite for FIX 4.4.
 """
 
@@ -89,6 +89,7 @@ class FixSession:
         self._now_ns = self._sent_ns = self._heard_ns = 0
         self._heartbeat_ns = config.heartbeat_s * fix.SECOND_NS
         self._deadline_ns: int | None = None  # of the answer to our Logon
+        self._sent: dict[int, tuple[bytes, Body, int]] = {}  # of this connection: type, body and time, by number
         self._tested = False
         self._admin: dict[bytes, Callable[[Message], None]] = {
             fix.HEARTBEAT: application.on_heartbeat,
@@ -113,6 +114,7 @@ class FixSession:
         self._now_ns = self._heard_ns = now_ns
         self._framer = Framer()
         self._outbox.clear()
+        self._sent.clear()
         self.phase, self.lost, self._tested = LOGGING_ON, None, False
         self._deadline_ns = now_ns + fix.LOGON_TIMEOUT_NS
         self._reset_asked = self._reset_next
@@ -162,6 +164,8 @@ class FixSession:
         """Send a message under our next number, and return that."""
         seq = self._out_next
         self._out_next += 1
+        if msg_type not in fix.ADMIN and len(self._sent) < fix.SENT_MESSAGES:
+            self._sent[seq] = (msg_type, body, self._now_ns)
         self._put(msg_type, seq, body)
         return seq
 
@@ -495,6 +499,7 @@ class FixSession:
         self._restart()
         self.incoming.expected = message.seq + 1
         self._out_next, self._reset_asked = 1, True
+        self._sent.clear()
         self.send(fix.LOGON, self._logon_body())
         self._application.on_logon(self._now_ns, fresh=True, expected=expected)
 
@@ -525,16 +530,25 @@ class FixSession:
         self.counters["rejects_received"] += 1
         self._application.on_message(message)
 
-    # Everything of ours that is missing there is filled: the session's application asks anew for what it wants.
     def _answer_resend(self, message: Message) -> None:
         try:
             first, last = parse_count(message.get(fix.BEGIN_SEQ_NO)), parse_count(message.get(fix.END_SEQ_NO))
         except ValueRefused:
             return  # rejected when it is consumed
         following = self._out_next if last == 0 else min(last + 1, self._out_next)
-        if 0 < first < following:
+        if first < 1:
+            return
+        for seq in [seq for seq in sorted(self._sent) if first <= seq < following]:
+            msg_type, body, sent_ns = self._sent[seq]
+            self._fill_ours(first, seq)
+            self._put(msg_type, seq, body, original_ns=sent_ns)
+            first = seq + 1
+        self._fill_ours(first, following)
+
+    def _fill_ours(self, first: int, following: int) -> None:
+        if first < following:
             body: Body = [(fix.GAP_FILL_FLAG, "Y"), (fix.NEW_SEQ_NO, following)]
-            self._put(fix.SEQUENCE_RESET, first, body, poss_dup=True)
+            self._put(fix.SEQUENCE_RESET, first, body, original_ns=self._now_ns)
 
     def _reject(self, message: Message, fault: Fault) -> None:
         reason, tag = fault
@@ -550,17 +564,17 @@ class FixSession:
         self.counters["garbled"] += 1
         self._application.on_garbled(garbled, self._now_ns)
 
-    def _put(self, msg_type: bytes, seq: int, body: Body, *, poss_dup: bool = False) -> None:
-        now = timestamp(self._now_ns, self._config.precision)
+    def _put(self, msg_type: bytes, seq: int, body: Body, *, original_ns: int | None = None) -> None:
+        precision = self._config.precision
         header: Body = [
             (fix.SENDER_COMP_ID, self._config.sender),
             (fix.TARGET_COMP_ID, self._config.target),
             (fix.MSG_SEQ_NUM, seq),
         ]
-        if poss_dup:
+        if original_ns is not None:
             header.append((fix.POSS_DUP_FLAG, "Y"))
-        header.append((fix.SENDING_TIME, now))
-        if poss_dup:
-            header.append((fix.ORIG_SENDING_TIME, now))
+        header.append((fix.SENDING_TIME, timestamp(self._now_ns, precision)))
+        if original_ns is not None:
+            header.append((fix.ORIG_SENDING_TIME, timestamp(original_ns, precision)))
         self._sent_ns = self._now_ns
         self._outbox.append(encode(self._begin_string, msg_type, header, body))

@@ -254,6 +254,14 @@ def test_a_resend_request_is_answered_up_to_its_end() -> None:
     assert desk.take(fix("35=2|34=2|7=2|16=2", at=desk.now)) == "35=4|34=2|43=Y|123=Y|36=3|"
 
 
+def test_requests_of_this_connection_are_resent() -> None:
+    desk = Desk().live()
+    desk.session.send(b"V", [(262, "B")])
+    desk.wait(10)
+    said = desk.take(fix("35=2|34=2|7=1|16=0", at=desk.now))
+    assert said == "35=4|34=1|43=Y|123=Y|36=2| 35=V|34=2|43=Y|262=B| 35=4|34=3|43=Y|123=Y|36=4|"
+
+
 def test_case_13_faults_are_rejected_and_counted_as_received() -> None:
     desk = Desk().live()
     entry = "279=0|269=0|55=GCZ6|270=1|271=1"

@@ -34,7 +34,15 @@ def fix(
 ) -> bytes:
     """Build a message from `35=..|34=..|body`; the rest of the header is put in behind 34."""
     kind, seq, *rest = text.split("|", 2)
-    fields = [kind, f"49={sender}", f"56={target}", seq, *filter(None, [header]), f"52={stamp(at)}", *rest]
+    fields = [
+        kind,
+        f"49={sender}",
+        f"56={target}",
+        seq,
+        *filter(None, [header]),
+        f"52={stamp(at)}",
+        *filter(None, rest),
+    ]
     return seal("|".join(field.strip("|") for field in fields) + "|", begin)
 
 
