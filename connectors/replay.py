@@ -1,4 +1,4 @@
-"""Replay files: trades and quotes from CSV (plain or gzip) or Parquet, checked row by row at this one edge.
+"""Replay files: trades, quotes, busts and corrections from CSV (plain or gzip) or Parquet, checked at this one edge.
 
 Every column is read as text and converted exactly, so a file never meets a float. A row that is not what
 CONTRACTS.md promises becomes a REJECTED row with its reason; it never stops the run. Rows keep file order, which is
@@ -20,7 +20,7 @@ import pyarrow.parquet
 
 from market.instruments import BadInstrumentKey, InstrumentKey, InstrumentMaster, venue_of
 from market.kernel import ARRIVALS
-from market.schemas import BUY, PRICE_LIMIT, QUOTE, REJECTED, SELL, TRADE, UNKNOWN_SIDE
+from market.schemas import BUST, BUY, CORRECTION, PRICE_LIMIT, QUOTE, REJECTED, SELL, TRADE, UNKNOWN_SIDE
 
 REQUIRED_COLUMNS: Final = ("ts_event", "instrument")
 TRADE_COLUMNS: Final = ("price", "size")
@@ -31,6 +31,7 @@ DEFAULT_BATCH_ROWS: Final = 20_000
 _BYTES_PER_ROW: Final = 48  # of a CSV; only a first guess at how many bytes hold a batch
 _RAW_CHARACTERS: Final = 4_096
 _SIDES: Final = {"buy": BUY, "b": BUY, "1": BUY, "bid": BUY, "sell": SELL, "s": SELL, "-1": SELL, "ask": SELL}
+_KINDS: Final = {"trade": TRADE, "quote": QUOTE, "bust": BUST, "correction": CORRECTION}
 _MALFORMED: Final = 1  # source_offset of lines that are no row of the file; its rows have 0
 
 
@@ -193,7 +194,7 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
     """Convert every column and say, per row, the first thing that is wrong with it."""
     typed = rows.with_columns(
         instrument_ok=pl.col("instrument").map_batches(_known_keys, return_dtype=pl.Boolean),
-        kind_code=pl.col("kind").replace_strict({"trade": TRADE, "quote": QUOTE}, default=None, return_dtype=pl.Int8),
+        kind_code=pl.col("kind").replace_strict(_KINDS, default=None, return_dtype=pl.Int8),
         side_code=pl.col("side").str.to_lowercase().replace_strict(_SIDES, default=UNKNOWN_SIDE, return_dtype=pl.Int8),
         **{f"{name}_ns": _time(name) for name in ("ts_event", "ts_recv")},
         seq_number=pl.coalesce(pl.col("seq").cast(pl.Int64, strict=False), pl.col("row")),
@@ -208,14 +209,16 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _checks() -> Iterator[tuple[pl.Expr, str, pl.Expr]]:
     """(what is wrong, reason, detail) in the order in which they are reported."""
-    trade, quote = pl.col("kind_code") == TRADE, pl.col("kind_code") == QUOTE
-    yield pl.col("kind_code").is_null(), "unparseable", _said("kind", "is neither trade nor quote")
+    trade, quote = pl.col("kind_code").is_in([TRADE, CORRECTION]), pl.col("kind_code") == QUOTE
+    amends = pl.col("kind_code").is_in([BUST, CORRECTION])
+    yield pl.col("kind_code").is_null(), "unparseable", _said("kind", f"is none of {', '.join(_KINDS)}")
     for name in REQUIRED_COLUMNS:
         yield pl.col(name).is_null(), "missing_field", pl.lit(f"{name} is empty")
     yield ~pl.col("instrument_ok"), "unparseable", _said("instrument", "is no key such as XCEC:GC:202612")
     for name in ("ts_event", "ts_recv"):
         yield _bad(name, f"{name}_ns"), "unparseable", _said(name, "is no time (ns integer or ISO 8601)")
     yield _bad("seq", pl.col("seq").cast(pl.Int64, strict=False)), "unparseable", _said("seq", "is no integer")
+    yield amends & pl.col("trade_id").is_null(), "missing_field", pl.lit("trade_id is empty: which trade?")
     for name in TRADE_COLUMNS:
         yield trade & pl.col(name).is_null(), "missing_field", pl.lit(f"{name} is empty")
     for names, applies in ((TRADE_COLUMNS, trade), (QUOTE_COLUMNS, quote)):
@@ -287,7 +290,8 @@ def _by_commodity(good: pl.DataFrame, source: str) -> list[tuple[str, pa.RecordB
 
 def _arrivals(good: pl.DataFrame, source: str) -> pa.RecordBatch:
     n = good.height
-    trade = good["kind_code"] == TRADE
+    kind = good["kind_code"]
+    terms, quote = kind.is_in([TRADE, CORRECTION]), kind == QUOTE
     instrument = _arrow(good["instrument"], pa.utf8()).dictionary_encode()
     names = instrument.dictionary.to_pylist()
     venues = sorted({venue_of(name) for name in names})
@@ -299,10 +303,10 @@ def _arrivals(good: pl.DataFrame, source: str) -> pa.RecordBatch:
         "ts_event": _arrow(good["ts_event_ns"], pa.int64()),
         "ts_recv": _arrow(good["ts_recv_ns"], pa.int64()),
         "seq": _arrow(good["seq_number"], pa.int64()),
-        **{name: _only(good[f"{name}_fixed"], trade) for name in TRADE_COLUMNS},
-        "side": _only(good["side_code"].fill_null(UNKNOWN_SIDE), trade),
-        "trade_id": _only(good["trade_id"], trade),
-        **{name: _only(good[f"{name}_fixed"], ~trade) for name in QUOTE_COLUMNS},
+        **{name: _only(good[f"{name}_fixed"], terms) for name in TRADE_COLUMNS},
+        "side": _only(good["side_code"].fill_null(UNKNOWN_SIDE), terms),
+        "trade_id": _only(good["trade_id"], ~quote),
+        **{name: _only(good[f"{name}_fixed"], quote) for name in QUOTE_COLUMNS},
         "flags": pa.repeat(pa.scalar(0, pa.int32()), n),
         "source": pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int8()), n), [source]),
         "source_offset": pa.repeat(pa.scalar(0, pa.int64()), n),

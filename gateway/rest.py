@@ -149,6 +149,8 @@ _KEY: Final = {
     # The store has '' where a status concerns the whole venue, which the stream calls XCEC:*.
     "status": "(instrument = %(instrument)s OR (instrument = '' AND venue || ':*' = %(instrument)s))",
 }
+# Without the trades that were busted, the others with their newest terms: what the bars are made of.
+_VIEWS: Final = {"trades": "trades_net"}
 _TIE: Final = {"trades": "seq", "quotes": "seq", "bars": "revision", "status": "venue"}
 
 
@@ -158,7 +160,7 @@ def _sql(table: str, distinct: str = "") -> str:
     return (
         f"SELECT coalesce(json_agg(line ORDER BY t, tie), '[]')::text FROM ("
         f"SELECT {distinct} json_build_object({_JSON[table]}) AS line, {time}_ns AS t, {tie} AS tie "
-        f"FROM market.{table} WHERE {_KEY[table]} "
+        f"FROM market.{_VIEWS.get(table, table)} WHERE {_KEY[table]} "
         f"AND {time} >= %(from)s AND {time} < %(to)s "
         f"AND {time}_ns >= %(from_ns)s AND {time}_ns < %(to_ns)s "
         f"ORDER BY {time} DESC, {time}_ns DESC, {tie} DESC LIMIT %(limit)s) newest"

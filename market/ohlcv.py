@@ -213,5 +213,13 @@ def _merge_pairs(old: Partials, new: Partials) -> Partials:
 
 
 def vwap(bars: Partials) -> Int64s:
-    """Volume-weighted average price, the exact quotient rounded half to even. Units: int64 1e-9."""
-    return wide.divide_half_even(bars.notional, bars.volume)
+    """Volume-weighted average price, the exact quotient rounded half to even; of no trade, the close.
+
+    Units: int64 1e-9.
+    """
+    traded = bars.trades > 0
+    if traded.all():
+        return wide.divide_half_even(bars.notional, bars.volume)
+    prices = bars.close.copy()
+    prices[traded] = wide.divide_half_even(bars.notional.take(traded), bars.volume.take(traded))
+    return prices

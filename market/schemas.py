@@ -89,6 +89,8 @@ _TICK_COLUMNS: Final = [
 FLAG_SNAPSHOT: Final = 1  # this quote was taken from an image, not from a change
 FLAG_REPLAYED: Final = 2  # this row arrived by gap repair, not live
 FLAG_CONFLATED: Final = 4  # this trade stands for several: the venue tells the day's volume, not each trade
+FLAG_BUST: Final = 8  # in `trades`: no trade; says that the trade of this trade_id never was
+FLAG_CORRECTION: Final = 16  # in `trades`: no trade; says what the trade of this trade_id has for price, size and side
 
 TICKS: Final = pa.schema(_TICK_COLUMNS)
 """The main row type of `market.prices.<commodity>`: trades, quotes, clock rows and so on in arrival order."""
@@ -178,6 +180,8 @@ REJECT_REASONS: Final = (
     "unparseable",  # a field that is not what its column says
     "missing_field",  # a required field is absent or empty
     "unknown_instrument",  # a venue symbol that maps to no instrument key
+    "unknown_trade",  # a bust or correction of a trade that did not come, or is older than the allowed lateness
+    "no_effect",  # a bust of a busted trade, or a correction that is not the newest or changes nothing
     "future_stamp",  # ts_event too far ahead of ts_recv (or of its neighbours)
     "malformed_frame",  # not a message of the venue's protocol
     "unsupported_message",  # a message we do not handle yet

@@ -55,6 +55,15 @@ class Judged:
     after: Int64s
     known_at: Int64s
 
+    def slice(self, start: int, stop: int) -> "Judged":
+        return Judged(
+            rows=self.rows.slice(start, stop - start),
+            verdict=self.verdict[start:stop],
+            watermark=self.watermark[start:stop],
+            after=self.after[start:stop],
+            known_at=self.known_at[start:stop],
+        )
+
 
 @dataclass(slots=True)
 class _Venue:

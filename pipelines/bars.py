@@ -4,6 +4,7 @@ Delivery: state and positions recover together (pipelines.engine.recovery); deri
 Step ids are stable: recovery is keyed by them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -81,7 +82,8 @@ def _counted(item: tuple[str, Output]) -> tuple[str, Output]:
     if output.name == "late":
         metrics.LATE_ROWS.inc(output.batch.num_rows)
     elif output.name == "rejected":
-        metrics.REJECTED_ROWS.labels("future_stamp").inc(output.batch.num_rows)
+        for reason, rows in Counter(output.batch.column("reason").to_pylist()).items():
+            metrics.REJECTED_ROWS.labels(reason).inc(rows)
     else:
         final = pc.sum(output.batch.column("final")).as_py() or 0
         metrics.BARS.labels("final").inc(final)

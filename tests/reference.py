@@ -3,6 +3,7 @@
 It shares nothing with the kernels but the rules of docs/design.md: no arrays, no batches, no watermark code.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -12,7 +13,7 @@ SECOND = 1_000_000_000
 
 @dataclass
 class Row:
-    """One arrival. `kind` is trade, quote or clock; recv None as in a file; seq None where the venue has none."""
+    """One arrival. `kind` is trade, quote, clock, bust or correction; recv and seq are None where there is none."""
 
     kind: str
     venue: str
@@ -23,6 +24,7 @@ class Row:
     size: int = 0
     name: int = 0  # position in the input, to tell rows apart
     seq: int | None = None
+    trade_id: str | None = None  # of a bust or correction: the trade it is about
 
     def when(self) -> tuple:
         """What says which of two trades came first at the venue; trades that tie go by arrival."""
@@ -37,17 +39,35 @@ class Venue:
 
 
 @dataclass
+class Trade:
+    """A trade and what was said about it since."""
+
+    row: Row
+    price: int
+    size: int
+    busted: bool = False
+    corrected_by: Row | None = None
+
+
+@dataclass
 class OracleBar:
-    rows: list[Row] = field(default_factory=list)
+    trades: list[Trade] = field(default_factory=list)
     revision: int = 0
     final: bool = False
+    close: int = 0  # as published last
+
+    @property
+    def counting(self) -> list[Trade]:
+        return [trade for trade in self.trades if not trade.busted]
 
     def values(self) -> tuple[int, ...]:
-        by_time = sorted(self.rows, key=Row.when)  # stable: arrival order where both time and seq tie
-        prices = [row.price for row in self.rows]
-        volume = sum(row.size for row in self.rows)
-        vwap = round(Fraction(sum(row.price * row.size for row in self.rows), volume))
-        return by_time[0].price, max(prices), min(prices), by_time[-1].price, volume, vwap, len(self.rows)
+        if not self.counting:
+            return self.close, self.close, self.close, self.close, 0, self.close, 0
+        by_time = sorted(self.counting, key=lambda trade: trade.row.when())  # stable: arrival order where it ties
+        prices = [trade.price for trade in by_time]
+        volume = sum(trade.size for trade in by_time)
+        vwap = round(Fraction(sum(trade.price * trade.size for trade in by_time), volume))
+        return prices[0], max(prices), min(prices), prices[-1], volume, vwap, len(by_time)
 
 
 class Oracle:
@@ -63,6 +83,10 @@ class Oracle:
         self.late: list[int] = []
         self.future: list[int] = []
         self.accepted: list[int] = []
+        self.trades: list[Trade] = []
+        self.waiting: list[Row] = []  # busts and corrections whose trade did not come yet
+        self.unknown: list[int] = []
+        self.no_effect: list[int] = []
 
     def feed(self, row: Row) -> None:
         venue = self.venues.setdefault(row.venue, Venue())
@@ -88,8 +112,8 @@ class Oracle:
                 self._accept(venue, held)
             else:
                 self.future.append(held.name)
-        still_open = [key for key, bar in self.bars.items() if not bar.final]
-        for key in sorted(still_open, key=self._order):
+        self.unknown += [row.name for row in self.waiting]
+        for key in self._in_order(key for key, bar in self.bars.items() if not bar.final):
             self._publish(key, self.venues[key[0]].known)
 
     def _accept(self, venue: Venue, row: Row) -> None:
@@ -99,40 +123,95 @@ class Oracle:
             return
         known = row.recv if row.recv is not None else row.ts
         venue.known = max(venue.known, known)
-        if row.kind != "clock":
+        changed = set()
+        if row.kind in ("bust", "correction"):
+            changed = self._amend(row, watermark, watermark, waits=True)
+        elif row.kind != "clock":
             self.accepted.append(row.name)
         if row.kind == "trade":
-            self._trade(row, watermark, known)
+            changed = self._trade(row, watermark)
         venue.high = row.ts if venue.high is None else max(venue.high, row.ts)
-        closing = [
-            key
-            for key, bar in self.bars.items()
-            if key[0] == row.venue and not bar.final and self._end(key) <= venue.high - self.delay
-        ]
-        for key in sorted(closing, key=self._order):
+        after = venue.high - self.delay
+        closing = {
+            key for key, bar in self.bars.items() if key[0] == row.venue and not bar.final and self._end(key) <= after
+        }
+        for key in self._in_order(changed | closing):
             self._publish(key, known)
+        self._settle_waiting(row, watermark, after, known)
 
-    def _trade(self, row: Row, watermark: int | None, known: int) -> None:
+    def _settle_waiting(self, row: Row, watermark: int | None, after: int, known: int) -> None:
+        """The row may be the trade that a bust waited for, or show that it will not come any more."""
+        for held in list(self.waiting):
+            if held is row:
+                continue
+            if row.kind == "trade" and _trade_name(held) == _trade_name(row):
+                self.waiting.remove(held)
+                for key in self._in_order(self._amend(held, watermark, after, waits=False)):
+                    self._publish(key, known)
+            elif held.venue == row.venue and held.ts < after - self.allowed:
+                self.waiting.remove(held)
+                self.unknown.append(held.name)
+
+    def _amend(self, row: Row, oldest_by: int | None, watermark: int | None, *, waits: bool) -> set[tuple]:
+        """Bust or correct a trade; return the final bars that changed."""
+        oldest = -(2**63) if oldest_by is None else oldest_by - self.allowed
+        named = [t for t in self.trades if _trade_name(t.row) == _trade_name(row) and t.row.ts >= oldest]
+        if not named:
+            (self.waiting if waits else self.unknown).append(row if waits else row.name)
+            return set()
+        trade = named[-1]
+        older = trade.corrected_by is not None and row.when() < trade.corrected_by.when()
+        if trade.busted or (row.kind == "correction" and older):
+            self.no_effect.append(row.name)
+            return set()
+        if row.kind == "correction":
+            trade.corrected_by = row
+            if (trade.price, trade.size) == (row.price, row.size):
+                self.no_effect.append(row.name)
+                return set()
+            trade.price, trade.size = row.price, row.size
+        trade.busted = row.kind == "bust"
+        self.accepted.append(row.name)
+        return self._revised(trade.row, watermark)
+
+    def _trade(self, row: Row, watermark: int | None) -> set[tuple]:
         if (row.venue, row.instrument) not in self.first_seen:
             self.first_seen.append((row.venue, row.instrument))
-        for interval in self.intervals:
-            width = WIDTHS[interval] * SECOND
-            key = (row.venue, row.instrument, interval, row.ts // width * width)
-            bar = self.bars.setdefault(key, OracleBar())
-            if watermark is not None and self._end(key) <= watermark:
-                bar.final = True  # it may have been final with nothing in it
-            bar.rows.append(row)
-            if bar.final:
-                bar.revision += 1
-                self._publish(key, known)
+        self.trades.append(Trade(row, row.price, row.size))
+        for key in self._keys(row):
+            self.bars.setdefault(key, OracleBar()).trades.append(self.trades[-1])
+        return self._revised(row, watermark)
+
+    def _revised(self, row: Row, watermark: int | None) -> set[tuple]:
+        """The bars of a trade whose windows had ended, each one revision further."""
+        final = {key for key in self._keys(row) if watermark is not None and self._end(key) <= watermark}
+        for key in final:
+            self.bars[key].final = True  # it may have been final with nothing in it
+            self.bars[key].revision += 1
+        return final
 
     def _publish(self, key: tuple, known: int) -> None:
         bar = self.bars[key]
         bar.final = True
-        self.published.append((*key, bar.revision, *bar.values(), known))
+        if bar.revision == 0 and not bar.counting:
+            return  # nothing was ever said about it
+        values = bar.values()
+        bar.close = values[3]
+        self.published.append((*key, bar.revision, *values, known))
+
+    def _keys(self, row: Row) -> list[tuple]:
+        widths = [(interval, WIDTHS[interval] * SECOND) for interval in self.intervals]
+        return [(row.venue, row.instrument, interval, row.ts // width * width) for interval, width in widths]
+
+    def _in_order(self, keys: Iterable[tuple]) -> list[tuple]:
+        return sorted(keys, key=self._order)
 
     def _end(self, key: tuple) -> int:
         return key[3] + WIDTHS[key[2]] * SECOND
 
     def _order(self, key: tuple) -> tuple:
         return self.intervals.index(key[2]), self.first_seen.index((key[0], key[1])), key[3]
+
+
+def _trade_name(row: Row) -> tuple:
+    return row.instrument, row.trade_id

@@ -13,6 +13,7 @@ from psycopg import sql
 from market.schemas import NATURAL_KEYS, PRICE_LIMIT, SCHEMAS
 
 TABLES = list(NATURAL_KEYS)
+_COLUMNS = {**{table: schema.names for table, schema in SCHEMAS.items()}, "trades_net": SCHEMAS["trades"].names}
 NOW_NS = 1_795_231_397_678_000_001
 TEXTS = ["", "plain", "tab\t quote' double\" back\\slash", "line\r\nend", "रुपया 金 \U0001f4c8", "\\N", "a\x00b"]
 
@@ -93,7 +94,7 @@ def _is_time(name: str) -> bool:
 
 
 def read_timescale(dsn: str, table: str) -> list[tuple[Any, ...]]:
-    names = [f"{name}_ns" if _is_time(name) else name for name in SCHEMAS[table].names]
+    names = [f"{name}_ns" if _is_time(name) else name for name in _COLUMNS[table]]
     query = sql.SQL("SELECT {} FROM {}").format(
         sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier("market", table)
     )
@@ -102,7 +103,7 @@ def read_timescale(dsn: str, table: str) -> list[tuple[Any, ...]]:
 
 
 def read_clickhouse(url: str, table: str, final: bool = False) -> list[tuple[Any, ...]]:
-    names = [f"toUnixTimestamp64Nano(t.`{name}`)" if _is_time(name) else f"t.`{name}`" for name in SCHEMAS[table].names]
+    names = [f"toUnixTimestamp64Nano(t.`{name}`)" if _is_time(name) else f"t.`{name}`" for name in _COLUMNS[table]]
     client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False)
     rows = client.query(f"SELECT {', '.join(names)} FROM market.{table} AS t{' FINAL' if final else ''}").result_rows
     client.close()

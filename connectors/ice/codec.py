@@ -76,6 +76,17 @@ class Trade(NamedTuple):
     side: int
     trade_id: str | None
     replayed: bool
+    corrects: bool = False  # not a trade, but the new terms of the one with this id
+
+
+class Bust(NamedTuple):
+    """The trade with this id never was."""
+
+    symbol: str
+    seq: int
+    ts_event: int
+    trade_id: str
+    replayed: bool
 
 
 class Status(NamedTuple):
@@ -122,7 +133,7 @@ class Ignored(NamedTuple):
     op: str
 
 
-Sequenced = Book | Trade | Status | Refused
+Sequenced = Book | Trade | Bust | Status | Refused
 Message = AuthOk | VenueError | Subscribed | Snapshot | Sequenced | ReplayDone | Heartbeat | ResyncRequired | Ignored
 
 _SIDES: Final = {"B": BUY, "S": SELL, "N": UNKNOWN_SIDE}
@@ -233,11 +244,9 @@ def _seq(fields: Fields) -> int:
 def _trade(fields: Fields) -> Trade:
     price, size = _price(fields["px"]), parse_lots(fields["qty"])
     check_trade(price, size)
-    aggressor, trade_id = fields.get("aggr", "N"), fields["trade_id"]
+    aggressor, trade_id = fields.get("aggr", "N"), _trade_id(fields)
     if type(aggressor) is not str or aggressor not in _SIDES:
         raise ValueRefused("unparseable", f"aggr {str(aggressor)[:80]!r}")
-    if trade_id is not None and type(trade_id) is not str:
-        trade_id = str(_int(fields, "trade_id"))
     return Trade(
         _text(fields, "symbol"),
         _seq(fields),
@@ -248,6 +257,27 @@ def _trade(fields: Fields) -> Trade:
         trade_id,
         fields.get("replayed") is True,
     )
+
+
+def _trade_id(fields: Fields) -> str | None:
+    trade_id = fields["trade_id"]
+    return trade_id if trade_id is None or type(trade_id) is str else str(_int(fields, "trade_id"))
+
+
+def _named_trade(fields: Fields) -> str:
+    trade_id = _trade_id(fields)
+    if trade_id is None:
+        raise ValueRefused("missing_field", f"{fields['op']} names no trade")
+    return trade_id
+
+
+def _correction(fields: Fields) -> Trade:
+    return _trade(fields)._replace(trade_id=_named_trade(fields), corrects=True)
+
+
+def _bust(fields: Fields) -> Bust:
+    replayed = fields.get("replayed") is True
+    return Bust(_text(fields, "symbol"), _seq(fields), _int(fields, "ts_event"), _named_trade(fields), replayed)
 
 
 def _unsupported(fields: Fields) -> Message:
@@ -366,8 +396,8 @@ _DECODERS: Final[dict[str, Callable[[Fields], Message]]] = {
     "unsubscribed": _ignored,
     "auth_ok": _auth_ok,
     "error": _error,
-    "trade_bust": _unsupported,
-    "trade_correct": _unsupported,
+    "trade_bust": _bust,
+    "trade_correct": _correction,
     "settle": _unsupported,
 }
 

@@ -1,7 +1,7 @@
 """Rows of an ICE session that are no ticks: gaps, rejected messages, the venue's quality."""
 
 from connectors.errors import DecodeError
-from connectors.ice.codec import Book, Refused, Sequenced, Trade, listed, raw_text
+from connectors.ice.codec import Book, Bust, Refused, Sequenced, Trade, listed, raw_text
 from connectors.ice.constants import BOOK, FEED, MIC_BY_ROOT, STATUS, TRADES
 from connectors.ice.sequence import Gap
 from connectors.ticks import FeedOutput
@@ -13,7 +13,7 @@ def channel_of(message: Sequenced) -> str:
     """Return the channel that numbers a message."""
     if isinstance(message, Refused):
         return message.channel
-    if isinstance(message, Trade):
+    if isinstance(message, Trade | Bust):
         return TRADES
     return BOOK if isinstance(message, Book) else STATUS
 
@@ -55,7 +55,7 @@ class Ledger:
     def unknown(self, session: str | None, message: Sequenced, stamp_ns: int) -> None:
         """Write a message of a symbol that is no instrument: every trade, of books and states the first."""
         symbol = str(message.symbol)
-        if not isinstance(message, Trade):
+        if not isinstance(message, Trade | Bust):
             if symbol in self._unknown or len(self._unknown) >= _UNKNOWN_SYMBOLS_MAX:
                 return
             self._unknown.add(symbol)

@@ -15,7 +15,7 @@ import orjson
 from connectors.errors import DecodeError
 from connectors.ice import codec
 from connectors.ice.books import BLANK, LOST, Books
-from connectors.ice.codec import Refused, Sequenced, Trade, decode
+from connectors.ice.codec import Bust, Refused, Sequenced, Trade, decode
 from connectors.ice.config import IceConfig
 from connectors.ice.constants import (
     ATTEMPTS,
@@ -74,6 +74,7 @@ class Session:
         self._behind = 0
         self._handlers: dict[type, Callable[[Any, int], None]] = {
             Trade: self._sequenced,
+            Bust: self._sequenced,
             codec.Book: self._sequenced,
             codec.Status: self._sequenced,
             Refused: self._sequenced,
@@ -375,7 +376,7 @@ class Session:
 
     def _apply(self, channel: Channel, message: Sequenced, stamp_ns: int, now_ns: int) -> None:
         channel.last = message.seq
-        if isinstance(message, Trade):
+        if isinstance(message, Trade | Bust):
             self._trade(message, stamp_ns)
         elif isinstance(message, codec.Book):
             if not self.books.apply(message, stamp_ns):
@@ -486,14 +487,20 @@ class Session:
 
     # ---- rows
 
-    def _trade(self, trade: Trade, stamp_ns: int) -> None:
+    def _trade(self, trade: Trade | Bust, stamp_ns: int) -> None:
         book = self.books.by_symbol.get(trade.symbol) or self.books.learn(trade.symbol, stamp_ns)
         if book is None:
             self._unlisted(trade, stamp_ns)
             return
-        _, seq, ts_event, price, size, side, trade_id, replayed = trade
-        flags = FLAG_REPLAYED if replayed else 0
-        self._output.ticks.trade(book.slot, ts_event, stamp_ns, seq, price, size, side, trade_id, flags)
+        ticks, flags = self._output.ticks, FLAG_REPLAYED if trade.replayed else 0
+        if isinstance(trade, Bust):
+            ticks.bust(book.slot, trade.ts_event, stamp_ns, trade.seq, trade.trade_id, flags)
+            return
+        _, seq, ts_event, price, size, side, trade_id, _, corrects = trade
+        if corrects:
+            ticks.correction(book.slot, ts_event, stamp_ns, seq, price, size, side, str(trade_id), flags)
+        else:
+            ticks.trade(book.slot, ts_event, stamp_ns, seq, price, size, side, trade_id, flags)
 
     def _refused(self, message: Refused, stamp_ns: int) -> None:
         self._ledger.refused(self.session_id, message, stamp_ns)

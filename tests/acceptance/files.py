@@ -82,6 +82,11 @@ class FileOracle(Oracle):
         self._fed += 1
         if self._fed % PRUNE_EVERY == 0:
             self.bars = {key: bar for key, bar in self.bars.items() if not bar.final or self._may_change(key)}
+            self.trades = [trade for trade in self.trades if self._may_be_named(trade.row)]
+
+    def _may_be_named(self, row: Row) -> bool:
+        high = self.venues[row.venue].high
+        return high is None or row.ts >= high - self.delay - self.allowed
 
     def _may_change(self, key: tuple) -> bool:
         high = self.venues[key[0]].high

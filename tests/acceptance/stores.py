@@ -40,6 +40,11 @@ class BothStores:
         query = f"SELECT source_row, {column} FROM market.{table}"
         return same(dict(self._timescale(query)), dict(self._clickhouse(query)))
 
+    def net_trades(self) -> list[tuple[str, Any]]:
+        """Instrument and size of each trade as it now stands, from the view `trades_net`."""
+        query = "SELECT instrument, size FROM market.trades_net"
+        return same(sorted(map(tuple, self._timescale(query))), sorted(map(tuple, self._clickhouse(query))))
+
     def count(self, table: str) -> int:
         query = f"SELECT count(*) FROM market.{table}"
         return same(self._timescale(query)[0][0], self._clickhouse(query)[0][0])

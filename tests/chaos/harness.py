@@ -159,7 +159,7 @@ def append(url: str, market: Market, records: int) -> None:
 def until_stored(stores: BothStores, flows: Flows, market: Market) -> None:
     """Wait until both stores hold as many bars, late and rejected rows as the oracle says, and all ticks."""
     expected = market.expected_counts()
-    expected["trades"] = _accepted(market, "trade")
+    expected["trades"] = sum(_accepted(market, kind) for kind in ("trade", "bust", "correction"))
     expected["quotes"] = _accepted(market, "quote")
 
     def complete() -> bool:

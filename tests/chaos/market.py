@@ -1,11 +1,13 @@
 """An endless market for the crash tests: two venues in one shard, a second shard, and everything that goes wrong.
 
-Trades, quotes and heartbeats, most in order; some late but acceptable, some beyond the lateness, some stamped in the
-future; gaps that open and are resolved; statuses that are replaced. The same seed gives the same rows for ever.
+Trades, quotes and heartbeats, most in order; trades that are busted or corrected; some late but acceptable, some
+beyond the lateness, some stamped in the future; gaps that open and are resolved; statuses that are replaced. The same
+seed gives the same rows for ever.
 """
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -57,7 +59,7 @@ class Market:
         return {
             "bars": sum(len(oracle.published) for oracle in found),
             "late": sum(len(oracle.late) for oracle in found),
-            "rejected": sum(len(oracle.future) for oracle in found),
+            "rejected": sum(len(o.future) + len(o.unknown) + len(o.no_effect) for o in found),
         }
 
 
@@ -67,16 +69,23 @@ def _beats(row: Row, instruments: tuple[tuple[str, str], ...]) -> bool:
 
 def _rows(chance: random.Random) -> Iterator[Row]:
     everything = [pair for pairs in SHARDS.values() for pair in pairs]
-    now = T0
+    now, recent = T0, deque[tuple[str, str, str]](maxlen=40)
     for number in itertools.count():
         now += chance.randrange(2 * NS_A_ROW)
         venue, instrument = chance.choice(everything)
-        kind = chance.choices(["trade", "quote", "clock"], [6, 3, 1])[0]
+        kind = chance.choices(["trade", "quote", "clock", "bust", "correction"], [60, 30, 10, 4, 4])[0]
+        trade_id = f"T{number}" if kind == "trade" else None
+        if kind in ("bust", "correction"):
+            if not recent:
+                continue
+            venue, instrument, trade_id = chance.choice(recent)
+        elif kind == "trade":
+            recent.append((venue, instrument, f"T{number}"))
         age = chance.choices([0, 3, 20, 55, 200, -1_000], [880, 60, 30, 10, 10, 10])[0] * SECOND
         ts = now - (0 if kind == "clock" else age)
         price, size = 1_300_000_000_000 + chance.randrange(-500, 500) * 100_000_000, chance.randrange(1, 9) * SECOND
         named = None if kind == "clock" else instrument
-        yield Row(kind, venue, named, ts, now + chance.randrange(SECOND // 100), price, size, number, number)
+        yield Row(kind, venue, named, ts, now + chance.randrange(SECOND // 100), price, size, number, number, trade_id)
 
 
 def _ledger_batches() -> Iterator[tuple[str, pa.RecordBatch]]:

@@ -8,6 +8,7 @@ import pytest
 
 from connectors.replay import ReplayFile, ReplayFileError
 from market.columns import concat_batches
+from market.schemas import BUST, CORRECTION, SELL
 
 HEADER = "ts_event,instrument,price,size,seq,kind,bid_price,bid_size,ask_price,ask_size,side,trade_id,ts_recv"
 TS = "1700000000000000000"
@@ -92,6 +93,10 @@ def test_times(tmp_path, text, ns) -> None:
         (trade(instrument=""), "missing_field", "instrument is empty"),
         (trade(instrument="gold"), "unparseable", "gold"),
         (trade(kind="order"), "unparseable", "order"),
+        (trade(kind="bust"), "missing_field", "trade_id is empty"),
+        (trade(kind="correction"), "missing_field", "trade_id is empty"),
+        (trade(kind="correction", trade_id="t1", price=""), "missing_field", "price is empty"),
+        (trade(kind="correction", trade_id="t1", size="0"), "size_not_positive", "size '0'"),
         (quote(bid_price="x"), "unparseable", "bid_price 'x'"),
         (quote(bid_size="-1"), "size_not_positive", "bid_size"),
         (quote(bid_price="", ask_price=""), "missing_field", "bid_price and ask_price"),
@@ -103,6 +108,16 @@ def test_a_bad_row_is_refused_with_its_reason_and_stops_nothing(tmp_path, line, 
     assert (rows_in, len(good)) == (3, 2)
     assert row["reason"] == reason
     assert said in row["detail"] or said in row["raw"]
+
+
+def test_busts_and_corrections(tmp_path) -> None:
+    bust = trade(kind="Bust", trade_id="t1", price="", size="")
+    ignored = trade(kind="bust", trade_id="t1", price="5", size="nonsense")
+    _, good, bad = read(write(tmp_path, bust, ignored, trade(kind="correction", trade_id="t1", side="sell")))
+    assert bad == []
+    assert [(row["kind"], row["trade_id"]) for row in good] == [(BUST, "t1"), (BUST, "t1"), (CORRECTION, "t1")]
+    assert [(row["price"], row["size"], row["side"]) for row in good[:2]] == [(None, None, None)] * 2
+    assert (good[2]["price"], good[2]["side"], good[2]["bid_price"]) == (1_313_700_000_000, SELL, None)
 
 
 def test_rows_are_told_apart_by_number_when_the_file_has_no_sequence(tmp_path) -> None:

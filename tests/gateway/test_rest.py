@@ -144,6 +144,20 @@ def test_rows_come_back_exact_and_in_order(server: EmbeddedPostgres) -> None:
     assert [row["side"] for row in trades[:3]] == ["sell", None, "buy"]
 
 
+def test_trades_are_as_they_now_stand(server: EmbeddedPostgres) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        ns = T0_NS + 30 * MINUTE_NS
+        insert = (
+            "INSERT INTO market.trades"
+            " (instrument, ts_event, ts_event_ns, seq, trade_id, venue, price, size, side, flags)"
+            f" VALUES ('XCEC:GC:203012', {_stamp(ns)}, {ns}, %s, %s, 'XCEC', %s, 1, 1, %s)"
+        ).encode()
+        for row in ((1, "a", 5, 0), (2, "b", 5, 0), (3, "c", 5, 0), (4, "a", None, 8), (5, "b", 6, 16)):
+            connection.execute(insert, row)
+    (trades,) = read(server.dsn, ("trades", {"instrument": "XCEC:GC:203012"}))
+    assert [(row["seq"], row["price"], row["flags"]) for row in trades] == [(2, 6, 16), (3, 5, 0)]
+
+
 def test_the_newest_of_the_range_are_taken_and_the_range_is_half_open(server: EmbeddedPostgres) -> None:
     key = {"instrument": GC}
     first, bounded, none = read(

@@ -12,7 +12,7 @@ from connectors.ticks import TickBuilder
 from gateway.rows import decimal_text, rows_of
 from market.packed import PackedRows
 from market.records import Payload, Record
-from market.schemas import CLOCK, PRICE_SCALE, SchemaMismatch
+from market.schemas import BUST, CLOCK, CORRECTION, PRICE_SCALE, STATE, SchemaMismatch
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -57,6 +57,11 @@ def test_quotes_and_trades_part_in_order_and_clock_rows_stay_behind() -> None:
         ("trades", 2),
         ("quotes", 3),
     ]
+
+
+@pytest.mark.parametrize("kind", [BUST, CORRECTION, STATE])
+def test_only_a_trade_is_shown_as_a_trade(kind: int) -> None:
+    assert [json.loads(row.data)["seq"] for row in rows("ticks", trade(1), trade(2, kind=kind), trade(3))] == [1, 3]
 
 
 def test_a_bar_is_exact() -> None:

@@ -5,12 +5,13 @@ from reference import Row
 
 from market.columns import concat_batches
 from market.kernel import ARRIVALS
-from market.schemas import CLOCK, QUOTE, TRADE
+from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, TRADE
 
 NAME_SHIFT = 8
 """A row's name is in its flags, above the bits that mean something: kernels pass them on."""
 
-_KIND = {"trade": TRADE, "quote": QUOTE, "clock": CLOCK}
+_KIND = {"trade": TRADE, "quote": QUOTE, "clock": CLOCK, "bust": BUST, "correction": CORRECTION}
+_TERMS = ("trade", "correction")
 
 
 def batch(rows: list[Row]) -> pa.RecordBatch:
@@ -24,10 +25,10 @@ def batch(rows: list[Row]) -> pa.RecordBatch:
         "ts_event": [row.ts for row in rows],
         "ts_recv": [row.recv for row in rows],
         "seq": [row.seq for row in rows],
-        "price": [row.price if row.kind == "trade" else None for row in rows],
-        "size": [row.size if row.kind == "trade" else None for row in rows],
-        "side": [0 if row.kind == "trade" else None for row in rows],
-        "trade_id": [str(row.name) if row.kind == "trade" else None for row in rows],
+        "price": [row.price if row.kind in _TERMS else None for row in rows],
+        "size": [row.size if row.kind in _TERMS else None for row in rows],
+        "side": [0 if row.kind in _TERMS else None for row in rows],
+        "trade_id": [row.trade_id for row in rows],
         "bid_price": [quoted(row, row.price) for row in rows],
         "bid_size": [quoted(row, 1) for row in rows],
         "ask_price": [quoted(row, row.price + 1) for row in rows],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from store_rows import NOW_NS, TABLES, batch_of, expected, read_clickhouse, read_timescale, rows_of
 
-from market.schemas import PRICE_LIMIT
+from market.schemas import FLAG_BUST, FLAG_CORRECTION, PRICE_LIMIT
 from sinks.base import Rows, Sink
 from sinks.canonical import canonical_hash
 from sinks.clickhouse import ClickHouseSink
@@ -79,6 +79,29 @@ def test_an_empty_write_is_nothing(store: Store) -> None:
     assert store.sink.write({}).total_in == 0
     assert store.sink.write({"bars": []}).rows_written == {"bars": 0}
     assert store.sink.write({"bars": [batch_of("bars", [])]}).rows_written == {"bars": 0}
+
+
+def _tick(seq: int, trade_id: str | None, price: int | None = 5, flags: int = 0, hours: int = 0) -> Row:
+    ts = NOW_NS + hours * 3_600 * 10**9 + seq
+    side = None if price is None else 1
+    row = {"venue": "XCEC", "instrument": "XCEC:GC:202612", "ts_event": ts, "ts_recv": None, "seq": seq, "flags": flags}
+    return row | {"trade_id": trade_id, "price": price, "size": price, "side": side}
+
+
+def test_trades_net_is_the_trades_as_they_now_stand(store: Store) -> None:
+    plain = [_tick(1, "kept"), _tick(2, None), _tick(3, None), _tick(4, "corrected"), _tick(5, "busted", flags=2)]
+    other = _tick(6, "busted", hours=20)  # another day, the same id
+    elsewhere = _tick(7, "busted") | {"instrument": "XCEC:GC:202702"}
+    said = [
+        _tick(10, "busted", None, FLAG_BUST),
+        _tick(11, "busted", 9, FLAG_CORRECTION),  # the store has it only if it came first; a bust is for good
+        _tick(13, "corrected", 7, FLAG_CORRECTION),
+        _tick(12, "corrected", 6, FLAG_CORRECTION),
+        _tick(14, "unknown", None, FLAG_BUST),
+    ]
+    store.sink.write({"trades": [batch_of("trades", [*plain, other, elsewhere, *said])]})
+    corrected = plain[3] | {"price": 7, "size": 7, "flags": FLAG_CORRECTION}
+    assert store.read("trades_net") == expected("trades", [*plain[:3], corrected, other, elsewhere])
 
 
 def test_years_of_months_fit_in_one_write(store: Store) -> None:

@@ -74,8 +74,9 @@ def test_snapshot_may_have_an_empty_side() -> None:
         ({"qty": -5}, "size_not_positive"),
         ({"aggr": "X"}, "unparseable"),
         ({"ts_event": 2**64}, "out_of_range"),
-        ({"op": "trade_bust"}, "unsupported_message"),
-        ({"op": "trade_correct"}, "unsupported_message"),
+        ({"op": "trade_bust", "trade_id": None}, "missing_field"),
+        ({"op": "trade_correct", "trade_id": None}, "missing_field"),
+        ({"op": "trade_correct", "px": "NaN"}, "price_not_finite"),
     ],
 )
 def test_bad_trade_keeps_its_place_and_its_text(change: dict[str, Any], reason: str) -> None:
@@ -84,6 +85,15 @@ def test_bad_trade_keeps_its_place_and_its_text(change: dict[str, Any], reason: 
     assert isinstance(refused, codec.Refused)
     assert (refused.channel, refused.seq, refused.reason) == ("trades", 7, reason)
     assert refused.raw == frame.decode()
+
+
+def test_busts_and_corrections_name_a_trade() -> None:
+    trade = decode(orjson.dumps(TRADE))
+    assert isinstance(trade, codec.Trade)
+    assert decode(orjson.dumps(TRADE | {"op": "trade_correct"})) == trade._replace(corrects=True)
+    bust = {name: TRADE[name] for name in ("symbol", "seq", "ts_event", "trade_id")}
+    expected = codec.Bust(trade.symbol, trade.seq, trade.ts_event, str(trade.trade_id), replayed=False)
+    assert decode(orjson.dumps(bust | {"op": "trade_bust", "channel": "trades"})) == expected
 
 
 def _with_huge_time() -> bytes:

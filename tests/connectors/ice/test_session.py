@@ -8,7 +8,7 @@ import pytest
 
 from connectors.ice import sequence
 from connectors.ice.constants import REPLAY_ROWS, REPLAY_TIMEOUT_NS, SECOND_NS
-from market.schemas import FLAG_REPLAYED, FLAG_SNAPSHOT
+from market.schemas import BUST, CORRECTION, FLAG_REPLAYED, FLAG_SNAPSHOT, SELL, TRADE
 from tests.connectors.ice.line import CONFIG, Line
 from tests.connectors.ice.venue import FakeVenue
 
@@ -255,16 +255,26 @@ def test_market_state_becomes_quality(line: Line, venue: FakeVenue, state: str, 
     assert qualities(line, KEY)[-1] == "LIVE"
 
 
-@pytest.mark.parametrize("op", ["trade_bust", "trade_correct"])
-def test_busts_are_in_the_ledger_and_keep_the_sequence(line: Line, venue: FakeVenue, op: str) -> None:
-    line.deliver(venue.publish("trades", {"op": op, "symbol": SYMBOL, "trade_id": "T9"}))
+def test_case_17_busts_and_corrections_are_rows_in_sequence(line: Line, venue: FakeVenue) -> None:
+    line.deliver(venue.trade(SYMBOL, 8000, 1))
+    terms = {"px": "80.5", "qty": 2, "aggr": "S", "cond": ""}
+    line.deliver(venue.publish("trades", {"op": "trade_correct", "symbol": SYMBOL, "trade_id": "T1"} | terms))
+    line.deliver(venue.publish("trades", {"op": "trade_bust", "symbol": SYMBOL, "trade_id": "T1"}))
     line.deliver(venue.trade(SYMBOL, 8000, 1))
     line.flush()
-    (row,) = line.rows["rejected"]
-    assert (row["reason"], row["instrument"], row["source_offset"]) == ("unsupported_message", KEY, 1)
-    assert "T9" in row["raw"]
-    assert [trade[2] for trade in line.trades()] == [2]
+    rows = [row for row in line.rows["ticks"] if row["trade_id"] is not None]
+    assert [(row["kind"], row["seq"], row["instrument"], row["trade_id"]) for row in rows] == [
+        (TRADE, 1, KEY, "T1"),
+        (CORRECTION, 2, KEY, "T1"),
+        (BUST, 3, KEY, "T1"),
+        (TRADE, 4, KEY, "T2"),
+    ]
+    assert [(row["price"], row["size"], row["side"]) for row in rows[1:3]] == [
+        (80_500_000_000, 2 * 10**9, SELL),
+        (None, None, None),
+    ]
     assert not line.gaps()
+    assert not line.rows["rejected"]
 
 
 def test_bad_rows_go_to_the_ledger_and_the_feed_goes_on(line: Line, venue: FakeVenue) -> None:
