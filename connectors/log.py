@@ -1,4 +1,4 @@
-"""Read the embedded log: any topic-partition at any offset, and follow what other processes write to it.
+"""Open the log for reading, and read the embedded one: any offset, and what other processes are writing to it.
 
 Delivery: a record is seen by every reader from the writer's `flush` on, in offset order, and is never taken back,
 except by a power failure, which also ends the readers. A reader holds no lock and leaves no trace in the log.
@@ -14,15 +14,31 @@ import pyarrow as pa
 
 from connectors.log_cursor import Cursor, SparseIndex
 from connectors.log_signal import Signal
-from market.records import CorruptRecord, Frame, LogReader, Record, TopicPartition, decode_frame
+from market.kafka_log import is_kafka, kafka_log
+from market.records import (
+    PATIENT,
+    CorruptRecord,
+    Frame,
+    LogReader,
+    Patience,
+    Record,
+    TopicPartition,
+    decode_frame,
+)
 from market.segments import SIGNAL_NAME, log_directory, partition_path, segment_bases, segment_name
 
 
-def open_reader(url: str) -> LogReader:
+def open_reader(url: str, *, patience: Patience = PATIENT) -> LogReader:
     """Open the log at `url` for reading; it need not be there yet. Use a reader from one thread at a time.
 
-    Raises: UnsupportedLog if `url` is not `file:///dir`.
+    `patience` is for a log on a server that is away; the embedded one never is.
+
+    Raises: UnsupportedLog if `url` is neither `file:///dir` nor `kafka://host:port`.
     """
+    if is_kafka(url):
+        from connectors.kafka import open_kafka_reader  # 0.3 s that the embedded log shall not cost
+
+        return open_kafka_reader(kafka_log(url), patience)
     return _FileLogReader(log_directory(url))
 
 

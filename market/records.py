@@ -15,7 +15,7 @@ checksum differs is corrupt.
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, Protocol, TypeAlias
@@ -248,6 +248,28 @@ class LogWriter(Protocol):
         """The newest record, whose `meta` says where this writer stopped."""
 
     def close(self) -> None: ...
+
+
+class LogUnavailable(ConnectionError):
+    """The log's server cannot be reached, and `Patience.stopped` said to wait no longer. Carries `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the log cannot be reached: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """What readers and writers of a log on a server do while it is away: try again, until `stopped`.
+
+    `on_wait` is told the reason and the pause before each further attempt, and the empty string when it is over.
+    """
+
+    stopped: Callable[[], bool] = lambda: False
+    on_wait: Callable[[str, float], None] = lambda _reason, _pause_s: None
+
+
+PATIENT: Final = Patience()
 
 
 class OffsetOutOfRange(LookupError):

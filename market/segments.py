@@ -68,10 +68,8 @@ def log_directory(url: str) -> str:
         '/var/lib/mandi/log'
     """
     parts = urlsplit(url)
-    if parts.scheme == "kafka":
-        raise UnsupportedLog(f"{url}: the Kafka log is not built yet; use file:///dir")
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise UnsupportedLog(f"{url!r} is not a log URL; write file:///dir")
+        raise UnsupportedLog(f"{url!r} is not a log URL; write file:///dir or kafka://host:port")
     return unquote(parts.path)
 
 

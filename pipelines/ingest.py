@@ -9,15 +9,16 @@ at or below the positions in their topic's own last record, and are dropped. A v
 `session`) never sends a row again, and writes a gap for the time in which nobody listened.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final
 
 import bytewax.operators as op
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
@@ -27,10 +28,9 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from connectors.feed import Feed, Flush, Positions
 from connectors.ticks import DetachedRows, Row
 from market import topics
-from market.records import LogReader, LogWriter, TopicPartition
+from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
 from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, SCHEMAS, STATE, TICKS, TRADE
 from pipelines import metrics
-from pipelines.engine.positions import PositionLog, saved_positions
 from pipelines.engine.recovery import execute
 from sinks.faults import crash_point
 
@@ -130,7 +130,11 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
 
 def last_positions(reader: LogReader) -> Mapping[str, Positions]:
     """Where each venue's rows in the log end."""
-    return saved_positions(reader, POSITIONS)
+    end = reader.end_offset(POSITIONS) if POSITIONS in reader.partitions(POSITIONS.topic) else 0
+    if end == 0:
+        return {}
+    found: Mapping[str, Positions] = orjson.loads(reader.read(POSITIONS, end - 1)[0].value)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,8 @@ class _FlushSink(FixedPartitionedSink[Flush, None]):
         return ["log"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_FlushPart":
-        saved, writer = dict(last_positions(self.config.open_reader())), self.config.open_writer()
-        return _FlushPart(writer, self.duty, self.config.now, PositionLog(writer, POSITIONS, "ingest", saved))
+        saved = dict(last_positions(self.config.open_reader()))
+        return _FlushPart(self.config.open_writer(), self.duty, self.config.now, saved)
 
 
 Written = dict[str, Positions]
@@ -155,10 +159,12 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     writer: LogWriter
     duty: _Duty
     now: Callable[[], int]
-    positions: PositionLog[Positions]  # by venue
+    saved: dict[str, Positions]  # by venue; also of venues that are not connected this time
     written: dict[TopicPartition, Written] = field(default_factory=dict)  # when this process started
     newest: dict[TopicPartition, Written] = field(default_factory=dict)
     rows: Counter[TopicPartition] = field(default_factory=Counter)
+    reached: dict[str, Positions] = field(default_factory=dict)
+    waiting: deque[tuple[float, dict[str, Positions]]] = field(default_factory=deque)  # flushed by, positions
 
     def write_batch(self, values: list[Flush]) -> None:
         began = perf_counter()
@@ -167,21 +173,49 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         crash_point("ingest.flush.before")
         self.writer.flush()
         crash_point("ingest.flush.after")
-        self.positions.reach({flush.venue: flush.positions for flush in values})
+        self.reached |= {flush.venue: flush.positions for flush in values}
         # Until a new session is known, a crash would lose what the venue says meanwhile.
         if any(self._is_new_session(flush) for flush in values):
-            self.positions.save_now()
+            self._save_now()
         for flush in values:
             self._count(flush)
         self.duty.seconds = perf_counter() - began
 
     def snapshot(self) -> None:
-        """The end of an epoch: only what is on disk may be passed over by a resume."""
-        self.positions.end_epoch()
+        """The end of an epoch: only what is on disk may be passed over by a resume.
+
+        Asked without waiting: a wait for the disk, twice a second, would be the tail of every latency.
+        """
+        if self.reached:
+            self.waiting.append((monotonic(), self.reached))
+            self.reached = {}
+        durable: dict[str, Positions] = {}
+        until = self.writer.durable_until()
+        while self.waiting and self.waiting[0][0] < until:
+            durable |= self.waiting.popleft()[1]
+        if durable:
+            self._save(durable)
 
     def close(self) -> None:
-        self.positions.save_now()
+        if self.reached or self.waiting:
+            self._save_now()
         self.writer.close()
+
+    def _save_now(self) -> None:
+        newest: dict[str, Positions] = {}
+        for _, positions in (*self.waiting, (0.0, self.reached)):
+            newest |= positions
+        self.writer.sync()
+        self.waiting.clear()
+        self.reached = {}
+        self._save(newest)
+
+    def _save(self, positions: dict[str, Positions]) -> None:
+        crash_point("ingest.positions.before")
+        self.saved |= positions
+        self.writer.append(POSITIONS, JSON_KIND, orjson.dumps(self.saved))
+        self.writer.flush()
+        crash_point("ingest.positions.after")
 
     def _append(self, flush: Flush) -> None:
         for part in flush.prices:
@@ -215,7 +249,7 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
 
     def _is_new_session(self, flush: Flush) -> bool:
         # Every channel has to have begun: a session that is resumed before is one without its other channels.
-        known = self.positions.saved.get(flush.venue, {}).get("session")
+        known = self.saved.get(flush.venue, {}).get("session")
         return flush.positions.get("session") != known and all(flush.positions.get(name) for name in _CHANNELS)
 
     def _count(self, flush: Flush) -> None:

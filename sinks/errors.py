@@ -3,9 +3,15 @@
 SinkError
 ├── StoreUnavailable      the store is not there right now: try again, the rows are unharmed
 ├── StoreRejected         the store (or the check before it) refuses these rows: trying again cannot help
+├── LogError              the log cannot be written
+│   ├── WriterLocked      another writer has the topic-partition
+│   ├── WriterFenced      another writer took the topic-partition over
+│   └── LogWriteFailed    a write failed; this writer is done for good
 ├── MigrationError        a migration is missing, changed or failed
 └── EmbeddedServerError   an embedded server cannot be started; the message says what to do
 """
+
+from market.records import TopicPartition
 
 
 class SinkError(Exception):
@@ -29,6 +35,34 @@ class StoreRejected(SinkError):
         self.store = store
         self.reason = reason
         self.code = code
+
+
+class LogError(SinkError):
+    """The log cannot be written."""
+
+
+class WriterLocked(LogError):
+    """Another writer holds `tp`; its process is `pid`, or 0 if it has not said."""
+
+    def __init__(self, tp: TopicPartition, pid: int) -> None:
+        super().__init__(f"another writer (pid {pid or 'unknown'}) has {tp}: stop it first")
+        self.tp, self.pid = tp, pid
+
+
+class WriterFenced(LogError):
+    """Another writer took `tp` over after this one: the newest is the only one. `reason` says how it showed."""
+
+    def __init__(self, tp: TopicPartition, reason: str) -> None:
+        super().__init__(f"another writer took {tp} over ({reason}): this one stops. Do two of them run?")
+        self.tp, self.reason = tp, reason
+
+
+class LogWriteFailed(LogError):
+    """A write failed, so that nobody knows what is in the log. Open a new writer when it is repaired."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the log was not written: {reason}")
+        self.reason = reason
 
 
 class MigrationError(SinkError):

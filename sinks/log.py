@@ -1,13 +1,9 @@
-"""Write the embedded log: append-only segment files, one writer per topic-partition.
+"""Open the log for writing, and write the embedded one: append-only segment files, one writer per topic-partition.
 
 `append` buffers in memory, `flush` makes one write per partition and tells the readers, the committer puts it on
 disk. Partitions are written in the order in which they got their first record since the last flush. That order
 holds for readers and across kill -9; it does not hold across a power failure, where each partition is cut
 somewhere behind its last commit.
-
-    LogError(SinkError)
-      WriterLocked          another writer has the topic-partition
-      LogWriteFailed        a write or an fsync failed; this writer is done for good
 """
 
 import fcntl
@@ -19,10 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from market.kafka_log import is_kafka, kafka_log
 from market.records import (
     JSON_KIND,
     MAX_BODY_BYTES,
+    PATIENT,
     LogWriter,
+    Patience,
     Payload,
     Record,
     TopicPartition,
@@ -42,7 +41,7 @@ from market.segments import (
     segment_name,
     surviving_frame,
 )
-from sinks.errors import SinkError
+from sinks.errors import LogWriteFailed, WriterLocked
 from sinks.faults import crash_point
 from sinks.group_commit import GROUP_COMMIT, Committer, FsyncPolicy
 from sinks.log_signal import Signal
@@ -56,26 +55,6 @@ SEGMENT_BYTES: Final = 64 << 20
 _RETENTION_EVERY_S: Final = 60.0
 
 
-class LogError(SinkError):
-    """The embedded log cannot be written."""
-
-
-class WriterLocked(LogError):
-    """Another writer holds `tp`; its process is `pid`, or 0 if it has not said."""
-
-    def __init__(self, tp: TopicPartition, pid: int) -> None:
-        super().__init__(f"another writer (pid {pid or 'unknown'}) has {tp}: stop it first")
-        self.tp, self.pid = tp, pid
-
-
-class LogWriteFailed(LogError):
-    """A write or an fsync failed, so that nobody knows what is on disk. Open a new writer when it is repaired."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the log was not written: {reason}")
-        self.reason = reason
-
-
 def open_writer(
     url: str,
     *,
@@ -83,13 +62,20 @@ def open_writer(
     retention: Retention = KEEP_ALL,
     segment_bytes: int = SEGMENT_BYTES,
     clock_ns: Callable[[], int] = time.time_ns,
+    patience: Patience = PATIENT,
 ) -> LogWriter:
     """Open the log at `url` for appending; it is made if it is not there.
 
-    Use it from one thread at a time. A topic-partition is locked at its first `append` or `last_record`.
+    Use it from one thread at a time. A topic-partition is locked (embedded) or taken over (Kafka) at its first `append`
+    or `last_record`.
+    `fsync` and `segment_bytes` are for the embedded log, `patience` is for a log on a server that is away.
 
-    Raises: UnsupportedLog if `url` is not `file:///dir`.
+    Raises: UnsupportedLog if `url` is neither `file:///dir` nor `kafka://host:port`.
     """
+    if is_kafka(url):
+        from sinks.kafka import open_kafka_writer  # 0.3 s that the embedded log shall not cost
+
+        return open_kafka_writer(kafka_log(url), retention, clock_ns, patience)
     return _FileLogWriter(log_directory(url), fsync, retention, segment_bytes, clock_ns)
 
 
@@ -150,8 +136,7 @@ class _FileLogWriter:
         """
         self._require_working()
         tail = self._tails.get(tp) or self._open(tp)
-        if isinstance(payload, bytes) != (kind == JSON_KIND):
-            raise ValueError(f"a {kind} record cannot hold {type(payload).__name__}")
+        require_writable(kind, payload)
         record = Record(
             offset=tail.next_offset, ts_append=self._clock_ns(), kind=kind, key=key, payload=payload, meta=meta or {}
         )
@@ -289,6 +274,12 @@ class _FileLogWriter:
         bases = apply_retention(tail.directory, self._retention.of(tail.tp.topic), self._clock_ns())
         if bases:
             _log.info("%s: retention deleted the segments %s", tail.tp, bases)
+
+
+def require_writable(kind: str, payload: Payload) -> None:
+    """Raise ValueError for a record that could not be read again."""
+    if isinstance(payload, bytes) != (kind == JSON_KIND):
+        raise ValueError(f"a {kind} record cannot hold {type(payload).__name__}")
 
 
 def _lock(tp: TopicPartition, directory: str) -> int:

@@ -5,9 +5,10 @@ Hypothesis draws the same examples in every run; `HYPOTHESIS_PROFILE=search` dra
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import clickhouse_connect
 import psycopg
@@ -75,6 +76,21 @@ def kafka_broker() -> Iterator[Server]:
     """A running Kafka broker, which other tests use as well: take a `prefix` of its topics."""
     with provided("kafka") as server:
         yield server
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Gives the URL of a log in which nothing is yet, as often as it is called; of either kind."""
+    if request.param == "embedded":
+        return lambda: Path(tempfile.mkdtemp(dir=tmp_path), "log").as_uri()
+    broker: Server = request.getfixturevalue("kafka_broker")
+    return lambda: f"{broker.url}/{uuid4().hex}"
+
+
+@pytest.fixture
+def log_url(new_log: Callable[[], str]) -> str:
+    """The URL of a log in which nothing is yet; of either kind."""
+    return new_log()
 
 
 @pytest.fixture

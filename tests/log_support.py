@@ -53,7 +53,8 @@ def append_json(writer: object, count: int, first: int = 0, size: int = 20) -> N
 
 
 def numbers(records: list[Record]) -> list[int]:
-    return [int(record.value.rstrip(b".")) for record in records]
+    """The numbers of events; without those that a new writer on Kafka repeats."""
+    return [int(record.value.rstrip(b".")) for record in records if "repeats" not in record.meta]
 
 
 def read_all(reader: LogReader, tp: TopicPartition = TP, offset: int = 0) -> list[Record]:

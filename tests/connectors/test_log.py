@@ -1,14 +1,11 @@
 """The log's reader: order, positions, waiting, damage, and what it sees of a living writer."""
 
-import random
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from log_support import NEVER, TP, append_json, finish, numbers, read_all, sample, segments, start, until, url_of
+from log_support import NEVER, TP, append_json, numbers, read_all, segments, until, url_of
 
 from connectors.log import PartitionSummary, describe, open_reader
 from market.records import (
@@ -20,8 +17,7 @@ from market.records import (
     TopicPartition,
     encode_frame,
 )
-from market.schemas import SCHEMAS
-from market.segments import FUTEX_NUMBERS, CorruptSegment, UnsupportedLog
+from market.segments import FUTEX_NUMBERS, CorruptSegment
 from sinks.log import open_writer
 
 
@@ -49,82 +45,6 @@ def reader(tmp_path: Path) -> "object":
 def add(path: Path, data: bytes) -> None:
     with path.open("ab") as file:
         file.write(data)
-
-
-def test_every_schema_comes_back_equal(tmp_path: Path, reader: LogReader) -> None:
-    writer = open_writer(url_of(tmp_path))
-    batches = {name: sample(schema, 100) for name, schema in SCHEMAS.items()}
-    for name, batch in batches.items():
-        writer.append(TP, name, batch, key="gold", meta={"seq": 1})
-    writer.flush()
-    found = read_all(reader)
-    assert {record.kind: record.batch for record in found} == batches
-    assert {(record.key, record.meta["seq"]) for record in found} == {("gold", 1)}
-    writer.close()
-
-
-def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    reader = open_reader(url_of(tmp_path / "nowhere"))
-    assert (reader.partitions("*"), reader.begin_offset(TP), reader.end_offset(TP)) == ([], 0, 0)
-    assert reader.read(TP, 0) == []
-    assert not reader.wait(0.0)
-    with pytest.raises(OffsetOutOfRange):
-        reader.read(TP, 1)
-    writer = open_writer(url_of(tmp_path / "nowhere"))
-    append_json(writer, 1)
-    assert reader.wait(0.0)
-    assert numbers(reader.read(TP, 0)) == [0]
-    assert not (tmp_path / "else").exists()
-    writer.close()
-    reader.close()
-
-
-@settings(max_examples=40, deadline=None)
-@given(data=st.data())
-def test_any_read_gives_what_was_written(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    directory = tmp_path_factory.mktemp("log")
-    writer = open_writer(url_of(directory), fsync=NEVER, segment_bytes=data.draw(st.integers(1, 4000)))
-    reader = open_reader(url_of(directory))
-    count = 0
-    for _ in range(data.draw(st.integers(1, 30))):
-        if data.draw(st.booleans()):
-            flushes = data.draw(st.integers(1, 10))
-            append_json(writer, flushes, first=count, size=data.draw(st.integers(1, 3000)))
-            count += flushes
-        offset = data.draw(st.integers(0, count + 2))
-        if offset > count:
-            with pytest.raises(OffsetOutOfRange) as caught:
-                reader.read(TP, offset)
-            assert (caught.value.begin, caught.value.end) == (0, count)
-        else:
-            found = numbers(reader.read(TP, offset, max_bytes=data.draw(st.integers(1, 10_000))))
-            assert found == list(range(offset, offset + len(found)))
-            assert bool(found) == (offset < count)
-        assert reader.end_offset(TP) == count
-    writer.close()
-    reader.close()
-
-
-@pytest.mark.parametrize("size", [70_000, 5_000_000])
-def test_a_record_longer_than_any_read_comes_whole(tmp_path: Path, reader: LogReader, size: int) -> None:
-    writer = open_writer(url_of(tmp_path), fsync=NEVER, segment_bytes=1 << 20)
-    values = [random.Random(nth).randbytes(size) for nth in range(3)]  # noise, which zstd cannot shorten
-    for value in values:
-        writer.append(TP, JSON_KIND, value)
-    writer.flush()
-    assert [record.value for record in read_all(reader)] == values
-    assert reader.read(TP, 2, max_bytes=1)[0].value == values[2]
-    writer.close()
-
-
-def test_partitions_are_found_by_glob(tmp_path: Path, reader: LogReader) -> None:
-    writer = open_writer(url_of(tmp_path), fsync=NEVER)
-    given_tps = [TopicPartition(f"market.prices.{name}", part) for name in ("gold", "silver") for part in (0, 11, 2)]
-    for tp in [*given_tps, TopicPartition("market.bars")]:
-        writer.append(tp, JSON_KIND, b"0")
-    assert reader.partitions("market.prices.*") == sorted(given_tps)
-    assert reader.partitions("market.bars") == [TopicPartition("market.bars")]
-    writer.close()
 
 
 def test_wait_tells_of_each_append_once(tmp_path: Path, reader: LogReader) -> None:
@@ -162,14 +82,6 @@ def test_a_sleeping_reader_is_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert numbers(reader.read(TP, number)) == [number]
     writer.close()
     reader.close()
-
-
-def test_wait_ends_at_its_time_out(tmp_path: Path, reader: LogReader) -> None:
-    open_writer(url_of(tmp_path)).close()
-    reader.wait(0.0)
-    started_s = time.monotonic()
-    assert not reader.wait(0.1)
-    assert 0.1 <= time.monotonic() - started_s < 5
 
 
 def test_a_record_is_seen_only_when_its_last_byte_is_there(segment: Path, reader: LogReader) -> None:
@@ -298,47 +210,3 @@ def test_describe_says_what_is_there_and_what_is_wrong(tmp_path: Path) -> None:
     gold = describe(url_of(tmp_path))[1]
     assert (gold.end, gold.ts_append) == (3, None)
     assert "a wrong length, as record 3 behind it is intact" in gold.problem
-
-
-def test_a_kafka_url_is_refused_in_words() -> None:
-    with pytest.raises(UnsupportedLog, match="not built yet"):
-        open_reader("kafka://localhost:9092")
-
-
-WRITE = """
-import sys
-from market.records import TopicPartition
-from sinks.log import open_writer
-tp = TopicPartition("market.prices.gold")
-writer = open_writer(sys.argv[1], segment_bytes=20_000)
-for number in range(int(sys.argv[2])):
-    writer.append(tp, "json", f"{number}".ljust(number * 7 % 900, ".").encode())
-    if number % 3 == 0:
-        writer.flush()
-writer.close()
-"""
-
-FOLLOW = """
-import sys
-from connectors.log import open_reader
-from market.records import TopicPartition
-tp = TopicPartition("market.prices.gold")
-reader = open_reader(sys.argv[1])
-seen = 0
-while seen < int(sys.argv[2]):
-    records = reader.read(tp, seen)
-    for record in records:
-        assert (record.offset, int(record.value.rstrip(b"."))) == (seen, seen), (record.offset, seen)
-        seen += 1
-    if not records and not reader.wait(20):
-        sys.exit(f"nothing came after record {seen}")
-print(seen)
-"""
-
-
-def test_two_processes_follow_a_third_and_see_all_in_order(tmp_path: Path) -> None:
-    count = 3001
-    readers = [start(FOLLOW, url_of(tmp_path), count) for _ in range(2)]
-    finish(start(WRITE, url_of(tmp_path), count))
-    assert [finish(process).strip() for process in readers] == [str(count)] * 2
-    assert len(segments(tmp_path)) > 20

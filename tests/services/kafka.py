@@ -24,6 +24,9 @@ _PROPERTIES: Final = {
     "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "4",
     "auto.create.topics.enable": "false",
+    # A killed broker may come back under its name once its session has ended: 9 s by default.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
     "log.retention.check.interval.ms": "1000",
     "num.network.threads": "2",
     "num.io.threads": "4",

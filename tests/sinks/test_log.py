@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ from log_support import (
     finish,
     numbers,
     read_all,
-    sample,
     segments,
     start,
     until,
@@ -25,10 +23,10 @@ from log_support import (
 
 from connectors.log import open_reader
 from market.records import JSON_KIND, TopicPartition
-from market.schemas import TICKS
-from market.segments import CorruptSegment, UnsupportedLog
+from market.segments import CorruptSegment
+from sinks.errors import LogWriteFailed, WriterLocked
 from sinks.group_commit import FsyncPolicy, SyncReport
-from sinks.log import LogWriteFailed, WriterLocked, open_writer
+from sinks.log import open_writer
 
 OTHER = TopicPartition("ingest.positions")
 
@@ -47,32 +45,6 @@ def content(directory: Path) -> list[int]:
         return numbers(read_all(reader))
     finally:
         reader.close()
-
-
-def test_offsets_go_on_where_the_last_writer_stopped(tmp_path: Path) -> None:
-    for start_at in (0, 3):
-        writer = open_writer(url_of(tmp_path))
-        last = writer.last_record(TP)
-        assert (last.offset + 1 if last else 0) == start_at
-        for number in range(start_at, start_at + 3):
-            assert writer.append(TP, JSON_KIND, str(number).encode(), meta={"seq": number}) == number
-        last = writer.last_record(TP)
-        assert last is not None
-        assert last.meta == {"seq": start_at + 2}
-        writer.close()
-    assert content(tmp_path) == [0, 1, 2, 3, 4, 5]
-
-
-def test_nothing_is_seen_before_flush(tmp_path: Path) -> None:
-    writer = open_writer(url_of(tmp_path))
-    reader = open_reader(url_of(tmp_path))
-    writer.append(TP, "ticks", sample(TICKS, 5), key="gold")
-    assert reader.read(TP, 0) == []
-    writer.flush()
-    (record,) = reader.read(TP, 0)
-    assert (record.kind, record.key, record.batch) == ("ticks", "gold", sample(TICKS, 5))
-    writer.close()
-    reader.close()
 
 
 def test_truncation_at_every_byte_gives_the_exact_prefix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +119,8 @@ def test_segments_roll_and_the_newest_may_be_empty(tmp_path: Path) -> None:
 LOCKED = """
 import sys
 from market.records import TopicPartition
-from sinks.log import WriterLocked, open_writer
+from sinks.errors import WriterLocked
+from sinks.log import open_writer
 try:
     open_writer(sys.argv[1]).last_record(TopicPartition("market.prices.gold"))
 except WriterLocked as error:
@@ -166,42 +139,6 @@ def test_a_second_writer_is_told_who_has_the_lock(tmp_path: Path) -> None:
     first.close()
     assert second.append(TP, JSON_KIND, b"1") == 1
     second.close()
-
-
-APPEND_FOR_EVER = """
-import sys
-from market.records import TopicPartition
-from sinks.log import open_writer
-tp = TopicPartition("market.prices.gold")
-writer = open_writer(sys.argv[1], segment_bytes=2000)
-last = writer.last_record(tp)
-number = last.offset + 1 if last else 0
-while True:
-    for _ in range(number % 7 + 1):
-        writer.append(tp, "json", f"{number}".ljust(number % 300, ".").encode())
-        number += 1
-    writer.flush()
-    print(number, flush=True)
-"""
-
-
-def test_kill_9_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
-    flushed = 0
-    reader = open_reader(url_of(tmp_path))  # lives through all of it
-    seen: list[int] = []
-    for round_ in range(12):
-        process = start(APPEND_FOR_EVER, url_of(tmp_path))
-        assert process.stdout is not None
-        for _ in range(3 + 17 * round_):
-            flushed = int(process.stdout.readline())
-        process.send_signal(signal.SIGKILL)
-        told = [int(line) for line in process.communicate()[0].split() if line.isdigit()]
-        flushed = max([flushed, *told[:-1]])  # the last line may be cut
-        seen += numbers(read_all(reader, offset=len(seen)))
-        assert seen == list(range(len(seen)))
-        assert len(seen) >= flushed
-    assert content(tmp_path) == seen
-    reader.close()
 
 
 CRASH = """
@@ -277,7 +214,8 @@ def test_a_full_segment_is_synced_before_the_next_one_is_made(tmp_path: Path) ->
 FILE_TOO_LARGE = """
 import resource, sys
 from market.records import TopicPartition
-from sinks.log import LogWriteFailed, open_writer
+from sinks.errors import LogWriteFailed
+from sinks.log import open_writer
 tp = TopicPartition("market.prices.gold")
 writer = open_writer(sys.argv[1])
 if sys.argv[2] != "none":
@@ -366,22 +304,6 @@ def test_a_dead_sync_thread_does_not_go_unnoticed(tmp_path: Path) -> None:
         until(lambda: append_json(writer, 1))
     with pytest.raises(LogWriteFailed):
         writer.close()
-
-
-def test_a_record_that_could_not_be_read_again_is_refused(tmp_path: Path) -> None:
-    writer = open_writer(url_of(tmp_path))
-    with pytest.raises(ValueError, match="cannot hold"):
-        writer.append(TP, "ticks", b"{}")
-    with pytest.raises(ValueError, match="cannot hold"):
-        writer.append(TP, JSON_KIND, sample(TICKS, 1))
-    writer.close()
-    with pytest.raises(LogWriteFailed, match="closed"):
-        writer.append(TP, JSON_KIND, b"0")
-
-
-def test_a_kafka_url_is_refused_in_words() -> None:
-    with pytest.raises(UnsupportedLog, match="not built yet"):
-        open_writer("kafka://localhost:9092")
 
 
 def test_a_cut_is_logged_as_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

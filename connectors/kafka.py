@@ -1,0 +1,277 @@
+"""Read the log on Apache Kafka, by assigned partition, from positions that are the caller's own.
+
+Kafka's consumer groups are not used at all: where a flow goes on is in its recovery store, or in the log.
+
+Delivery: a record is seen from the writer's `flush` on; what `read` does not find is at most _FRESH_S old. An offset
+that is not in the log raises OffsetOutOfRange; it is never moved to another one.
+State: at most _AHEAD_BYTES of fetched records, plus one fetch on its way.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, Final, TypeVar
+
+import kafka
+import kafka.admin
+import kafka.errors
+import pyarrow as pa
+from kafka.protocol.consumer import OffsetSpec
+
+from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
+from market.records import (
+    CorruptRecord,
+    LogReader,
+    OffsetOutOfRange,
+    Patience,
+    Record,
+    TopicPartition,
+    decode_frame,
+    scan_frames,
+)
+
+_FRESH_S: Final = 0.010
+"""How long an answer about the ends of all partitions is good for: one question for a whole round of reads."""
+
+_FETCH_WAIT_MS: Final = 500  # the broker holds a fetch that has nothing to give back for that long
+_FETCH_BYTES: Final = 1 << 20  # of one partition
+_AHEAD_BYTES: Final = 8 << 20
+_LIST_EVERY_S: Final = 0.25
+_POLL_RECORDS: Final = 2000
+_ASK_MS: Final = 5000
+_LOOK_MS: Final = 100
+
+T = TypeVar("T")
+Message = Any
+"""kafka.consumer.fetcher.ConsumerRecord: the library publishes no types."""
+
+
+def open_kafka_reader(log: KafkaLog, patience: Patience) -> LogReader:
+    """Open a reader, which connects when it is first asked something. Use it from one thread at a time."""
+    return _KafkaLogReader(log, patience)
+
+
+class _KafkaLogReader:
+    """LogReader on a broker."""
+
+    def __init__(self, log: KafkaLog, patience: Patience) -> None:
+        self._log, self._patience = log, patience
+        self._positions: dict[TopicPartition, int] = {}  # of the next record to fetch, by partition that is followed
+        self._ahead: dict[TopicPartition, list[Message]] = {}  # fetched and not read
+        self._ends: dict[TopicPartition, int] = {}
+        self._ends_at_s = float("-inf")
+        self._listed: list[TopicPartition] = []
+        self._listed_at_s = float("-inf")
+        self._written: set[TopicPartition] = set()
+        self._missing: set[TopicPartition] = set()  # read, but not there yet
+
+    @cached_property
+    def _consumer(self) -> Any:
+        return self._insist(lambda: kafka.KafkaConsumer(**_consumer_settings(self._log)))
+
+    @cached_property
+    def _admin(self) -> Any:
+        # Questions have a connection of their own: on the consumer's they would wait behind a fetch that waits.
+        return self._insist(lambda: kafka.admin.KafkaAdminClient(**_settings(self._log)))
+
+    def partitions(self, pattern: str) -> list[TopicPartition]:
+        """Return the topic-partitions of matching topics into which anything was ever written, sorted."""
+        if time.monotonic() > self._listed_at_s + _LIST_EVERY_S:
+            self._listed = self._insist(self._list)
+            self._listed_at_s = time.monotonic()
+        found = [tp for tp in self._listed if fnmatchcase(tp.topic, pattern)]
+        new = [tp for tp in found if tp not in self._written]
+        if new:
+            self._written |= {tp for tp, end in self._ask_ends(new).items() if end > 0}
+        return sorted(tp for tp in found if tp in self._written)
+
+    def begin_offset(self, tp: TopicPartition) -> int:
+        """Return the oldest offset still kept; 0 if nothing was ever written."""
+        return self._begin(tp) if self._exists(tp) else 0
+
+    def end_offset(self, tp: TopicPartition) -> int:
+        """Return the offset the next append will get."""
+        return self._ask_ends([tp])[tp] if self._exists(tp) else 0
+
+    def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:
+        """Return records from `offset` on, at least one if there is one; empty at the end.
+
+        Waits for the broker's answer, and for a broker that is away.
+        Raises: OffsetOutOfRange, CorruptRecord; LogUnavailable if told to stop meanwhile.
+        """
+        self._follow(tp, offset)
+        if not self._ahead.get(tp):
+            self._fetch(tp, offset)
+        return [_decode(tp, message) for message in self._take(tp, max_bytes)]
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until there is something to read of the partitions that were read; False at the time-out."""
+        until_s = time.monotonic() + timeout_s
+        while not any(self._ahead.values()):
+            if any(self._exists(tp) for tp in self._missing):
+                return True
+            left_s = max(0.0, until_s - time.monotonic())
+            if self._missing or not self._positions:
+                left_s = min(left_s, _LIST_EVERY_S)
+            if self._positions:
+                self._poll(left_s * 1000)
+            else:
+                time.sleep(left_s)
+            if time.monotonic() >= until_s:
+                break
+        return any(self._ahead.values())
+
+    def close(self) -> None:
+        if "_consumer" in self.__dict__:
+            self._consumer.close(autocommit=False)
+        if "_admin" in self.__dict__:
+            self._admin.close()
+
+    def _follow(self, tp: TopicPartition, offset: int) -> None:
+        """Have `offset` fetched next, unless it is among what was fetched."""
+        if tp not in self._positions:
+            if not self._exists(tp):
+                if offset:
+                    raise OffsetOutOfRange(tp, offset, 0, 0)
+                self._missing.add(tp)
+                return
+            self._missing.discard(tp)
+            self._positions[tp] = -1
+            self._consumer.assign([self._theirs(each) for each in self._positions])
+        ahead = self._ahead.get(tp)
+        if (ahead[0].offset if ahead else self._positions[tp]) != offset:
+            self._ahead.pop(tp, None)
+            self._positions[tp] = offset
+            self._consumer.seek(self._theirs(tp), offset)
+            self._ends_at_s = float("-inf")  # somewhere else than where it was: look afresh
+
+    def _fetch(self, tp: TopicPartition, offset: int) -> None:
+        """Fetch until there is a record at `offset`, or that is the end of the log."""
+        if tp not in self._positions:
+            return
+        self._poll(0)
+        while not self._ahead.get(tp):
+            end = self._end_from(tp, offset)
+            if offset == end:
+                return
+            if offset > end or offset < self._begin(tp):
+                raise OffsetOutOfRange(tp, offset, self._begin(tp), end)
+            self._poll(_LOOK_MS)
+
+    def _poll(self, timeout_ms: float) -> None:
+        """Take what was fetched; what waits to be read is not fetched further."""
+        full = [tp for tp, messages in self._ahead.items() if messages]
+        paused = {self._theirs(tp) for tp in full}
+        self._consumer.pause(*(paused - self._consumer.paused()))
+        self._consumer.resume(*(self._consumer.paused() - paused))
+        try:
+            found = self._consumer.poll(timeout_ms, max_records=_POLL_RECORDS)
+        except kafka.errors.OffsetOutOfRangeError as error:
+            (theirs, offset) = next(iter(error.args[0].items()))
+            tp = self._ours(*theirs)
+            self._positions[tp] = -1
+            raise OffsetOutOfRange(tp, offset, self._begin(tp), self.end_offset(tp)) from error
+        for theirs, messages in found.items():
+            tp = self._ours(*theirs)
+            self._ahead.setdefault(tp, []).extend(messages)
+            self._positions[tp] = messages[-1].offset + 1
+
+    def _take(self, tp: TopicPartition, max_bytes: int) -> list[Message]:
+        ahead = self._ahead.get(tp, [])
+        count = size_bytes = 0
+        for message in ahead:
+            size_bytes += len(message.value)
+            if count and size_bytes > max_bytes:
+                break
+            count += 1
+        taken, self._ahead[tp] = ahead[:count], ahead[count:]
+        return taken
+
+    def _end_from(self, tp: TopicPartition, offset: int) -> int:
+        """The end of a partition that is read at `offset`. Each answer is used once: the next read asks again."""
+        if time.monotonic() > self._ends_at_s + _FRESH_S or self._ends.get(tp, -1) < offset:
+            self._ends = self._ask_ends(self._positions)
+            self._ends_at_s = time.monotonic()
+        return self._ends.pop(tp)
+
+    def _ask_ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return self._ask_offsets(tps, OffsetSpec.LATEST)
+
+    def _begin(self, tp: TopicPartition) -> int:
+        return self._ask_offsets([tp], OffsetSpec.EARLIEST)[tp]
+
+    def _ask_offsets(self, tps: Iterable[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
+        wanted = {self._theirs(tp): which for tp in tps}
+        found = self._insist(lambda: self._admin.list_partition_offsets(wanted, timeout_ms=_ASK_MS))
+        return {self._ours(*each): int(answer.offset) for each, answer in found.items()}
+
+    def _list(self, names: list[str] | None = None) -> list[TopicPartition]:
+        """The partitions of all topics of this log, or of some."""
+        return [
+            TopicPartition(topic, part["partition_index"])
+            for found in self._admin.describe_topics(names)
+            if (topic := self._log.topic_of(found["name"])) is not None
+            for part in found["partitions"]
+        ]
+
+    def _exists(self, tp: TopicPartition) -> bool:
+        if tp in self._written or tp in self._positions:
+            return True
+        return tp in self._insist(lambda: self._list([self._log.name_of(tp.topic)]))
+
+    def _theirs(self, tp: TopicPartition) -> Any:
+        return kafka.TopicPartition(self._log.name_of(tp.topic), tp.partition)
+
+    def _ours(self, name: str, partition: int) -> TopicPartition:
+        topic = self._log.topic_of(name)
+        assert topic is not None
+        return TopicPartition(topic, partition)
+
+    def _insist(self, ask: Callable[[], T]) -> T:
+        """Ask until there is an answer. Raises: LogUnavailable if told to stop meanwhile."""
+        return insist(ask, self._patience, kafka.errors.RetriableError, time.sleep)
+
+
+def _settings(log: KafkaLog) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": list(log.servers),
+        "client_id": "mandi-reader",
+        "bootstrap_timeout_ms": _ASK_MS,
+        "request_timeout_ms": 2 * _ASK_MS,
+        "reconnect_backoff_max_ms": 2000,
+        **log.client,
+    }
+
+
+def _consumer_settings(log: KafkaLog) -> dict[str, Any]:
+    return {
+        **_settings(log),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",  # an offset that is gone is the caller's to decide about
+        "allow_auto_create_topics": False,
+        "fetch_max_wait_ms": _FETCH_WAIT_MS,
+        "max_partition_fetch_bytes": _FETCH_BYTES,
+        "fetch_max_bytes": _AHEAD_BYTES,
+        "receive_message_max_bytes": _AHEAD_BYTES + 2 * MAX_RECORD_BYTES,
+        "metrics_enabled": False,
+    }
+
+
+def _decode(tp: TopicPartition, message: Message) -> Record:
+    """The record of a message; its offset is the broker's."""
+    try:
+        (frame,) = scan_frames(message.value)
+        record = decode_frame(frame)
+    except (ValueError, OSError, StopIteration, pa.ArrowException) as error:
+        raise CorruptRecord(message.offset, f"record {message.offset} of {tp} cannot be decoded: {error}") from error
+    if record.offset == message.offset:
+        return record
+    return Record(
+        offset=message.offset,
+        ts_append=record.ts_append,
+        kind=record.kind,
+        key=record.key,
+        payload=record.payload,
+        meta=record.meta,
+    )

@@ -1,1 +1,0 @@
-"""Forecasters: what comes next, with how sure that is."""
