@@ -1,4 +1,4 @@
-"""A price-level order book that is never crossed and always `DEPTH` levels deep.
+"""A price-level order book that is never crossed and always `DEPTH` levels deep, except one-sided at a price limit.
 
 Sides are immutable tuples, best level first: an event can hold a side without copying it. Prices in ticks,
 quantities in whole lots. A level leaves at the far end when a better one
@@ -35,6 +35,18 @@ class SimulatedBook:
     def best_ask(self) -> int:
         return self.sides[ASK][0].price
 
+    @property
+    def middle(self) -> int:
+        """The middle of the touch, or what there is of it."""
+        touches = [levels[0].price for levels in self.sides if levels]
+        return sum(touches) // max(len(touches), 1)
+
+    def lock(self, side: int, price: int) -> None:
+        """Quote one side only, from a price limit on."""
+        self.sides[1 - side] = ()
+        self.sides[side] = (self._fresh_level(price),)
+        self._refill(side)
+
     def rebuild(self, best_bid: int, best_ask: int) -> None:
         """Forget everything and quote around two prices."""
         for side, best in ((BID, best_bid), (ASK, best_ask)):
@@ -45,9 +57,9 @@ class SimulatedBook:
         """Add an order. A price through the other side is moved behind it, one past the depth to its last level."""
         levels = self.sides[side]
         better = _TOWARDS_BETTER[side]
-        other_best = self.sides[1 - side][0].price
-        if (price - other_best) * better >= 0:
-            price = other_best - better
+        others = self.sides[1 - side]
+        if others and (price - others[0].price) * better >= 0:
+            price = others[0].price - better
         if (levels[-1].price - price) * better > 0:
             price = levels[-1].price
         index = 0

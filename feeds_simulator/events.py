@@ -11,6 +11,11 @@ from typing import Final, NamedTuple, TypeAlias
 BID: Final = 0
 ASK: Final = 1
 
+OPEN: Final = "OPEN"
+HALT: Final = "HALT"  # nothing trades; the book stands as it was
+LIMIT: Final = "LIMIT"  # at the price limit; the book is one-sided
+CLOSE: Final = "CLOSE"
+
 
 class Level(NamedTuple):
     price: int
@@ -52,7 +57,7 @@ class BustEvent(NamedTuple):
 class StatusEvent(NamedTuple):
     ts_event: int
     symbol: str
-    state: str  # OPEN or CLOSE
+    state: str  # OPEN, HALT, LIMIT, CLOSE
 
 
 class SettleEvent(NamedTuple):

@@ -121,7 +121,11 @@ def _add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
     demo.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
     demo.add_argument("--speed", type=_factor, default=1.0, help="market seconds per second")
     demo.add_argument("--duration", type=duration_ns, help="stop by itself after this time, such as 30s")
-    demo.add_argument("--scenario", help="fault or market scenario to play")
+    _add_scenario(demo)
+
+
+def _add_scenario(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scenario", metavar="NAME,...", help="what is to go wrong (docs/market-model.md)")
 
 
 def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -134,8 +138,9 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     simulate.add_argument("venues", nargs="*", metavar="VENUE|backend")
     simulate.add_argument("--port", type=_port, default=8765, help="of ICE")
     simulate.add_argument("--seed", type=int, default=7)
-    simulate.add_argument("--rate", type=float, default=400.0, help="messages per second")
+    simulate.add_argument("--rate", type=float, default=400.0, help="messages per second of all venues together")
     simulate.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
+    _add_scenario(simulate)
     ingest = _add(
         commands, "ingest", "Connect to venues (default: all), or to the trading backend, and write the log.", _ingest
     )
@@ -185,8 +190,6 @@ def _add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _demo(found: Settings, parsed: argparse.Namespace) -> int:
     from mandi.demo import DemoOptions, demo
 
-    if parsed.scenario is not None:
-        raise UsageError(f"there is no scenario '{parsed.scenario}' yet: scenarios come with the other venues")
     options = DemoOptions(
         port=parsed.port,
         seed=parsed.seed,
@@ -194,8 +197,18 @@ def _demo(found: Settings, parsed: argparse.Namespace) -> int:
         events=parsed.events,
         speed=parsed.speed,
         duration_s=None if parsed.duration is None else parsed.duration / 1e9,
+        scenarios=_scenarios(parsed.scenario),
     )
     return demo(found, options)
+
+
+def _scenarios(text: str | None) -> tuple[str, ...]:
+    from feeds_simulator.scenarios import UnknownScenario, parse
+
+    try:
+        return parse(text)
+    except UnknownScenario as error:
+        raise UsageError(str(error)) from error
 
 
 def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
@@ -205,7 +218,14 @@ def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
     if parsed.venues == ["backend"]:
         simulate_backend(found, TradingOptions(seed=parsed.seed, rate=parsed.events))
         return 0
-    simulate(found, SimulateOptions(port=parsed.port, seed=parsed.seed, rate=parsed.rate, venues=tuple(parsed.venues)))
+    options = SimulateOptions(
+        port=parsed.port,
+        seed=parsed.seed,
+        rate=parsed.rate,
+        venues=tuple(parsed.venues),
+        scenarios=_scenarios(parsed.scenario),
+    )
+    simulate(found, options)
     return 0
 
 

@@ -50,6 +50,7 @@ class DemoOptions:
     events: float
     speed: float
     duration_s: float | None
+    scenarios: tuple[str, ...] = ()
 
 
 def demo(settings: Settings, options: DemoOptions) -> int:
@@ -117,7 +118,10 @@ class _Demo:
         self._settings = replace(self._settings, bloomberg=f"127.0.0.1:{free_port()}")
         options, settings = self._options, self._settings
         rate, seed = str(options.rate), str(options.seed)
-        self._start("simulate", "simulate", "--port", str(venue_port), "--rate", rate, "--seed", seed)
+        words = ["--port", str(venue_port), "--rate", rate, "--seed", seed]
+        if options.scenarios:
+            words += ["--scenario", ",".join(options.scenarios)]
+        self._start("simulate", "simulate", *words)
         url = f"ws://127.0.0.1:{venue_port}/v1/feed"
         self._settings = settings = replace(settings, ice_url=url)
         self._start("ingest", "ingest")

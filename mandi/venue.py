@@ -1,83 +1,105 @@
-"""`mandi simulate`: the simulated venues in one process."""
+"""`mandi simulate`: the simulated venues as one process."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from feeds_simulator.bloomberg import server as bloomberg
-from feeds_simulator.ice import server as ice
-from feeds_simulator.ice.requests import Credential
-from feeds_simulator.ice.session import REPLAY_WINDOW
+from feeds_simulator.faults import Faults
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
+from feeds_simulator.scenarios import Script
+from feeds_simulator.stage import Stage
+from feeds_simulator.truth import TruthFolder
 from mandi.clock import FileClock
 from mandi.errors import UsageError
-from mandi.feeds import bloomberg_address, configured
+from mandi.feeds import configured
 from mandi.process import run_async, say, service
 from mandi.settings import Settings
+from mandi.simulators import SIMULATORS, Simulator, Staging
 
-_LEAST_WINDOW: Final = 10_000
-_BLOOMBERG_SHARE: Final = 0.25  # of the rate: FX and a few relayed futures
+_TRUTH_EVERY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulateOptions:
-    """`port` of ICE; `rate` in messages per second over all symbols of a venue; no `venues`: all with an address."""
+    """`port` of ICE; `rate` in messages per second over all symbols of all venues; no `venues`: all with an address."""
 
     port: int
     seed: int
     rate: float
     venues: tuple[str, ...] = ()
-
-
-def replay_window(rate: float) -> int:
-    """Messages a channel to keep for replay: a minute and a half of them, within what the profile allows.
-
-    More would only be memory: an ingest that dies is back within seconds.
-    """
-    return min(REPLAY_WINDOW, max(_LEAST_WINDOW, int(rate * 90)))
+    scenarios: tuple[str, ...] = ()
 
 
 def simulate(settings: Settings, options: SimulateOptions) -> None:
     """Serve the venues until stopped. Raises: UsageError for an unknown venue."""
-    venues = options.venues or configured(settings)
-    unknown = [venue for venue in venues if venue not in _SERVERS]
+    unknown = [venue for venue in options.venues if venue not in SIMULATORS]
     if unknown:
-        raise UsageError(f"there is no simulated venue '{unknown[0]}'; choose among {', '.join(_SERVERS)}")
-
-    async def serve(stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for venue in venues:
-                tasks.create_task(_SERVERS[venue](settings, options, stop))
-
+        raise UsageError(f"there is no simulated venue '{unknown[0]}'; choose among {', '.join(SIMULATORS)}")
     with service(settings):
-        run_async(serve)
+        run_async(partial(_serve, settings, options, FileClock(settings.clock_file)))
 
 
-def _ice(settings: Settings, options: SimulateOptions, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-    config = ice.SimulatorConfig(
-        port=options.port,
-        credentials={settings.ice_key: Credential(settings.ice_secret)},
-        seed=options.seed,
-        rate=options.rate,
-        replay_window=replay_window(options.rate),
+async def _serve(settings: Settings, options: SimulateOptions, now: Callable[[], int], stop: asyncio.Event) -> None:
+    start_ns = now()
+    venues = options.venues or configured(settings)
+    script = Script(options.scenarios, start_ns, venues)
+    stages: dict[str, tuple[Stage, Faults]] = {}
+    running = []
+    for venue in venues:
+        simulator, stages[venue] = _build(settings, options, script, venue, now)
+        running.append(asyncio.create_task(simulator.run(stop, partial(_announce, venue)), name=venue))
+    truth = TruthFolder(settings.data_dir / "truth", f"{start_ns // 1_000_000:x}", stages)
+    writing = asyncio.create_task(_keep_truth(truth, now))
+    try:
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()  # if one has failed, the others end too
+        await asyncio.gather(*running)
+    finally:
+        writing.cancel()
+        truth.write(now())
+
+
+def _build(
+    settings: Settings, options: SimulateOptions, script: Script, venue: str, now: Callable[[], int]
+) -> tuple[Simulator, tuple[Stage, Faults]]:
+    simulated, faults = SIMULATORS[venue], Faults()
+    rate = options.rate * simulated.share / sum(SIMULATORS[name].share for name in script.venues)
+    model = MarketModel(
+        ModelConfig(
+            start_ns=script.start_ns,
+            seed=options.seed,
+            rate=rate,
+            profiles=PROFILES[venue],
+            symbol_of=simulated.symbol_of,
+            bust_every=script.bust_every,
+            correct_every=script.correct_every,
+            moves=script.moves(),
+        )
     )
-    listening = _say_when_listening("ICE venue on ws://127.0.0.1:{port}/v1/feed")
-    return ice.serve(config, FileClock(settings.clock_file), stop, listening)
+    stage = Stage(venue, model, script, faults)
+    simulator = simulated.build(
+        Staging(
+            settings=settings,
+            port=options.port,
+            seed=options.seed,
+            rate=rate,
+            market=stage,
+            faults=faults,
+            script=script,
+            now=now,
+        )
+    )
+    stage.heard = getattr(simulator, "heard", stage.heard)
+    return simulator, (stage, faults)
 
 
-def _bloomberg(settings: Settings, options: SimulateOptions, stop: asyncio.Event) -> Coroutine[Any, Any, None]:
-    host, port = bloomberg_address(settings)
-    rate = options.rate * _BLOOMBERG_SHARE
-    config = bloomberg.SimulatorConfig(host=host, port=port, seed=options.seed, rate=rate)
-    listening = _say_when_listening(f"Bloomberg server on {host}:{{port}}")
-    return bloomberg.serve(config, FileClock(settings.clock_file), stop, listening)
+def _announce(venue: str, port: int) -> None:
+    say(f"{venue} on {SIMULATORS[venue].where.format(port=port)}")
 
 
-def _say_when_listening(text: str) -> Callable[[int], None]:
-    return lambda port: say(text.format(port=port))
-
-
-_SERVERS: Final[Mapping[str, Callable[[Settings, SimulateOptions, asyncio.Event], Coroutine[Any, Any, None]]]] = {
-    "ice": _ice,
-    "bloomberg": _bloomberg,
-}
+async def _keep_truth(truth: TruthFolder, now: Callable[[], int]) -> None:
+    while True:
+        truth.write(now())
+        await asyncio.sleep(_TRUTH_EVERY_S)

@@ -25,13 +25,13 @@ from websockets.protocol import State
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
 from feeds_simulator.frames import frame
-from feeds_simulator.ice.messages import error
+from feeds_simulator.ice.messages import TRADES, error
 from feeds_simulator.ice.requests import Credential, Reception
 from feeds_simulator.ice.session import REPLAY_WINDOW
 from feeds_simulator.ice.symbols import ice_symbol
 from feeds_simulator.ice.venue import CLOSE_AUTH, CLOSE_RESTART, CLOSE_SLOW, Connection, Counters, Venue
-from feeds_simulator.model import MarketModel, ModelConfig
-from feeds_simulator.pacing import Pacer
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
+from feeds_simulator.pacing import Market, Pacer
 
 PATH: Final = "/v1/feed"
 PING_EVERY_S: Final = 20.0
@@ -62,27 +62,39 @@ class SimulatorConfig:
     unsent_limit_bytes: int = 4 * 1024 * 1024
 
 
+def open_market(config: SimulatorConfig, start_ns: int) -> MarketModel:
+    """Return the market of ICE as it is from `start_ns` on."""
+    return MarketModel(
+        ModelConfig(
+            start_ns=start_ns,
+            seed=config.seed,
+            rate=config.rate,
+            profiles=PROFILES["ice"],
+            symbol_of=ice_symbol,
+            always_open=config.always_open,
+            bust_every=config.bust_every,
+            correct_every=config.correct_every,
+        )
+    )
+
+
 class IceSimulator:
     """The venue. `run` serves until told to stop; `faults`, `counters` and `port` may be read and set meanwhile."""
 
-    def __init__(self, config: SimulatorConfig, now: Callable[[], int], faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        now: Callable[[], int],
+        faults: Faults | None = None,
+        market: Market | None = None,
+    ) -> None:
         self._config, self._now = config, now
         self.faults = faults or Faults()
         self.counters = Counters()
         self.port = 0
-        self.model = MarketModel(
-            ModelConfig(
-                start_ns=now(),
-                seed=config.seed,
-                rate=config.rate,
-                symbol_of=ice_symbol,
-                always_open=config.always_open,
-                bust_every=config.bust_every,
-                correct_every=config.correct_every,
-            )
-        )
+        market = market or open_market(config, now())
         self.venue = Venue(
-            self.model.listings,
+            market.listings,
             faults=self.faults,
             counters=self.counters,
             window=config.replay_window,
@@ -90,7 +102,7 @@ class IceSimulator:
             keep_s=config.keep_session_s,
         )
         self._reception = Reception(self.venue, config.credentials, now, lambda: secrets.token_hex(8))
-        self._pacer = Pacer(self.model, self, now, faults=self.faults, truth_path=config.truth_path)
+        self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
         self._links: set[_Link] = set()
 
     async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
@@ -131,6 +143,10 @@ class IceSimulator:
 
     def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:
         self.venue.publish(actions, ts_send)
+
+    def heard(self, symbol: str) -> bool:
+        """Say whether a client has asked for the trades of a symbol and is still in session."""
+        return any(symbol in session.channels[TRADES].subscriptions for session in self.venue.sessions.values())
 
     def keep_house(self, at_s: float, published_ns: int) -> None:
         self.venue.tick(at_s, published_ns)

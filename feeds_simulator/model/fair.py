@@ -7,7 +7,7 @@ premium is a slow mean-reverting process around 0. Dislocations come on top: at 
 Units: values in ticks; times ns UTC; `life_s` the time in which a dislocation falls to 37 %.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache, lru_cache
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feeds_simulator.model.commodities import ANCHOR_DAY, COMMODITIES
+from feeds_simulator.model.moves import Move, MoveKind, Moves
 from feeds_simulator.model.paths import SECONDS_PER_DAY, Day, Floats, Path, mean_reverting, minute_weights, stream
 from feeds_simulator.model.products import Notified, Profile
 from market.instruments import SPOT, InstrumentKey
@@ -89,8 +90,11 @@ class Seen:
 class FairLine:
     """One product's view. `at` wants times of one order of magnitude in order: a day is kept at a time."""
 
-    def __init__(self, profile: Profile, keys: Iterable[str], tick: float, seed: int) -> None:
+    def __init__(
+        self, profile: Profile, keys: Iterable[str], tick: float, seed: int, moves: Sequence[Move] = ()
+    ) -> None:
         self._profile, self._tick, self._values = profile, tick, fair_values(seed)
+        self.moves = Moves(moves, profile)
         self._name = f"{profile.mic}:{profile.root}"
         slope = COMMODITIES[profile.commodity].curve
         self._carry = [np.exp(slope * _years_ahead(key, profile.month_shift)) for key in keys]
@@ -129,10 +133,20 @@ class FairLine:
         second = since_ns // NS_PER_S
         part = (since_ns - second * NS_PER_S) / NS_PER_S
         scaled = loaded.scaled[second] * (1 - part) + loaded.scaled[second + 1] * part
-        fixed = loaded.fixed[second] if loaded.fixed.size else 0.0
+        scaled = scaled * np.exp(self.moves.shift(times_ns))
+        fixed = loaded.fixed[second] + self._duty_step(int(times_ns[-1])) if loaded.fixed.size else 0.0
         noise = loaded.noise[second] * (1 - part) + loaded.noise[second + 1] * part
         half_spread = loaded.half_spread[second // 60]
         return Seen([carry * scaled + fixed + noise for carry in self._carry], half_spread)
+
+    def _duty_step(self, ts_ns: int) -> float:
+        # What a scenario's rate adds to the duty, in ticks. Everything charged on the duty is charged on this, too.
+        rate = self.moves.value(MoveKind.DUTY, ts_ns)
+        conversion = self._profile.conversion
+        now = _notified(conversion.duty, ts_ns // NS_PER_DAY)
+        if rate is None or now is None:
+            return 0.0
+        return (rate / now.rate - 1) * now.duty * conversion.purity * (1 + conversion.charges) / self._tick
 
     def _load(self, day: int) -> "_Loaded":
         profile, terms = self._profile, COMMODITIES[self._profile.commodity]
@@ -143,7 +157,8 @@ class FairLine:
         scaled = fair.prices * per_unit * off
         fixed = np.empty(0)
         if conversion.fx:
-            duty = _duty(conversion.duty, day) * conversion.purity * (1 + conversion.charges) + conversion.addition
+            now = _notified(conversion.duty, day)
+            duty = (now.duty if now else 0.0) * conversion.purity * (1 + conversion.charges) + conversion.addition
             fixed = (conversion.cif * per_unit + duty / self._tick) * off
         noise = profile.noise_ticks * stream(self._values.seed, self._name, _NOISE, day).standard_normal(scaled.size)
         spread = self._mean_reverting(_SPREAD, day, _SPREAD_MINUTES, _SPREAD_NOISE)
@@ -183,9 +198,9 @@ def _narrow(values: Floats) -> Narrow:
     return values.astype(np.float32)
 
 
-def _duty(rows: Iterable[Notified], day: int) -> float:
+def _notified(rows: Sequence[Notified], day: int) -> Notified | None:
     on = date(1970, 1, 1) + timedelta(days=day)
-    return next((row.duty for row in reversed(tuple(rows)) if row.effective_from <= on), 0.0)
+    return next((row for row in reversed(rows) if row.effective_from <= on), None)
 
 
 def _years_ahead(key: str, month_shift: int) -> float:

@@ -16,6 +16,7 @@ from typing import Final
 
 from feeds_simulator.events import Event
 from feeds_simulator.model.fair import NS_PER_S as NS_PER_S
+from feeds_simulator.model.moves import Move
 from feeds_simulator.model.product import Product, Terms
 from feeds_simulator.model.products import ICE, Profile
 from market.instruments import InstrumentMaster
@@ -38,6 +39,8 @@ class ModelConfig:
     bust_every: int = 0
     """Every n-th trade of a product is busted by the action after it; 0 = never."""
     correct_every: int = 0
+    moves: tuple[Move, ...] = ()
+    """What scenarios do to the market; tell every venue all of them."""
 
 
 class MarketModel:
@@ -51,6 +54,7 @@ class MarketModel:
             always_open=config.always_open,
             bust_every=config.bust_every,
             correct_every=config.correct_every,
+            moves=config.moves,
             classes=len(config.profiles),
         )
         shares = sum(profile.share for profile in config.profiles)

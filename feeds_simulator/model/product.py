@@ -14,9 +14,25 @@ from zlib import crc32
 import numpy as np
 
 from feeds_simulator.book import SimulatedBook
-from feeds_simulator.events import ASK, BID, BookEvent, BustEvent, Event, Listing, SettleEvent, StatusEvent, TradeEvent
+from feeds_simulator.events import (
+    ASK,
+    BID,
+    CLOSE,
+    HALT,
+    LIMIT,
+    OPEN,
+    BookEvent,
+    BustEvent,
+    Event,
+    Listing,
+    SettleEvent,
+    StatusEvent,
+    TradeEvent,
+)
 from feeds_simulator.model.arrivals import Arrivals
 from feeds_simulator.model.fair import NS_PER_DAY, NS_PER_S, FairLine, Times
+from feeds_simulator.model.limits import LIMITS, Band
+from feeds_simulator.model.moves import Move, MoveKind
 from feeds_simulator.model.products import Profile
 from feeds_simulator.processes import Draws
 from market.instruments import Contract, InstrumentMaster
@@ -38,6 +54,7 @@ class Terms:
     always_open: bool
     bust_every: int
     correct_every: int
+    moves: tuple[Move, ...]
     classes: int
     """Products stamp in disjoint residues: no two actions ever share a time, and merging needs no tie-break."""
 
@@ -68,7 +85,11 @@ class Product:
         self._books = tuple(SimulatedBook(draws, profile.mean_lots, profile.gap_ticks) for _ in keys)
         self._rate = rate / MESSAGES_PER_ACTION
         self._arrivals = Arrivals(self._rng, self._rate)
-        self.line = FairLine(profile, keys, float(contract.tick_size), terms.seed)
+        self._tick = float(contract.tick_size)
+        self.line = FairLine(profile, keys, self._tick, terms.seed, terms.moves)
+        self._limit = LIMITS.get(f"{profile.mic}:{profile.root}")
+        self._bands: list[Band] = []
+        self._states = [CLOSE for _ in keys]
         self._trade_numbers = count(1)
         self._run = f"{terms.start_ns // 1_000_000:x}"  # a later run gives other trade ids
         self._amend: TradeEvent | None = None
@@ -78,7 +99,7 @@ class Product:
         now_ns = self._terms.start_ns
         start_ns, end_ns = next_window(self._contract, now_ns)
         if now_ns < start_ns:
-            yield self._status(self._stamp(now_ns), "CLOSE")
+            yield self._status(self._stamp(now_ns), CLOSE)
         while True:
             now_ns = self._stamp(max(now_ns, start_ns))
             yield self._open(now_ns)
@@ -101,16 +122,24 @@ class Product:
         while from_ns < end_ns:
             if self.skip_to_ns > from_ns:
                 from_ns = min(self.skip_to_ns, end_ns)
-            activity = 1.0 if self._terms.always_open else self.line.activity(from_ns)
+            activity = self._activity(from_ns)
             length_s = min(max(_ACTIONS_PER_STRETCH / (self._rate * activity), _STRETCH_S[0]), _STRETCH_S[1])
-            to_ns = min(from_ns + int(length_s * NS_PER_S), end_ns, (from_ns // NS_PER_DAY + 1) * NS_PER_DAY)
+            next_day_ns = (from_ns // NS_PER_DAY + 1) * NS_PER_DAY
+            change_ns = self.line.moves.next_change_ns(from_ns)
+            to_ns = min(from_ns + int(length_s * NS_PER_S), end_ns, next_day_ns, change_ns)
             since_s = self._arrivals.take((to_ns - from_ns) / NS_PER_S * activity) / activity
             if since_s.size:
                 for row in self._draw(from_ns + (since_s * NS_PER_S).astype(np.int64), now_ns):
                     now_ns = row[0]
                     if now_ns >= self.skip_to_ns and now_ns < end_ns:
-                        yield self._act(*row)
+                        action = self._act(*row)
+                        if action:
+                            yield action
             from_ns = to_ns
+
+    def _activity(self, ts_ns: int) -> float:
+        usual = 1.0 if self._terms.always_open else self.line.activity(ts_ns)
+        return usual * (self.line.moves.value(MoveKind.ACTIVITY, ts_ns) or 1.0)
 
     def _draw(self, times_ns: Times, after_ns: int) -> Iterator[tuple[int, int, int, int, int, float, float, int, int]]:
         # What will happen: the arguments of `_act`, action by action.
@@ -120,7 +149,8 @@ class Product:
         times_ns = times_ns + (self._index - times_ns) % classes
         times_ns = np.maximum.accumulate(times_ns - steps) + steps  # strictly rising, in its residue
         uniform = rng.random((4, n))
-        months = (uniform[0] >= _FRONT_SHARE) & (len(self._books) > 1)
+        front = self.line.moves.value(MoveKind.ROLL, int(times_ns[0])) or _FRONT_SHARE
+        months = (uniform[0] >= front) & (len(self._books) > 1)
         bids, asks = self._touches(times_ns, months)
         return zip(
             times_ns.tolist(),
@@ -149,20 +179,24 @@ class Product:
         return [StatusEvent(ts_ns, listing.symbol, state) for listing in self.listings]
 
     def _open(self, ts_ns: int) -> list[Event]:
-        action = self._status(ts_ns, "OPEN")
+        action = self._status(ts_ns, OPEN)
         times = np.array([ts_ns])
         for month, book in enumerate(self._books):
             bids, asks = self._touches(times, np.array([month > 0]))
             book.rebuild(int(bids[0]), int(asks[0]))
             action.append(self._image(ts_ns, month))
+        self._states = [OPEN for _ in self._books]
+        if self._limit is not None:
+            limit, tick = self._limit, self._tick
+            self._bands = [Band(limit, (book.best_bid + book.best_ask) // 2, tick) for book in self._books]
         return action
 
     def _close(self, ts_ns: int) -> list[Event]:
         settles: list[Event] = [
-            SettleEvent(ts_ns, listing.symbol, (book.best_bid + book.best_ask) // 2, "prelim")
+            SettleEvent(ts_ns, listing.symbol, book.middle, "prelim")
             for listing, book in zip(self.listings, self._books, strict=True)
         ]
-        return settles + self._status(ts_ns, "CLOSE")
+        return settles + self._status(ts_ns, CLOSE)
 
     def _image(self, ts_ns: int, month: int, eot: bool = True) -> BookEvent:
         bids, asks = self._books[month].sides
@@ -180,7 +214,9 @@ class Product:
         distance: int,
         lots: int,
     ) -> list[Event]:
-        action = self._follow(ts_ns, month, bid, ask, chance, lots)
+        action = self._limited(ts_ns, month, bid, ask, kind, lots) if self._bands else None
+        if action is None:
+            action = self._follow(ts_ns, month, bid, ask, chance, lots)
         if action is None:
             action = self._make_noise(ts_ns, month, side, kind, distance, lots)
         if self._amend is not None:
@@ -189,6 +225,31 @@ class Product:
         if self._terms.bust_every or self._terms.correct_every:
             self._choose_amendment(action)
         return action
+
+    def _limited(self, ts_ns: int, month: int, bid: int, ask: int, kind: float, lots: int) -> list[Event] | None:
+        # What happens at a price limit; None where trading goes on as usual.
+        band, book, state = self._bands[month], self._books[month], self._states[month]
+        if state == HALT and ts_ns < band.halted_until_ns:
+            return []
+        if (band.low < bid and ask < band.high) or not band.hit(ts_ns):
+            if state == OPEN:
+                return None
+            book.rebuild(bid, ask)
+            return [self._turn(ts_ns, month, OPEN), self._image(ts_ns, month)]
+        if ts_ns < band.halted_until_ns:
+            return [self._turn(ts_ns, month, HALT)]
+        side, price = (BID, band.high) if ask >= band.high else (ASK, band.low)
+        if state != LIMIT or book.sides[side][0].price != price:
+            book.lock(side, price)
+            return [self._turn(ts_ns, month, LIMIT), self._image(ts_ns, month)]
+        if kind < 0.2:  # somebody gets out while it lasts
+            return self._take(ts_ns, month, side, min(lots, book.sides[side][0].qty - 1) or 1, True)
+        book.add(side, price, lots)
+        return [self._image(ts_ns, month)]
+
+    def _turn(self, ts_ns: int, month: int, state: str) -> Event:
+        self._states[month] = state
+        return StatusEvent(ts_ns, self.listings[month].symbol, state)
 
     def _follow(self, ts_ns: int, month: int, bid: int, ask: int, chance: float, lots: int) -> list[Event] | None:
         # A stale quote is taken or pulled; room for a better one is filled. None if the touch is where it should be.
