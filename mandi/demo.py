@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -20,18 +19,15 @@ import orjson
 from mandi.clock import FileClock
 from mandi.display import Display, Vitals, display
 from mandi.errors import MandiError
+from mandi.opening import closes_soon, open_market
 from mandi.scrape import scrape
 from mandi.settings import EMBEDDED, Settings
 from mandi.stores import Stores, clickhouse_answers, migrate_stores, postgres_answers
 from mandi.summary import demo_summary
 from mandi.supervisor import Child, Supervisor, mandi_command
-from market.instruments import Contract, InstrumentMaster
-from market.sessions import next_open
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 
-PRODUCTS: Final = (("IFUS", "CT"), ("IFUS", "SB"), ("IFUS", "KC"), ("IFUS", "CC"), ("IFEU", "B"))
-_OPEN_AT_START_S: Final = 2 * 3600.0
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _START_TIMEOUT_S: Final = 60.0
 _SOURCES: Final = ("simulate", "trading", "ingest", "backend")
@@ -67,27 +63,6 @@ def demo(settings: Settings, options: DemoOptions) -> int:
             return run.finish()
         finally:
             supervisor.stop()
-
-
-def open_market(clock: FileClock, speed: float, say: Callable[[str], None], lead_ns: int = 0) -> None:
-    """Set the market clock so that every product of the demo trades now, and goes on doing so for a while.
-
-    It stays at the wall's time when the markets are open, and only ever moves forward. `lead_ns` from now it takes
-    effect: long enough for every running process to have read it.
-    """
-    wall_ns = time.time_ns() + lead_ns
-    market_ns = clock.clock.at(wall_ns)
-    opens_ns = next_open(_contracts(market_ns), market_ns, _OPEN_AT_START_S)
-    clock.set(clock.clock.shifted(wall_ns=wall_ns, market_ns=opens_ns, speed=speed))
-    if opens_ns > market_ns:
-        hours = (opens_ns - market_ns) / 3.6e12
-        say(f"markets are closed at this hour: the market clock runs {hours:.1f} h ahead to an open session")
-
-
-def _contracts(market_ns: int) -> list[Contract]:
-    master, day = InstrumentMaster.load(), date.fromtimestamp(market_ns // 10**9)
-    found = [master.product(mic, root, day) for mic, root in PRODUCTS]
-    return [contract for contract in found if contract is not None]
 
 
 class _Demo:
@@ -261,7 +236,7 @@ class _Demo:
         market_ns = self._clock()
         left_s = _JUMP_BEFORE_CLOSE_S * self._options.speed
         jumping = self._clock.clock.anchors[-1].wall_ns > time.time_ns()
-        if not jumping and next_open(_contracts(market_ns), market_ns, left_s) > market_ns:
+        if not jumping and closes_soon(market_ns, left_s):
             open_market(self._clock, self._options.speed, self._shown.say, lead_ns=10**9)
 
     def _write_endpoints(self) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from connectors.log import open_reader
 from mandi.clock import FileClock
-from mandi.demo import free_port, open_market
+from mandi.demo import free_port
+from mandi.opening import open_market
 from market import topics
 from market.schemas import QUOTE, TRADE
 from pipelines.ingest import POSITIONS
