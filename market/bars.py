@@ -9,11 +9,14 @@ A sum can be reversed, a high cannot: after a bust or correction the narrowest b
 the tape, and each wider one from the bars within it. So all widths from the narrowest there is to the widest that is
 asked for are folded, and those in between are published only if asked for.
 
+A bar's `quality` is the worst state that its instrument had within the window, as known when that revision was made:
+STATE rows count from their place in the order of rows (market.states). They are no trades, and revise nothing.
+
 Outputs are ordered by the row that caused them, then width, instrument and window, and so do not depend on
 where batches were cut. Forming bars (`final=False`) are samples taken at most every `sample_ns`; they are exempt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
@@ -27,7 +30,8 @@ from market.columns import Bools, Int64s, encoded, values
 from market.finals import FinalBars, Revised, as_partials, as_revised, first_trade
 from market.kernel import Outputs
 from market.ohlcv import Partials
-from market.schemas import BARS, INTERVALS_NS
+from market.schemas import BARS, INTERVALS_NS, QUALITIES, STATE
+from market.states import States
 from market.tape import APPLIED, Part, Tape, Trades
 from market.watermark import ACCEPTED, NO_WATERMARK, Judged, Lateness, Rows, Watermarks, venue_rows
 
@@ -44,6 +48,7 @@ class _Emitted:
     known_at: Int64s
     revision: Int64s
     final: bool = True
+    quality: npt.NDArray[np.int8] | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ class BarsKernel:
     _tape: Tape = field(init=False)
     _open: list[Partials] = field(init=False)
     _finals: FinalBars = field(init=False)
+    _states: States = field(default_factory=States)
     _known_at: dict[str, int] = field(default_factory=dict)
     _touched: set[int] = field(default_factory=set)
     _sampled_at: int = NO_WATERMARK
@@ -99,7 +105,8 @@ class BarsKernel:
         end = 2**62  # after every row
         for width, bars in enumerate(self._open):
             known = [self._known_at[venue] for venue in self._venue_of(bars.instrument)]
-            emitted.append(_first_published(width, bars, np.full(len(bars), end), np.array(known, np.int64)))
+            last = _first_published(width, bars, np.full(len(bars), end), np.array(known, np.int64))
+            emitted.append(self._with_quality(last))
         self._open = [ohlcv.EMPTY for _ in self._widths]
         self._finals.clear()
         self._touched.clear()
@@ -115,6 +122,7 @@ class BarsKernel:
             "tape": self._tape.snapshot(),
             "open": list(self._open),
             "finals": self._finals.snapshot(),
+            "states": self._states.snapshot(),
             "known_at": dict(self._known_at),
             "touched": set(self._touched),
             "sampled_at": self._sampled_at,
@@ -128,6 +136,7 @@ class BarsKernel:
         self._marks.restore(saved["marks"])
         self._tape.restore(saved["tape"])
         self._finals.restore(saved["finals"])
+        self._states.restore(saved["states"])
         self._open, self._known_at = list(saved["open"]), dict(saved["known_at"])
         self._touched, self._sampled_at = set(saved["touched"]), saved["sampled_at"]
         self._whole_from = saved["whole_from"]
@@ -142,11 +151,43 @@ class BarsKernel:
 
     def _fold(self, judged: Judged) -> list[_Emitted]:
         """Fold judged rows into the state; return what went final and what was revised, by rows of the batch."""
-        emitted, row = [], 0
-        for part in self._tape.follow(judged):
-            emitted += [replace(one, trigger=one.trigger + row) for one in self._fold_part(part)]
-            row += part.judged.rows.num_rows
+        emitted, row = list[_Emitted](), 0
+        for stretch in self._take_states(judged):
+            for part in self._tape.follow(stretch):
+                found = map(self._with_quality, self._fold_part(part))
+                emitted += [replace(one, trigger=one.trigger + row) for one in found]
+                row += part.judged.rows.num_rows
         return emitted
+
+    def _take_states(self, judged: Judged) -> Iterator[Judged]:
+        """Take each STATE row at its place, and give the rows between them: all of them, as a rule."""
+        stating = np.flatnonzero(values(judged.rows.column("kind")) == STATE).tolist()
+        begin = 0
+        for row in stating:
+            if row > begin:
+                yield judged.slice(begin, row)
+            self._state(judged, row)
+            begin = row + 1
+        if begin < judged.rows.num_rows:
+            yield judged.slice(begin, judged.rows.num_rows) if begin else judged
+
+    def _state(self, judged: Judged, row: int) -> None:
+        said = judged.rows.slice(row, 1).to_pylist()[0]
+        horizon, widest = int(judged.watermark[row]) - self.lateness.allowed_ns, self._widths[-1]
+        venue, instrument, ts = said["venue"], said["instrument"], said["ts_event"]
+        self._states.say(venue, instrument, ts, said["size"], oldest_ts=horizon // widest * widest)
+        if self.sample_ns is not None:
+            self._touched.update(
+                number
+                for (of, name), number in self._tape.numbers.items()
+                if of == venue and instrument in (None, name)
+            )
+
+    def _with_quality(self, one: _Emitted) -> _Emitted:
+        bars = one.bars
+        names = list(self._tape.numbers)
+        quality = self._states.worst(names, bars.instrument, bars.ts_open, self._widths[one.width])
+        return replace(one, quality=quality)
 
     def _fold_part(self, part: Part) -> list[_Emitted]:
         judged, emitted = part.judged, list[_Emitted]()
@@ -270,9 +311,8 @@ class BarsKernel:
         for width, bars in enumerate(self._open):
             fresh = bars.take(np.isin(bars.instrument, touched))
             n = len(fresh)
-            emitted.append(
-                _Emitted(width, fresh, np.full(n, 2**62), np.full(n, now_ns), np.zeros(n, np.int64), final=False)
-            )
+            forming = _Emitted(width, fresh, np.full(n, 2**62), np.full(n, now_ns), np.zeros(n, np.int64), final=False)
+            emitted.append(self._with_quality(forming))
         return emitted
 
     def _publish(self, emitted: list[_Emitted]) -> Outputs:
@@ -287,7 +327,8 @@ class BarsKernel:
         order = np.lexsort((bars.ts_open, bars.instrument, width, trigger, ~final))
         known_at = np.concatenate([part.known_at for part in emitted])[order]
         revision = np.concatenate([part.revision for part in emitted])[order]
-        return {"bars": self._batch(bars.take(order), width[order], revision, final[order], known_at)}
+        quality = np.concatenate([part.quality for part in emitted if part.quality is not None])[order]
+        return {"bars": self._batch(bars.take(order), width[order], revision, final[order], quality, known_at)}
 
     def _whole(self, part: _Emitted) -> _Emitted:
         """Leave out windows that began before the log does: the stores hold them as they really were."""
@@ -301,6 +342,7 @@ class BarsKernel:
             trigger=part.trigger[whole],
             known_at=part.known_at[whole],
             revision=part.revision[whole],
+            quality=None if part.quality is None else part.quality[whole],
         )
 
     def _batch(
@@ -309,6 +351,7 @@ class BarsKernel:
         width: Int64s,
         revision: Int64s,
         final: Bools,
+        quality: npt.NDArray[np.int8],
         known_at: Int64s,
     ) -> pa.RecordBatch:
         names = list(self._tape.numbers)
@@ -330,7 +373,7 @@ class BarsKernel:
                 wide.to_decimal128(bars.volume, _DECIMAL.precision, _DECIMAL.scale),
                 pa.array(ohlcv.vwap(bars)),
                 pa.array(bars.trades),
-                encoded(np.zeros(len(bars), np.int8), ["LIVE"], pa.int8()),
+                encoded(quality, QUALITIES, pa.int8()),
                 pa.array(known_at),
             ],
             schema=BARS,

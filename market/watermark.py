@@ -5,6 +5,8 @@ against the watermark *before* it, so the verdict depends on the order of rows a
 
 - late: `ts_event < watermark - allowed_lateness`.
 - future: `ts_event > ts_recv + max_future_skew`; it does not move the watermark.
+- STATE rows are not judged: what is said about a feed is no event of the market. They are accepted, move no
+  watermark and confirm no leap.
 - A row without `ts_recv` (a file) that leaps more than `max_future_skew` ahead is *held* until the venue's next
   row: one that is not far behind it confirms the leap (a session break), one that is shows the stamp was wrong.
   At the end of the input a held row counts unless it leapt further than any market is closed.
@@ -18,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from market.columns import Bools, Int64s, codes, concat_batches, dictionary, valid, values
-from market.schemas import CLOCK
+from market.schemas import CLOCK, STATE
 
 ACCEPTED: Final = 0
 LATE: Final = 1
@@ -123,9 +125,15 @@ class Watermarks:
         verdict = np.zeros(rows.num_rows, np.int8)
         before = np.empty(rows.num_rows, np.int64)
         after = np.empty(rows.num_rows, np.int64)
-        clock = values(rows.column("kind")) == CLOCK
+        kind = values(rows.column("kind"))
+        clock, stating = kind == CLOCK, kind == STATE
+        states = bool(stating.any())
         release: dict[int, int] = {}
         for name, index in venue_rows(rows):
+            mark, said = self.watermark(name), None
+            if states:
+                mine = np.arange(rows.num_rows)[index]
+                said, index = mine[stating[mine]], mine[~stating[mine]]
             state = self._venues.setdefault(name, _Venue())
             received = None if has_recv is None else has_recv[index]
             judge = _VenueJudge(self.lateness, state, ts[index], ts_recv[index], received, clock[index])
@@ -134,6 +142,9 @@ class Watermarks:
             if judge.released:
                 at = np.arange(rows.num_rows)[index]
                 release.update((int(at[row]), int(at[by])) for row, by in judge.released.items())
+            if said is not None:
+                rows_before = np.setdiff1d(mine, said)
+                before[said] = after[said] = judge.marks_at(np.searchsorted(rows_before, said), mark)
         known_at = ts_recv if has_recv is None else np.where(has_recv, ts_recv, ts)
         judged = Judged(rows=rows, verdict=verdict, watermark=before, after=after, known_at=known_at)
         return self._reorder(judged, release) if release or bool((verdict == HELD).any()) else judged
@@ -196,6 +207,16 @@ class _VenueJudge:
             row += 1
         if last and self.state.held is not None:
             self._settle_at_end()
+
+    def marks_at(self, positions: npt.NDArray[np.intp], mark: int) -> Int64s:
+        """The watermark between rows, before each position; `mark` is that before all of them.
+
+        A row that was held stands right before the one that released it, so behind whatever is between them.
+        """
+        steady = np.setdiff1d(np.flatnonzero(self.verdict != HELD), np.array(list(self.released), np.intp))
+        marks = np.concatenate((np.array([mark]), self.after[steady]))
+        found: Int64s = marks[np.searchsorted(steady, positions)]
+        return found
 
     def _run_until_leap(self, start: int, stop: int, future: Bools) -> int | None:
         """Judge rows [start, stop) at once; return the first unconfirmed leap, where judging stopped."""

@@ -13,7 +13,10 @@ SECOND = 1_000_000_000
 
 @dataclass
 class Row:
-    """One arrival. `kind` is trade, quote, clock, bust or correction; recv and seq are None where there is none."""
+    """One arrival. `kind` is trade, quote, clock, bust, correction or state; recv and seq may be None.
+
+    A state has its quality, by rank (0 is live), in `size`; without an instrument it is the whole venue's.
+    """
 
     kind: str
     venue: str
@@ -87,8 +90,12 @@ class Oracle:
         self.waiting: list[Row] = []  # busts and corrections whose trade did not come yet
         self.unknown: list[int] = []
         self.no_effect: list[int] = []
+        self.states: list[Row] = []
 
     def feed(self, row: Row) -> None:
+        if row.kind == "state":
+            self.states.append(row)  # never late, never ahead, and no event of the market
+            return
         venue = self.venues.setdefault(row.venue, Venue())
         if row.recv is not None and row.ts > row.recv + self.skew:
             self.future.append(row.name)
@@ -197,7 +204,18 @@ class Oracle:
             return  # nothing was ever said about it
         values = bar.values()
         bar.close = values[3]
-        self.published.append((*key, bar.revision, *values, known))
+        self.published.append((*key, bar.revision, *values, known, self._quality(key)))
+
+    def _quality(self, key: tuple) -> int:
+        """The worst that was said so far of the instrument, or of its venue, for any moment of the window."""
+        worst = 0
+        for instrument in (key[1], None):
+            said = [row for row in self.states if (row.venue, row.instrument) == (key[0], instrument)]
+            said = sorted(said, key=lambda row: row.ts)
+            at_open = [row.size for row in said if row.ts <= key[3]][-1:]
+            inside = {row.ts: row.size for row in said if key[3] < row.ts < self._end(key)}  # the last of each time
+            worst = max([worst, *at_open, *inside.values()])
+        return worst
 
     def _keys(self, row: Row) -> list[tuple]:
         widths = [(interval, WIDTHS[interval] * SECOND) for interval in self.intervals]

@@ -112,7 +112,7 @@ BarValues = tuple[str, Decimal, Decimal, Decimal, Decimal, Decimal, Decimal, int
 def bars_of(oracle: Oracle) -> dict[BarKey, BarValues]:
     """Every published bar as the stores should have it: by instrument, interval, ts_open and revision."""
     found: dict[BarKey, BarValues] = {}
-    for venue, instrument, interval, ts_open, revision, *scaled, trades, known_at in oracle.published:
+    for venue, instrument, interval, ts_open, revision, *scaled, trades, known_at, _ in oracle.published:
         values = tuple(Decimal(value).scaleb(-9) for value in scaled)
         found[instrument, interval, ts_open, revision] = (venue, *values, trades, known_at)  # type: ignore[assignment]
     return found

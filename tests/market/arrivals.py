@@ -5,12 +5,12 @@ from reference import Row
 
 from market.columns import concat_batches
 from market.kernel import ARRIVALS
-from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, TRADE
+from market.schemas import BUST, CLOCK, CORRECTION, QUALITIES, QUOTE, STATE, TRADE
 
 NAME_SHIFT = 8
 """A row's name is in its flags, above the bits that mean something: kernels pass them on."""
 
-_KIND = {"trade": TRADE, "quote": QUOTE, "clock": CLOCK, "bust": BUST, "correction": CORRECTION}
+_KIND = {"trade": TRADE, "quote": QUOTE, "clock": CLOCK, "bust": BUST, "correction": CORRECTION, "state": STATE}
 _TERMS = ("trade", "correction")
 
 
@@ -26,7 +26,7 @@ def batch(rows: list[Row]) -> pa.RecordBatch:
         "ts_recv": [row.recv for row in rows],
         "seq": [row.seq for row in rows],
         "price": [row.price if row.kind in _TERMS else None for row in rows],
-        "size": [row.size if row.kind in _TERMS else None for row in rows],
+        "size": [row.size if row.kind in (*_TERMS, "state") else None for row in rows],
         "side": [0 if row.kind in _TERMS else None for row in rows],
         "trade_id": [row.trade_id for row in rows],
         "bid_price": [quoted(row, row.price) for row in rows],
@@ -62,7 +62,7 @@ def bar_tuples(bars: pa.RecordBatch | None) -> list[tuple]:
         (
             row["venue"], row["instrument"], row["interval"], row["ts_open"], row["revision"],
             row["open"], row["high"], row["low"], row["close"], int(row["volume"].scaleb(9)), row["vwap"],
-            row["trades"], row["as_known_at"],
+            row["trades"], row["as_known_at"], QUALITIES.index(row["quality"]),
         )
         for row in bars.to_pylist()
         if row["final"]

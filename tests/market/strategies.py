@@ -7,13 +7,15 @@ T0 = 1_700_000_000 * SECOND
 VENUES = {"XCEC": ["XCEC:GC:202612", "XCEC:GC:202702"], "XIMC": ["XIMC:GOLD:202612"]}
 PLACES = [(venue, instrument) for venue, instruments in VENUES.items() for instrument in instruments]
 AMENDMENTS = ("bust", "correction")
-KINDS = st.sampled_from(["trade", "trade", "trade", "trade", "quote", "clock", *AMENDMENTS])
+KINDS = st.sampled_from(["trade", "trade", "trade", "trade", "quote", "clock", "state", *AMENDMENTS])
 PRICES = st.integers(-(10**18) + 1, 10**18 - 1) | st.integers(1_000 * SECOND, 1_100 * SECOND) | st.just(SECOND)
 
 
 @st.composite
 def rows(draw: st.DrawFn, *, received: bool | None = None, numbered: bool = False, max_size: int = 40) -> list[Row]:
-    """Trades, busts, corrections, quotes and clock rows of two venues, with disorder, leaps, ties and future stamps.
+    """Trades, busts, corrections, quotes, states and clock rows of two venues, out of order.
+
+    With leaps, ties and future stamps.
 
     `numbered`: each row has a seq of its own; else many have the same, or none.
     """
@@ -38,5 +40,7 @@ def rows(draw: st.DrawFn, *, received: bool | None = None, numbered: bool = Fals
         size = draw(st.integers(1, 10**18 - 1) | st.sampled_from([SECOND, 2 * SECOND, 500]))
         seq = numbers[name] if numbered else draw(st.sampled_from([None, None, 0, 1, 2, 3]))
         named = None if kind == "clock" else instrument
+        if kind == "state":
+            named, size = draw(st.sampled_from([None, instrument])), draw(st.integers(0, 6))
         found.append(Row(kind, venue, named, ts, recv, price, size, name, seq, trade_id))
     return found

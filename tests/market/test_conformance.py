@@ -127,7 +127,7 @@ def test_admission_equals_the_oracle_and_every_row_comes_out_once(arrivals) -> N
     for reason, expected in refused.items():
         found = [row["source_row"] for row in rejected if row["reason"] == reason]
         assert (sorted(found) if reason == "future_stamp" else found) == expected
-    clocks = sum(row.kind == "clock" for row in arrivals)
+    clocks = sum(row.kind in ("clock", "state") for row in arrivals)
     assert len(out) + len(oracle.late) + len(rejected) == len(arrivals) - clocks
 
 
@@ -153,5 +153,5 @@ def oracle_bars(arrivals: list[Row]) -> list[tuple]:
 
 
 def newest(bars: list[tuple]) -> dict[tuple, tuple]:
-    """The last values of each bar, without its revision and when it was known."""
-    return {bar[:4]: bar[5:-1] for bar in bars}
+    """The last values of each bar, without its revision, when it was known, and its quality then."""
+    return {bar[:4]: bar[5:12] for bar in bars}
