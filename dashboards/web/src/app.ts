@@ -1,11 +1,12 @@
 /**
  * Joins the stream, the store and the history: what is asked of the gateway when, and what an answer changes.
  *
- * One subscription each for all trades, all quotes, all session bars and all states; one for the bars of the chart.
+ * One subscription each for all trades, quotes, session bars, states and headlines; one for the bars of the chart.
  * History is merged into the live series by key, so it does not matter which of the two arrives first.
  */
 
 import { MAX_BARS, type BarSeries } from "./bars";
+import { NEWS_ROWS } from "./news";
 import { ProtocolError, type DataMessage, type GapMessage } from "./protocol";
 import { RestError, type Rest } from "./rest";
 import { DEFAULT_INTERVAL, type Route, writeRoute, YOUNG_BARS, YOUNG_INTERVAL } from "./route";
@@ -52,6 +53,7 @@ export class App implements StreamEvents {
     this.stream.subscribe({ channel: "quotes", instruments: ["*"], conflateMs: QUOTES_CONFLATE_MS });
     this.stream.subscribe({ channel: "bars", interval: "1d", instruments: ["*"], conflateMs: SESSION_CONFLATE_MS });
     this.stream.subscribe({ channel: "trades", instruments: ["*"] });
+    this.stream.subscribe({ channel: "news", instruments: ["*"] });
   }
 
   /** Show an instrument and a bar width. */
@@ -124,6 +126,10 @@ export class App implements StreamEvents {
     });
   }
 
+  private async readNews(): Promise<void> {
+    await this.reported(async () => this.store.addNews(await this.rest.news(NEWS_ROWS)));
+  }
+
   // The list's reference data: names and ticks first, then each instrument's last hour, a few at a time.
   private async readReference(): Promise<void> {
     this.describing = false;
@@ -157,6 +163,7 @@ export class App implements StreamEvents {
     const was = this.store.connection.state;
     this.store.setConnection(connection);
     if (connection.state !== "live" || was === "live") return;
+    void this.readNews();
     if (!this.referenceRead) void this.readReference();
     // What was final while we were away is in the stores.
     else if (this.store.series !== null) void this.readHistory(this.store.series);
@@ -175,6 +182,7 @@ export class App implements StreamEvents {
   gap(gap: GapMessage, resync: boolean): void {
     this.store.gap(gap, resync);
     const { series } = this.store;
+    if (gap.channel === "news") void this.readNews();
     if (gap.instrument !== this.store.selected || series === null) return;
     if (gap.channel === "bars") void this.readHistory(series);
     if (gap.channel === "trades") void this.readTape(gap.instrument);

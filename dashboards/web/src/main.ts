@@ -20,6 +20,7 @@ import { HeadlineView } from "./views/headline";
 import { LedgerView } from "./views/ledger";
 import { LegendView } from "./views/legend";
 import { ListView } from "./views/list";
+import { NewsView } from "./views/news";
 import { TimeSalesView } from "./views/timesales";
 import { TopBarView } from "./views/topbar";
 
@@ -43,6 +44,11 @@ const ledger = new LedgerView(store);
 const toggleTheme = initTheme(() => chart.restyle());
 const controls = bindControls({ app, store, chart, list, ledger, toggleTheme });
 
+function openInstrument(instrument: string): void {
+  app.select(instrument);
+  controls.open(true);
+}
+
 const frames = new Frames();
 frames.add(chart);
 frames.add(list, TEXT_EVERY_MS);
@@ -53,6 +59,7 @@ frames.add(new TimeSalesView(store), TEXT_EVERY_MS);
 frames.add(new BookView(store, nowMs), TEXT_EVERY_MS);
 frames.add(new TopBarView(store, () => app.stream.lastHeardMs, nowMs), CLOCK_EVERY_MS);
 frames.add(ledger, CLOCK_EVERY_MS);
+frames.add(new NewsView(store, openInstrument), CLOCK_EVERY_MS);
 frames.start();
 
 // Not in the frame: a tab in the background has none, and its title is what is watched then.

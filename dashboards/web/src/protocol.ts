@@ -11,7 +11,7 @@ import { isQuality, type Quality } from "./quality";
 
 export { ProtocolError, type Json } from "./json";
 
-export type Channel = "trades" | "quotes" | "bars" | "status";
+export type Channel = "trades" | "quotes" | "bars" | "status" | "news";
 export type Side = "buy" | "sell" | null;
 
 export interface Trade {
@@ -67,6 +67,16 @@ export interface VenueGap {
   readonly resolution: string | null;
   readonly recoveredRows: number;
   readonly reason: string;
+}
+
+export interface Headline {
+  readonly id: string;
+  readonly venue: string;
+  readonly tsEvent: Ns;
+  readonly headline: string;
+  readonly body: string;
+  readonly instruments: readonly string[];
+  readonly urgency: number; // 0 routine, 1 urgent, 2 flash
 }
 
 export interface Instrument {
@@ -252,6 +262,18 @@ export function parseVenueGap(row: Json): VenueGap {
     resolution: typeof row["resolution"] === "string" ? row["resolution"] : null,
     recoveredRows: optionalNumber(row, "recovered_rows") ?? 0,
     reason: text(row, "reason"),
+  };
+}
+
+export function parseHeadline(row: Json): Headline {
+  return {
+    id: string(row, "news_id"),
+    venue: text(row, "venue"),
+    tsEvent: requiredTime(row, "ts_event"),
+    headline: string(row, "headline"),
+    body: text(row, "body"),
+    instruments: strings(row["instruments"]),
+    urgency: optionalNumber(row, "urgency") ?? 0,
   };
 }
 

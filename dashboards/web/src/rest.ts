@@ -6,11 +6,13 @@
 
 import {
   parseBar,
+  parseHeadline,
   parseInstrument,
   parseStatus,
   parseTrade,
   ProtocolError,
   type Bar,
+  type Headline,
   type Instrument,
   type Json,
   type Status,
@@ -46,6 +48,10 @@ export class Rest {
 
   async status(): Promise<readonly Status[]> {
     return this.rows("/v1/status", {}, parseStatus);
+  }
+
+  async news(limit: number): Promise<readonly Headline[]> {
+    return this.rows("/v1/news", { limit }, parseHeadline);
   }
 
   async trades(instrument: string, limit: number, signal?: AbortSignal): Promise<readonly Trade[]> {

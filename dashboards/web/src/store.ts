@@ -2,13 +2,14 @@
  * The page's state: what was received, and what of it has changed since the views last looked.
  *
  * Pure of DOM and network. Everything is bounded: instruments by the contract master, the tape by TAPE_ROWS, bars by
- * MAX_BARS, events by MAX_EVENTS. Messages only mark things dirty; views draw once per animation frame.
+ * MAX_BARS, events by MAX_EVENTS, headlines by NEWS_ROWS. Messages only mark things dirty; views draw once per animation frame.
  */
 
 import { BarSeries, type Applied } from "./bars";
 import { InstrumentState } from "./instrument";
-import { parseBar, parseInstrument, parseQuote, parseStatus, parseTrade, parseVenueGap } from "./protocol";
-import type { Bar, DataMessage, GapMessage, Instrument, Json, Status, Trade } from "./protocol";
+import { News } from "./news";
+import { parseBar, parseHeadline, parseInstrument, parseQuote, parseStatus, parseTrade, parseVenueGap } from "./protocol";
+import type { Bar, DataMessage, GapMessage, Headline, Instrument, Json, Status, Trade } from "./protocol";
 import { worst, type Quality } from "./quality";
 import { LatencyMeter, MarketClock, RateMeter } from "./stats";
 import type { Connection } from "./stream";
@@ -38,6 +39,7 @@ export class Store {
   readonly instruments = new Map<string, InstrumentState>();
   readonly venues = new Map<string, Status>();
   readonly events: LedgerEvent[] = [];
+  readonly news = new News();
   readonly clock = new MarketClock();
   readonly rate = new RateMeter();
   readonly latency = new LatencyMeter();
@@ -54,7 +56,7 @@ export class Store {
   historyState: "loading" | "ready" | "failed" = "loading";
 
   /** Changed since the views last drew; each view clears its own. */
-  readonly dirty = { rows: new Set<string>(), list: true, tape: true, chart: true, events: true, bar: true };
+  readonly dirty = { rows: new Set<string>(), list: true, tape: true, chart: true, events: true, bar: true, news: true };
   readonly changedBars = new Map<string, Applied>();
   private eventNumber = 0;
 
@@ -100,8 +102,15 @@ export class Store {
         break;
       case "status":
         for (const row of message.rows) this.statusRow(row);
+        break;
+      case "news":
+        return this.addNews(message.rows.map(parseHeadline));
     }
     this.dirty.rows.add(message.instrument);
+  }
+
+  addNews(headlines: readonly Headline[]): void {
+    if (this.news.add(headlines)) this.dirty.news = true;
   }
 
   private trades(message: DataMessage): void {
@@ -171,7 +180,8 @@ export class Store {
     const interval = gap.interval === null ? "" : ` ${gap.interval}`;
     const text = `${gap.channel}${interval}: ${missing} missing (${gap.from}\u2026${gap.to}); ${gap.reason}`;
     this.log(resync ? "resync" : "gap", gap.instrument, text, resync ? "RESYNC" : "GAP");
-    if (gap.instrument) this.instrument(gap.instrument).holes.add(holeOf(gap));
+    // `MIC:*` names a venue, which is no instrument of the list.
+    if (gap.instrument && !gap.instrument.endsWith(":*")) this.instrument(gap.instrument).holes.add(holeOf(gap));
     this.dirty.rows.add(gap.instrument);
   }
 

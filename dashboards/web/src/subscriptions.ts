@@ -4,8 +4,8 @@ import type { Channel } from "./protocol";
 import type { SequenceTracker } from "./sequence";
 import type { Interval } from "./time";
 
-// Trades and bars are events each of which counts; of quotes and states only the newest is worth having.
-const REPLAYED: ReadonlySet<Channel> = new Set(["trades", "bars"]);
+// Trades, bars and headlines are events each of which counts; of quotes and states only the newest is worth having.
+const REPLAYED: ReadonlySet<Channel> = new Set(["trades", "bars", "news"]);
 const MAX_POSITIONS = 200; // keeps the request well under the gateway's 16 KiB
 
 export interface Since {

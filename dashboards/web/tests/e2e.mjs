@@ -62,6 +62,7 @@ async function desk(browser, gateway) {
   await check("opens what the address names", async () => (await text(page, "#headline-name")) === "GC Dec 26");
   await check("draws history and trades", async () => (await page.locator(".print").count()) > 20 && (await page.locator("#chart-message").isHidden()));
   await check("shows the last price in the window's title", async () => (await page.title()).includes("GC Dec 26"));
+  await check("shows headlines", async () => (await text(page, '.headline[data-urgency="2"] .text')) === "Duty cut on gold");
   await shot(page, "desk-dark");
 
   const before = await text(page, "#tape .print");

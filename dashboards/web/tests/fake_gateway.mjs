@@ -153,6 +153,7 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     const item = market.items.find((each) => each.key === q.get("instrument"));
     if (url.pathname === "/v1/instruments") return market.items.map((i) => ({ instrument: i.key, venue: i.key.split(":")[0], root: i.key.split(":")[1], commodity: i.commodity, tick_size: i.tick, currency: i.currency, quote_unit: i.unit, time_zone: i.zone }));
     if (url.pathname === "/v1/status") return [...new Set(market.items.map((i) => i.key.split(":")[0]))].map((venue) => state.statuses.get(venue) ?? { venue, instrument: null, ts_event: ns(Date.now()), quality: "LIVE", reason: "feed is live" });
+    if (url.pathname === "/v1/news") return [{ news_id: "N1", venue: "BBG", ts_event: ns(Date.now()), ts_recv: null, headline: "Duty cut on gold", body: "To 6 %", topics: ["gold"], instruments: [market.items[0].key], urgency: 2 }];
     if (url.pathname === "/v1/trades") return item?.trades.slice(-Number(q.get("limit"))) ?? [];
     if (url.pathname === "/v1/bars") return (item?.bars[q.get("interval")] ?? []).filter((bar) => bar.final && (!q.has("to") || BigInt(bar.ts_open) <= BigInt(q.get("to")))).slice(-Number(q.get("limit")));
     return null;
