@@ -17,7 +17,7 @@ from feeds_simulator.news import Headline
 NEWS_MESSAGE: Final = "NewsHeadline"
 HEADLINES_KEPT: Final = 50
 _LEAST_INTERVAL_S: Final = 0.1
-_STATES: Final = {"OPEN": "TRADING", "CLOSE": "CLOSED"}
+_STATES: Final = {"OPEN": "TRADING", "LIMIT": "TRADING", "HALT": "HALTED", "CLOSE": "CLOSED"}
 
 BAD_SEC: Final = "BAD_SEC"
 BAD_FLD: Final = "BAD_FLD"

@@ -17,7 +17,7 @@ from connectors.errors import SdkMissing
 from connectors.feed import FeedThread
 from feeds_simulator.bloomberg.server import SimulatorConfig
 from feeds_simulator.bloomberg.venue import Entitlements
-from feeds_simulator.events import BustEvent
+from feeds_simulator.events import BustEvent, StatusEvent
 
 QUIET = SimulatorConfig(news_every_s=1e9)
 KEYS = ("BBG:USDINR:SPOT", "BBG:EURUSD:SPOT", "BBG:GC:202612")
@@ -257,6 +257,14 @@ class TestOtherCases:
             assert (correction["trade_id"], correction["ts_event"]) == ("t2", at + 2 * MS)
             assert (correction["price"], correction["size"]) == (4150_300_000_000, 4 * S)
             assert len(desk.rows("trade")) == 2
+
+    def test_case_18_a_halt_and_its_end(self) -> None:
+        with serving(QUIET) as server, running(server) as desk:
+            desk.live()
+            for state, quality in (("HALT", "HALTED"), ("OPEN", "LIVE"), ("LIMIT", "LIVE"), ("CLOSE", "CLOSED")):
+                server.happen(StatusEvent(server.clock.ns, "GC Z26", state))
+                desk.until(lambda quality=quality: desk.qualities()[KEYS[2]] == quality)
+            assert desk.qualities()[KEYS[0]] == "LIVE"
 
     def test_case_28_a_fat_finger_is_kept_apart(self) -> None:
         with serving(QUIET) as server, running(server) as desk:
