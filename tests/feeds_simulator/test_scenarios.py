@@ -1,5 +1,9 @@
 """Each scenario does what its name says to the stream of events or to the switchboard of the wire, and says so."""
 
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -17,6 +21,7 @@ from feeds_simulator.stage import Stage
 
 S = 1_000_000_000
 START_NS = int(datetime(2026, 11, 24, 14, 40, tzinfo=UTC).timestamp()) * S
+ROOT = Path(__file__).parents[2]
 VENUES = ("ice", "mcx", "cme", "bloomberg")
 
 
@@ -46,6 +51,15 @@ def of(found: Sequence[Event], key: str, kind: type) -> list[Event]:
 
 def at_s(event: Event) -> float:
     return (event.ts_event - START_NS) / S
+
+
+def digest(venue: str, names: str, pieces: int) -> str:
+    """The stream of half a minute, pulled in so many pieces, as one hash."""
+    on, found = stage(venue, names), hashlib.sha256()
+    for piece in range(1, pieces + 1):
+        for action in on.pull(START_NS + 30 * S * piece // pieces):
+            found.update(repr(list(action)).encode())
+    return found.hexdigest()
 
 
 GC, GOLD, CT, B = "XCEC:GC:202612", "XIMC:GOLD:202612", "IFUS:CT:202612", "IFEU:B:202701"
@@ -78,6 +92,18 @@ class TestDeterminism:
                 pieces += taken
         assert [list(action) for action in pieces] == [list(action) for action in whole]
         assert all(one[0].ts_event <= other[0].ts_event for one, other in pairwise(whole))
+
+    def test_another_process_says_the_same_byte_for_byte(self) -> None:
+        names = "spike,halt,spoof,bust_and_correct"
+        said = subprocess.run(
+            [sys.executable, "-c", f"from test_scenarios import *; print(digest('mcx', {names!r}, pieces=7))"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])},
+        ).stdout
+        assert said.strip() == digest("mcx", names, pieces=1)
+        assert said.strip() != digest("mcx", "spike", pieces=1)
 
     def test_without_scenarios_it_is_the_bare_market(self) -> None:
         bare = MarketModel(ModelConfig(start_ns=START_NS, rate=150.0)).pull(START_NS + 5 * S)
@@ -232,6 +258,6 @@ def test_what_was_said_is_counted() -> None:
 
 
 def test_the_page_lists_them() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "market-model.md").read_text()
+    page = (ROOT / "docs" / "market-model.md").read_text()
     for name, scenario in SCENARIOS.items():
         assert f"| `{name}` | {scenario.text} |" in page
