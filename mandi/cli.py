@@ -141,6 +141,7 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     simulate.add_argument("--rate", type=float, default=400.0, help="messages per second of all venues together")
     simulate.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
     _add_scenario(simulate)
+    simulate.add_argument("--record", type=Path, metavar="FILE", help="play a recorded CSV instead of the model")
     ingest = _add(
         commands, "ingest", "Connect to venues (default: all), or to the trading backend, and write the log.", _ingest
     )
@@ -224,6 +225,7 @@ def _simulate(found: Settings, parsed: argparse.Namespace) -> int:
         rate=parsed.rate,
         venues=tuple(parsed.venues),
         scenarios=_scenarios(parsed.scenario),
+        record=parsed.record,
     )
     simulate(found, options)
     return 0

@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from feeds_simulator.faults import Faults
 from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
+from feeds_simulator.pacing import Market
+from feeds_simulator.recording import BadRecording, Recording
 from feeds_simulator.scenarios import Script
 from feeds_simulator.stage import Stage
 from feeds_simulator.truth import TruthFolder
 from mandi.clock import FileClock
-from mandi.errors import UsageError
+from mandi.errors import MandiError, UsageError
 from mandi.feeds import configured
 from mandi.process import run_async, say, service
 from mandi.settings import Settings
@@ -30,6 +33,8 @@ class SimulateOptions:
     rate: float
     venues: tuple[str, ...] = ()
     scenarios: tuple[str, ...] = ()
+    record: Path | None = None
+    """A recorded file to play instead of the model."""
 
 
 def simulate(settings: Settings, options: SimulateOptions) -> None:
@@ -38,7 +43,10 @@ def simulate(settings: Settings, options: SimulateOptions) -> None:
     if unknown:
         raise UsageError(f"there is no simulated venue '{unknown[0]}'; choose among {', '.join(SIMULATORS)}")
     with service(settings):
-        run_async(partial(_serve, settings, options, FileClock(settings.clock_file)))
+        try:
+            run_async(partial(_serve, settings, options, FileClock(settings.clock_file)))
+        except BadRecording as bad:
+            raise MandiError(f"the recording ends here: {bad}") from bad
 
 
 async def _serve(settings: Settings, options: SimulateOptions, now: Callable[[], int], stop: asyncio.Event) -> None:
@@ -66,19 +74,8 @@ def _build(
 ) -> tuple[Simulator, tuple[Stage, Faults]]:
     simulated, faults = SIMULATORS[venue], Faults()
     rate = options.rate * simulated.share / sum(SIMULATORS[name].share for name in script.venues)
-    model = MarketModel(
-        ModelConfig(
-            start_ns=script.start_ns,
-            seed=options.seed,
-            rate=rate,
-            profiles=PROFILES[venue],
-            symbol_of=simulated.symbol_of,
-            bust_every=script.bust_every,
-            correct_every=script.correct_every,
-            moves=script.moves(),
-        )
-    )
-    stage = Stage(venue, model, script, faults)
+    market = _market(options, script, venue, rate, simulated.symbol_of)
+    stage = Stage(venue, market, script, faults)
     simulator = simulated.build(
         Staging(
             settings=settings,
@@ -93,6 +90,29 @@ def _build(
     )
     stage.heard = getattr(simulator, "heard", stage.heard)
     return simulator, (stage, faults)
+
+
+def _market(
+    options: SimulateOptions, script: Script, venue: str, rate: float, symbol_of: Callable[[str], str]
+) -> Market:
+    profiles = PROFILES[venue]
+    if options.record is not None:
+        try:
+            return Recording(options.record, script.start_ns, symbol_of, {profile.mic for profile in profiles})
+        except BadRecording as bad:
+            raise UsageError(f"{venue} cannot play this: {bad}") from bad
+    return MarketModel(
+        ModelConfig(
+            start_ns=script.start_ns,
+            seed=options.seed,
+            rate=rate,
+            profiles=profiles,
+            symbol_of=symbol_of,
+            bust_every=script.bust_every,
+            correct_every=script.correct_every,
+            moves=script.moves(),
+        )
+    )
 
 
 def _announce(venue: str, port: int) -> None:
