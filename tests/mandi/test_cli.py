@@ -70,6 +70,9 @@ def test_sql_cannot_write(mandi, store, text) -> None:
         (["replay", str(GOLD), "--interval", "2s"], 2, "choose among"),
         (["run", "candles"], 2, "there is no flow 'candles'"),
         (["demo", "--scenario", "x"], 2, "no scenario"),
+        (["ingest", "backend"], 2, "set MANDI_BACKEND_KAFKA or MANDI_BACKEND_OUTBOX"),
+        (["ingest", "ice", "backend"], 2, "a process of its own"),
+        (["simulate", "backend"], 2, "set MANDI_BACKEND_OUTBOX"),
         (["bench", "x"], 2, "no benchmark 'x'"),
         (["sql", "SELEC 1"], 1, "ClickHouse"),
         (["sql", "--store", "timescale", "SELEC 1"], 1, "TimescaleDB"),
@@ -89,6 +92,8 @@ def test_an_error_is_one_clear_sentence(mandi, words, code, said) -> None:
         ({"MANDI_TIMESCALE": "mysql://u:secret@h/x"}, "the setting timescale is 'h/x'"),
         ({"MANDI_METRICS_PORT": "x"}, "the setting metrics_port is 'x'"),
         ({"MANDI_LOG_GIB": "-1"}, "the setting log_gib is '-1'"),
+        ({"MANDI_BACKEND_OUTBOX": "mysql://u:secret@h/x"}, "the setting backend_outbox is 'h/x'"),
+        ({"MANDI_BACKEND_KAFKA": "h:9092/x"}, "the setting backend_kafka is 'h:9092/x'"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(mandi, environment, said) -> None:
