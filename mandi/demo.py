@@ -90,7 +90,8 @@ class _Demo:
         self._stores = self._start_stores()
         migrate_stores(self._stores)
         venue_port = free_port()
-        self._settings = replace(self._settings, bloomberg=f"127.0.0.1:{free_port()}")
+        cme, bloomberg = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        self._settings = replace(self._settings, cme=cme, bloomberg=bloomberg)
         options, settings = self._options, self._settings
         rate, seed = str(options.rate), str(options.seed)
         words = ["--port", str(venue_port), "--rate", rate, "--seed", seed]
@@ -168,6 +169,7 @@ class _Demo:
             "MANDI_TIMESCALE": self._stores.timescale,
             "MANDI_CLICKHOUSE": self._stores.clickhouse,
             "MANDI_ICE_URL": self._settings.ice_url,
+            "MANDI_CME": self._settings.cme or "",
             "MANDI_BLOOMBERG": self._settings.bloomberg or "",
         }
         if self._settings.backend_outbox is not None:

@@ -11,6 +11,9 @@ from connectors.backend.source import BACKEND as BACKEND
 from connectors.bloomberg.config import BloombergConfig
 from connectors.bloomberg.source import load_sdk
 from connectors.bloomberg.source import open_feed as open_bloomberg
+from connectors.cme.config import CmeConfig
+from connectors.cme.dialects import DIALECTS
+from connectors.cme.source import open_feed as open_cme
 from connectors.errors import SdkMissing
 from connectors.feed import Feed, Positions
 from connectors.ice.config import IceConfig
@@ -30,6 +33,30 @@ def _ice(settings: Settings) -> OpenFeed:
     return build
 
 
+def cme_address(settings: Settings) -> tuple[str, int]:
+    """Return host and port of the FIX acceptor. Raises: UsageError without one, or for an unknown dialect."""
+    if settings.cme is None:
+        raise UsageError("no address of the venue cme: set MANDI_CME to host:port (docs/venues.md)")
+    if settings.cme_dialect not in DIALECTS:
+        known = ", ".join(DIALECTS)
+        raise UsageError(f"the setting cme_dialect is '{settings.cme_dialect}'; it must be one of {known}")
+    host, _, port = settings.cme.rpartition(":")
+    return host, int(port)
+
+
+def _cme(settings: Settings) -> OpenFeed:
+    host, port = cme_address(settings)
+    config = CmeConfig(
+        host=host,
+        port=port,
+        sender=settings.cme_sender,
+        target=settings.cme_target,
+        password=settings.cme_password,
+        dialect=DIALECTS[settings.cme_dialect],
+    )
+    return partial(open_cme, config)
+
+
 def bloomberg_address(settings: Settings) -> tuple[str, int]:
     """Return host and port of Bloomberg's server, by default the terminal's."""
     host, _, port = (settings.bloomberg or "127.0.0.1:8194").rpartition(":")
@@ -45,12 +72,13 @@ def _bloomberg(settings: Settings) -> OpenFeed:
     return partial(open_bloomberg, BloombergConfig(sdk=settings.bloomberg_sdk, host=host, port=port))
 
 
-VENUES: Final[Mapping[str, Callable[[Settings], OpenFeed]]] = {"ice": _ice, "bloomberg": _bloomberg}
+VENUES: Final[Mapping[str, Callable[[Settings], OpenFeed]]] = {"ice": _ice, "cme": _cme, "bloomberg": _bloomberg}
 
 
 def configured(settings: Settings) -> tuple[str, ...]:
     """Return the venues that have an address."""
-    return ("ice",) if settings.bloomberg is None else ("ice", "bloomberg")
+    addresses = {"ice": settings.ice_url, "cme": settings.cme, "bloomberg": settings.bloomberg}
+    return tuple(venue for venue, address in addresses.items() if address is not None)
 
 
 def open_feeds(settings: Settings, venues: Sequence[str] = ()) -> dict[str, OpenFeed]:

@@ -22,6 +22,10 @@ _ENVIRONMENT: Final = {
     "clickhouse": "MANDI_CLICKHOUSE",
     "ice_url": "MANDI_ICE_URL",
     "ice_key": "MANDI_ICE_KEY",
+    "cme": "MANDI_CME",
+    "cme_sender": "MANDI_CME_SENDER",
+    "cme_target": "MANDI_CME_TARGET",
+    "cme_dialect": "MANDI_CME_DIALECT",
     "bloomberg": "MANDI_BLOOMBERG",
     "bloomberg_sdk": "MANDI_BLOOMBERG_SDK",
     "backend_kafka": "MANDI_BACKEND_KAFKA",
@@ -44,6 +48,11 @@ class Settings:
     clickhouse: str = field(default=EMBEDDED, repr=False)
     ice_url: str = DEFAULT_ICE_URL
     ice_key: str = "mandi"
+    cme: str | None = None
+    """Where the FIX acceptor for COMEX, NYMEX and CBOT is, `host:port`; None: no such venue."""
+    cme_sender: str = "MANDI"
+    cme_target: str = "CME"
+    cme_dialect: str = "levels-44"
     bloomberg: str | None = None
     """Where Bloomberg's server is, `host:port`; None: no such venue."""
     bloomberg_sdk: str = DEFAULT_BLOOMBERG_SDK
@@ -63,7 +72,11 @@ class Settings:
 
     @property
     def ice_secret(self) -> str:
-        return _ice_secret(self.data_dir, os.environ)
+        return _secret("MANDI_ICE_SECRET", "MANDI_ICE_SECRET_FILE", self.data_dir / "ice.secret", os.environ)
+
+    @property
+    def cme_password(self) -> str:
+        return _secret("MANDI_CME_PASSWORD", "MANDI_CME_PASSWORD_FILE", self.data_dir / "cme.password", os.environ)
 
     @property
     def recovery_dir(self) -> Path:
@@ -101,6 +114,10 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         backend_outbox_hours=None if hours is None else _positive("backend_outbox_hours", hours),
         ice_url=found.get("ice_url", DEFAULT_ICE_URL),
         ice_key=found.get("ice_key", "mandi"),
+        cme=_host_port("cme", found.get("cme")),
+        cme_sender=found.get("cme_sender", "MANDI"),
+        cme_target=found.get("cme_target", "CME"),
+        cme_dialect=found.get("cme_dialect", "levels-44"),
         bloomberg=_host_port("bloomberg", found.get("bloomberg")),
         bloomberg_sdk=found.get("bloomberg_sdk", DEFAULT_BLOOMBERG_SDK),
     )
@@ -149,11 +166,11 @@ def _host_port(name: str, text: str | None) -> str | None:
     return text
 
 
-def _ice_secret(data_dir: Path, environment: Mapping[str, str]) -> str:
-    """MANDI_ICE_SECRET, or the file MANDI_ICE_SECRET_FILE names, or one made up for this data directory."""
-    if environment.get("MANDI_ICE_SECRET"):
-        return environment["MANDI_ICE_SECRET"]
-    path = Path(environment.get("MANDI_ICE_SECRET_FILE") or data_dir / "ice.secret")
+def _secret(variable: str, file_variable: str, default: Path, environment: Mapping[str, str]) -> str:
+    """The variable, or what is in the file that the other one names, or one made up for this data directory."""
+    if environment.get(variable):
+        return environment[variable]
+    path = Path(environment.get(file_variable) or default)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:

@@ -21,11 +21,10 @@ from feeds_simulator.mcx.server import SimulatorConfig as McxConfig
 from feeds_simulator.mcx.symbols import kite_symbol
 from feeds_simulator.pacing import Market
 from feeds_simulator.scenarios import Script
-from mandi.feeds import bloomberg_address
+from mandi.feeds import bloomberg_address, cme_address
 from mandi.settings import Settings
 
 MCX_PORT: Final = 8766
-CME_PORT: Final = 8767
 _LEAST_WINDOW: Final = 10_000
 
 
@@ -92,7 +91,17 @@ def _bloomberg(staging: Staging) -> Simulator:
 
 
 def _cme(staging: Staging) -> Simulator:
-    return CmeSimulator(CmeConfig(port=CME_PORT), staging.market, staging.now, staging.faults)
+    settings = staging.settings
+    host, port = cme_address(settings)
+    config = CmeConfig(
+        host=host,
+        port=port,
+        comp_id=settings.cme_target,
+        passwords={settings.cme_sender: settings.cme_password},
+        dialect=settings.cme_dialect,
+        window=replay_window(staging.rate),
+    )
+    return CmeSimulator(config, staging.now, staging.faults, staging.market)
 
 
 SIMULATORS: Final[Mapping[str, SimulatedVenue]] = {

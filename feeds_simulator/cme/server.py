@@ -19,6 +19,7 @@ from feeds_simulator.cme.venue import Venue
 from feeds_simulator.cme.wire import Reader
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.pacing import Market, Pacer
 
 READ_BYTES: Final = 65_536
@@ -27,13 +28,18 @@ HALF_OPEN_KEPT_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """How to run the venue. `passwords` by SenderCompID of the client."""
+    """How to run the venue. `passwords` by SenderCompID of the client; `rate` in messages/s over all instruments."""
 
     host: str = "127.0.0.1"
     port: int = 0
     comp_id: str = "CME"
     passwords: Mapping[str, str] = field(default_factory=lambda: {"MANDI": "demo-secret"}, repr=False)
     dialect: str = "levels-44"
+    seed: int = 7
+    rate: float = 400.0
+    always_open: bool = False
+    bust_every: int = 0
+    correct_every: int = 0
     truth_path: Path | None = None
     window: int = WINDOW
     unsent_limit_bytes: int = 8 * 1024 * 1024
@@ -43,9 +49,14 @@ class CmeSimulator:
     """The venue. `run` serves until told to stop; `faults`, `counters` and `port` may be read and set meanwhile."""
 
     def __init__(
-        self, config: SimulatorConfig, market: Market, now: Callable[[], int], faults: Faults | None = None
+        self,
+        config: SimulatorConfig,
+        now: Callable[[], int],
+        faults: Faults | None = None,
+        market: Market | None = None,
     ) -> None:
         self._config, self._now = config, now
+        market = market or _market(config, now())
         self.faults = faults or Faults()
         self.counters: Counter[str] = Counter()
         self.port = 0
@@ -103,6 +114,10 @@ class CmeSimulator:
     def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:
         self.venue.publish(actions, ts_send)
 
+    def heard(self, symbol: str) -> bool:
+        """Say whether a client has asked for the trades of a symbol and is still in session."""
+        return self.venue.heard(symbol)
+
     def keep_house(self, at_s: float, published_ns: int) -> None:  # noqa: ARG002
         self.venue.acceptor.now_ns = self.clock_ns()
         self.venue.acceptor.tick()
@@ -145,6 +160,20 @@ class CmeSimulator:
     @property
     def unsent_limit_bytes(self) -> int:
         return self._config.unsent_limit_bytes
+
+
+def _market(config: SimulatorConfig, start_ns: int) -> MarketModel:
+    return MarketModel(
+        ModelConfig(
+            start_ns=start_ns,
+            seed=config.seed,
+            rate=config.rate,
+            profiles=PROFILES["cme"],
+            always_open=config.always_open,
+            bust_every=config.bust_every,
+            correct_every=config.correct_every,
+        )
+    )
 
 
 class Garbler:
@@ -220,10 +249,9 @@ class _Link(asyncio.Protocol):
 
 async def serve(
     config: SimulatorConfig,
-    market: Market,
     now: Callable[[], int],
     stop: asyncio.Event,
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Run the venue until `stop` is set. `now` is ns by the market clock."""
-    await CmeSimulator(config, market, now).run(stop, on_listening)
+    await CmeSimulator(config, now).run(stop, on_listening)

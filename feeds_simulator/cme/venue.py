@@ -61,6 +61,11 @@ class Venue:
             on_request=self._request,
         )
 
+    def heard(self, symbol: str) -> bool:
+        """Say whether a session, connected or not, is told the trades of an instrument."""
+        clients = self.acceptor.clients.values()
+        return any(symbol in (client.trades if self._dialect.incremental else client.books) for client in clients)
+
     # ---- what happens
 
     def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:

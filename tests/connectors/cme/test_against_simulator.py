@@ -25,7 +25,7 @@ class Venue:
     def __init__(self, dialect: str) -> None:
         self.market = ScriptedMarket()
         config = SimulatorConfig(dialect=dialect)
-        self.simulator = CmeSimulator(config, self.market, time.time_ns)
+        self.simulator = CmeSimulator(config, time.time_ns, market=self.market)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._up = threading.Event()
@@ -183,10 +183,8 @@ def test_faults_on_the_wire_lose_no_trade(venue: Venue, desks: list[Desk], diale
     desk.live()
     setattr(venue.simulator.faults, fault, 97)
     venue.trade(400)
-    time.sleep(0)
-    setattr_off = lambda: setattr(venue.simulator.faults, fault, 0)  # noqa: E731
     desk.until(lambda: venue.simulator.faults.done.total() > 0)
-    venue.do(setattr_off)
+    setattr(venue.simulator.faults, fault, 0)
     venue.trade(50)
     desk.until(lambda: desk.trades() == venue.market.trades)
     assert sorted(desk.trade_ids) == sorted(i for ids in venue.market.trade_ids.values() for i in ids)
@@ -226,4 +224,4 @@ def test_other_dialects_tell_the_same_trades(venue: Venue, desks: list[Desk], di
     venue.trade(300)
     missing = 3 if dialect == "images-44" else 0  # there the first trade of each may be one of before
     desk.until(lambda: (venue.market.trades - desk.trades()).total() <= missing)
-    assert not any(row["action"] == DIRTY for row in desk.depth[len(KEYS) :])
+    assert sum(row["action"] == DIRTY for row in desk.depth) == len(KEYS)  # at log-on, and never again
