@@ -10,6 +10,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ from gateway.pump import SOCKET_HIGH_BYTES, SOCKET_LOW_BYTES, GatewayConnection,
 from gateway.rest import Store
 from gateway.routes import Routes
 from gateway.session import HEARTBEAT_S, MAX_MESSAGE_BYTES, Session
+from market.records import Patience
 
 STREAM_PATH: Final = "/v1/stream"
 PING_S: Final = 20.0
@@ -74,7 +76,10 @@ class Gateway:
         self._conflated_by_gone = 0
         open_reader(config.log_url).close()  # an unusable URL ends the start, not the thread
         self._follower = Follower(
-            lambda: open_reader(config.log_url), self._hub, self._loop, tail_records=config.tail_records
+            partial(open_reader, config.log_url, patience=Patience(on_wait=_tell_away)),
+            self._hub,
+            self._loop,
+            tail_records=config.tail_records,
         )
         self._store = Store(config.timescale_dsn)
         self._routes = Routes(
@@ -212,3 +217,8 @@ class Gateway:
     def _check_room(self) -> None:
         if len(self._pump.links) >= self._config.max_clients:
             raise HttpError(503, "too_many_clients", "this gateway is full; try another or come back")
+
+
+def _tell_away(reason: str, pause_s: float) -> None:
+    if reason:
+        _LOG.warning("the log cannot be reached (%s); next attempt in %.1f s", reason, pause_s)

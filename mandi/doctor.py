@@ -10,13 +10,15 @@ from typing import Final
 
 import orjson
 
-from connectors.log import describe
+from connectors.log import describe, open_reader
 from mandi.clock import FileClock
 from mandi.flows import FLOWS
 from mandi.scrape import Metrics, scrape
 from mandi.serving import bundle_dir
 from mandi.settings import EMBEDDED, Settings
 from mandi.stores import clickhouse_answers, postgres_answers
+from market.kafka_log import is_kafka
+from market.records import LogUnavailable, Patience
 from pipelines.engine import recovery
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
@@ -95,8 +97,8 @@ def _clock(settings: Settings) -> Iterator[Finding]:
 
 
 def _log(settings: Settings) -> Iterator[Finding]:
-    if not settings.log.startswith("file://"):
-        yield _reachable("log", settings.log.split("//", 1)[1].split(",")[0], "start Kafka, or set MANDI_LOG")
+    if is_kafka(settings.log):
+        yield _kafka(settings)
         return
     if not Path(settings.log.removeprefix("file://")).is_dir():
         yield Finding(None, "the log is empty: nothing has been ingested yet")
@@ -108,6 +110,17 @@ def _log(settings: Settings) -> Iterator[Finding]:
             what = f"log: {partition.topic}/{partition.partition}: {partition.problem}"
             yield Finding(False, what, "docs/runbook.md, 'a damaged log', says how to go on")
     yield Finding(True, f"log: {len(partitions)} partitions, {size / 2**20:,.1f} MiB")
+
+
+def _kafka(settings: Settings) -> Finding:
+    reader = open_reader(settings.log, patience=Patience(stopped=lambda: True))
+    try:
+        partitions = reader.partitions("*")
+    except LogUnavailable as error:
+        return Finding(False, str(error), "docs/runbook.md, 'the broker is down', says how to go on")
+    finally:
+        reader.close()
+    return Finding(True, f"log: {len(partitions)} partitions on Kafka")
 
 
 def _recovery(settings: Settings) -> Iterator[Finding]:

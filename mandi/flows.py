@@ -1,29 +1,28 @@
 """`mandi ingest` and `mandi run`: the dataflows as processes. Each runs until stopped, and keeps its state."""
 
 import logging
+import shlex
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from connectors.log import open_reader
 from mandi.clock import FileClock
 from mandi.errors import MandiError, UsageError
 from mandi.feeds import BACKEND, open_backend, open_feeds
+from mandi.log import log_reader, log_writer
 from mandi.process import say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
 from mandi.supervisor import Child, Supervisor, mandi_command
-from market.records import LogWriter
+from market.records import OffsetOutOfRange
 from market.watermark import Lateness
 from pipelines import backend, bars, ingest, metrics, quality, store
 from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
 from sinks.clickhouse import ClickHouseSink
-from sinks.log import open_writer
-from sinks.retention import Retention
 from sinks.timescale import TimescaleSink
 
 _SWITCH_S: Final = 0.0005
@@ -46,12 +45,13 @@ def ingest_named(settings: Settings, sources: Sequence[str]) -> None:
 
 def ingest_backend(settings: Settings) -> None:
     """Run the trading backend's dataflow. Raises: UsageError without an address, or with one that cannot be."""
+    stop = threading.Event()
     config = backend.BackendFlow(
         open_feed=open_backend(settings),
-        open_reader=partial(open_reader, settings.log),
-        open_writer=_writer(settings),
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
         now=FileClock(settings.clock_file),
-        stop=threading.Event(),
+        stop=stop,
     )
     with service(settings, config.stop):
         backend.run(config)
@@ -59,12 +59,13 @@ def ingest_backend(settings: Settings) -> None:
 
 def ingest_venues(settings: Settings, venues: Sequence[str] = ()) -> None:
     """Run the ingest dataflow of these venues, by default of all. Raises: UsageError for an unknown one."""
+    stop = threading.Event()
     config = ingest.IngestConfig(
         feeds=open_feeds(settings, venues),
-        open_reader=partial(open_reader, settings.log),
-        open_writer=_writer(settings),
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
         now=FileClock(settings.clock_file),
-        stop=threading.Event(),
+        stop=stop,
     )
     with service(settings, config.stop):
         # The feeds' threads and the flow's take turns at the interpreter; 5 ms a turn would be most of the latency.
@@ -72,15 +73,11 @@ def ingest_venues(settings: Settings, venues: Sequence[str] = ()) -> None:
         ingest.run(config)
 
 
-def _writer(settings: Settings) -> Callable[[], LogWriter]:
-    keep = Retention(max_age_s=settings.log_days * 86_400, max_bytes=int(settings.log_gib * 2**30))
-    return partial(open_writer, settings.log, retention=keep)
-
-
 def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
     """Run one dataflow in this process.
 
-    Raises: UsageError for an unknown flow; MandiError when it already runs on this data directory.
+    Raises: UsageError for an unknown flow; MandiError when it already runs on this data directory, or its position is
+        not in the log any more.
     """
     if flow not in FLOWS:
         raise UsageError(f"there is no flow '{flow}'; choose among {', '.join(FLOWS)}")
@@ -97,12 +94,15 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
                     _run_store(settings, flow, address, stop, lateness)
         except FlowLocked as error:
             raise MandiError(str(error)) from error
+        except OffsetOutOfRange as error:
+            store = settings.recovery_dir / flow
+            raise MandiError(f"{error}. To begin at the oldest record: rm -r {shlex.quote(str(store))}") from error
 
 
 def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
     config = bars.BarsConfig(
-        open_reader=partial(open_reader, settings.log),
-        open_writer=_writer(settings),
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
         now=FileClock(settings.clock_file),
         stop=stop,
         lateness=lateness,
@@ -113,8 +113,8 @@ def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> 
 
 def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
     config = quality.QualityConfig(
-        open_reader=partial(open_reader, settings.log),
-        open_writer=_writer(settings),
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
         now=FileClock(settings.clock_file),
         stop=stop,
         lateness=lateness,
@@ -125,7 +125,7 @@ def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) 
 def _run_store(settings: Settings, name: str, address: str, stop: threading.Event, lateness: Lateness) -> None:
     config = store.StoreConfig(
         name=name,
-        open_reader=partial(open_reader, settings.log),
+        open_reader=log_reader(settings, stop),
         open_sink=lambda: retrying(open_sink(name, address), stop=stop, on_retry=_count_retry(name)),
         now=FileClock(settings.clock_file),
         stop=stop,

@@ -17,6 +17,8 @@ FEED_LAST_EVENT_SECONDS: Final = Gauge(
 LOG_LAG_ROWS: Final = Gauge("mandi_log_lag_rows", "Log records not read yet by a consumer.", ["topic", "consumer"])
 SINK_FLUSH_SECONDS: Final = Histogram("mandi_sink_flush_seconds", "Time of one store write.", ["sink"])
 SINK_ROWS: Final = Counter("mandi_sink_rows_total", "Rows handed to a store.", ["sink"])
+LOG_AWAY: Final = Gauge("mandi_log_away", "1 while this process waits for the log's broker.")
+LOG_RETRIES: Final = Counter("mandi_log_retries_total", "Attempts to reach the log's broker that failed.")
 SINK_RETRIES: Final = Counter("mandi_sink_retries_total", "Store writes that were repeated.", ["sink"])
 DUPLICATE_EVENTS: Final = Counter(
     "mandi_duplicate_events_total", "Events of the trading backend that had come before.", ["source"]

@@ -1,6 +1,5 @@
 """Runs the flows as processes on a growing log, kills them, and compares what is left with an undisturbed run."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from sinks.canonical import canonical_hash
 from sinks.log import open_writer
 from tests.acceptance.command import CRASHED, REPOSITORY, environment
 from tests.acceptance.stores import BothStores
+from tests.chaos.logs import records_of
 from tests.chaos.market import Market
 
 FLOWS = ("bars", "timescale", "clickhouse")
@@ -56,7 +56,7 @@ class Flows:
         commands: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.data_dir = data_dir
-        self.url = (data_dir / "log").as_uri()
+        self.url = settings.get("MANDI_LOG") or (data_dir / "log").as_uri()
         self.kills: Counter[str] = Counter()
         self._module = "tests.chaos.short_epochs" if short_epochs else "mandi"
         self._environment = {**settings, "MANDI_DATA_DIR": str(data_dir)}
@@ -195,9 +195,7 @@ def hashes(stores: BothStores) -> dict[str, str]:
 def undisturbed_hashes(flows: Flows, stores: BothStores, market: Market, directory: Path) -> dict[str, str]:
     """Hashes after a run over a copy of the log that nobody disturbs. Empties the stores first."""
     shutil.rmtree(directory, ignore_errors=True)
-    for topic in os.listdir(flows.data_dir / "log"):
-        if topic.startswith("market.prices.") or topic == topics.STATUS:
-            shutil.copytree(flows.data_dir / "log" / topic, directory / "log" / topic)
+    copy_inputs(flows.url, (directory / "log").as_uri())
     empty_timescale(stores.timescale)
     empty_clickhouse(stores.clickhouse)
     with Flows(directory, stores.environment) as alone:
@@ -205,6 +203,16 @@ def undisturbed_hashes(flows: Flows, stores: BothStores, market: Market, directo
         until_stored(stores, alone, market)
         alone.stop(*FLOWS)
     return hashes(stores)
+
+
+def copy_inputs(url: str, copy_url: str) -> None:
+    """Copy what ingest wrote, record by record, so that each has the same offset in the copy."""
+    reader, writer = open_reader(url), open_writer(copy_url)
+    for tp in [*reader.partitions(topics.PRICES_PATTERN), TopicPartition(topics.STATUS, topics.FROM_INGEST)]:
+        for record in records_of(reader, tp):
+            assert writer.append(tp, record.kind, record.payload, key=record.key, meta=record.meta) == record.offset
+    writer.close()
+    reader.close()
 
 
 def verify(flows: Flows, stores: BothStores, market: Market, directory: Path) -> None:

@@ -47,14 +47,15 @@ def _rows(url: str, pattern: str, kind: str) -> Iterator[dict[str, Any]]:
     reader = open_reader(url)
     try:
         for tp in reader.partitions(pattern):
-            for record in _records(reader, tp):
+            for record in records_of(reader, tp):
                 if record.kind == kind and record.batch is not None:
                     yield from record.batch.to_pylist()
     finally:
         reader.close()
 
 
-def _records(reader: LogReader, tp: TopicPartition) -> Iterator[Record]:
+def records_of(reader: LogReader, tp: TopicPartition) -> Iterator[Record]:
+    """All records of a topic-partition that the log has kept."""
     offset = reader.begin_offset(tp)
     while records := reader.read(tp, offset):
         yield from records

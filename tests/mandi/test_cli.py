@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -104,10 +105,18 @@ def test_a_bad_setting_is_named_with_its_value(mandi, environment, said) -> None
     assert sentences(done.stderr) == 1
 
 
-def test_a_log_that_is_not_built_yet_says_so(mandi) -> None:
-    done = mandi("run", "bars", MANDI_LOG="kafka://localhost:9092")
+def test_a_log_that_cannot_be_says_so(mandi) -> None:
+    done = mandi("run", "bars", MANDI_LOG="kafka://localhost:9092?acks=1")
     assert done.returncode == 1
     assert sentences(done.stderr) == 1
+
+
+def test_doctor_says_that_the_broker_is_down(mandi) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        done = mandi("doctor", MANDI_LOG=f"kafka://127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 1
+    assert "BAD  the log cannot be reached" in done.stdout
 
 
 def test_wrong_usage_is_2(mandi) -> None:

@@ -217,8 +217,8 @@ def published(url: str) -> dict[tuple, tuple]:
     return found
 
 
-def test_a_stopped_flow_goes_on_where_it_was(tmp_path) -> None:
-    url = f"file://{tmp_path}/log"
+def test_a_stopped_flow_goes_on_where_it_was(log_url, tmp_path) -> None:
+    url = log_url
     arrivals = rows(0, 3000)
     fill(url, arrivals[:1500], 10)
     run_until_read(url, tmp_path / "bars")
@@ -230,8 +230,8 @@ def test_a_stopped_flow_goes_on_where_it_was(tmp_path) -> None:
     assert len(published(url)) == len(oracle.published)
 
 
-def test_a_state_that_does_not_fit_the_log_is_refused_and_rebuilt(tmp_path, caplog) -> None:
-    url = f"file://{tmp_path}/log"
+def test_a_state_that_does_not_fit_the_log_is_refused_and_rebuilt(log_url, tmp_path, caplog) -> None:
+    url = log_url
     fill(url, rows(0, 500), 5)
     run_until_read(url, tmp_path / "bars")
     before = published(url)
