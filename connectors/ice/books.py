@@ -309,10 +309,12 @@ class Books:
         if reason == book.quality:
             return
         book.quality = reason
+        since = now_ns if ts_event is None else ts_event
+        self._output.ticks.state(book.slot, since, now_ns, quality)
         self._output.status.append(
             venue=book.listed.mic,
             instrument=book.listed.instrument,
-            ts_event=now_ns if ts_event is None else ts_event,
+            ts_event=since,
             quality=quality,
             reason=reason,
         )

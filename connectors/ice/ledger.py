@@ -1,10 +1,12 @@
 """Rows of an ICE session that are no ticks: gaps, rejected messages, the venue's quality."""
 
+from collections.abc import Iterable
+
 from connectors.errors import DecodeError
 from connectors.ice.codec import Book, Bust, Refused, Sequenced, Trade, listed, raw_text
 from connectors.ice.constants import BOOK, FEED, MIC_BY_ROOT, STATUS, TRADES
 from connectors.ice.sequence import Gap
-from connectors.ticks import FeedOutput
+from connectors.ticks import FeedOutput, Slot
 
 _UNKNOWN_SYMBOLS_MAX = 1_000  # a hostile venue must not grow the set
 
@@ -45,10 +47,12 @@ class Ledger:
             reason=gap.reason,
         )
 
-    def venue(self, mics: list[str], quality: str, reason: str, now_ns: int) -> None:
-        """Write the quality of the whole session, if it changed; one row an exchange it carries."""
+    def venue(self, mics: list[str], slots: Iterable[Slot], quality: str, reason: str, now_ns: int) -> None:
+        """Write the quality of the whole session, if it changed: one row an exchange, and one among its ticks."""
         if quality != self.venue_quality:
             self.venue_quality = quality
+            for slot in slots:
+                self._output.ticks.state(slot, now_ns, now_ns, quality)
             for mic in mics or sorted(set(MIC_BY_ROOT.values())):
                 self._output.status.append(venue=mic, ts_event=now_ns, quality=quality, reason=reason)
 

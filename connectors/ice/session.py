@@ -152,7 +152,7 @@ class Session:
         for channel in self._channels.values():
             channel.disconnect()
         text = self.lost or (f"connection closed, code {code} {reason}" if code is not None else reason)
-        self._ledger.venue(self.books.mics, "STALE", text.strip(), now_ns)
+        self._ledger.venue(self.books.mics, self.books.clock_slots.values(), "STALE", text.strip(), now_ns)
 
     def receive(self, frame: bytes, now_ns: int) -> None:
         """Take one text frame. `now_ns` becomes ts_recv of its rows."""
@@ -228,7 +228,7 @@ class Session:
         if self._restored and STATUS in self._channels:
             self._subscribe(STATUS, now_ns)  # the states of before are not in memory
         self._restored = False
-        self._ledger.venue(self.books.mics, "LIVE", "resumed", now_ns)
+        self._ledger.venue(self.books.mics, self.books.clock_slots.values(), "LIVE", "resumed", now_ns)
 
     def _catch_up(self, channel: Channel, seq: int, replay_from: int, now_ns: int) -> None:
         if seq < channel.last:
@@ -293,7 +293,7 @@ class Session:
 
     def _announce(self, now_ns: int) -> None:
         if all(channel.known for channel in self._channels.values()):
-            self._ledger.venue(self.books.mics, "LIVE", "subscribed", now_ns)
+            self._ledger.venue(self.books.mics, self.books.clock_slots.values(), "LIVE", "subscribed", now_ns)
 
     # Nothing before a first subscription was meant for us; on `status` every one brings the whole state.
     def _begin(self, channel: Channel, seq: int, now_ns: int) -> None:

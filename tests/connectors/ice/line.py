@@ -6,7 +6,7 @@ from typing import Any
 from connectors.ice.config import IceConfig
 from connectors.ice.session import Session
 from connectors.ticks import FeedOutput
-from market.schemas import CLOCK, FLAG_REPLAYED, QUOTE, TRADE, require
+from market.schemas import CLOCK, FLAG_REPLAYED, QUALITIES, QUOTE, STATE, TRADE, require
 from tests.connectors.ice.venue import FakeVenue
 
 CONFIG = IceConfig(url="ws://unused", key="key", secret="secret")
@@ -61,6 +61,13 @@ class Line:
             if batch is not None:
                 self.rows[name] += require(name, batch).to_pylist()
         self.positions = self.session.positions()
+
+    def market(self) -> list[dict[str, Any]]:
+        """All ticks but those that say a state."""
+        return [row for row in self.rows["ticks"] if row["kind"] != STATE]
+
+    def states(self, instrument: str | None) -> list[str]:
+        return [QUALITIES[row[1]] for row in self._of(STATE, ("instrument", "size")) if row[0] == instrument]
 
     def trades(self) -> list[tuple[Any, ...]]:
         return sorted(self._of(TRADE, TRADE_COLUMNS), key=lambda row: row[2])

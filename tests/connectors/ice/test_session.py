@@ -45,7 +45,7 @@ def test_logs_on_subscribes_and_quotes_the_images(line: Line) -> None:
         "trades": None,
         "book": 5,
     }
-    assert [row["flags"] for row in line.rows["ticks"]] == [FLAG_SNAPSHOT] * 2
+    assert [row["flags"] for row in line.market()] == [FLAG_SNAPSHOT] * 2
     assert line.quotes()[0][3:] == (79 * 10**9, 5 * 10**9, 81 * 10**9, 5 * 10**9)
     assert qualities(line, KEY)[-1] == "LIVE"
     assert qualities(line, None) == ["LIVE", "LIVE"]  # one an exchange
@@ -72,8 +72,8 @@ def test_hole_is_replayed_in_order_and_written_to_gaps(line: Line, venue: FakeVe
     line.flush()
     (gap,) = line.gaps().values()
     assert (gap["resolution"], gap["recovered_rows"], gap["reason"]) == ("replay", 2, "sequence_jump")
-    assert [row["flags"] & FLAG_REPLAYED for row in line.rows["ticks"][-3:]] == [2, 2, 0]
-    assert [row["seq"] for row in line.rows["ticks"][-3:]] == [1, 2, 3]
+    assert [row["flags"] & FLAG_REPLAYED for row in line.market()[-3:]] == [2, 2, 0]
+    assert [row["seq"] for row in line.market()[-3:]] == [1, 2, 3]
     assert qualities(line, KEY)[-1] == "LIVE"
 
 
@@ -109,7 +109,7 @@ def test_case_26_refused_replay_takes_images(line: Line, venue: FakeVenue) -> No
     (gap,) = line.gaps().values()
     assert (gap["resolution"], gap["reason"], gap["recovered_rows"]) == ("snapshot", "replay_refused", 0)
     assert line.quotes(KEY)[-1][3] == 79_950_000_000
-    flags = [row["flags"] for row in line.rows["ticks"] if row["instrument"] == KEY]
+    flags = [row["flags"] for row in line.market() if row["instrument"] == KEY]
     assert flags == [FLAG_SNAPSHOT] * 2
     assert "RESYNC" in qualities(line, KEY)
     assert qualities(line, KEY)[-1] == "LIVE"
@@ -253,6 +253,14 @@ def test_market_state_becomes_quality(line: Line, venue: FakeVenue, state: str, 
     assert line.rows["status"][-1]["reason"] == state.lower()
     line.deliver(venue.publish("status", {"op": "status", "symbol": SYMBOL, "state": "OPEN"}))
     assert qualities(line, KEY)[-1] == "LIVE"
+
+
+def test_states_are_among_the_ticks_as_in_status(line: Line) -> None:
+    line.close()
+    line.open()
+    line.flush()
+    assert qualities(line, KEY) == line.states(KEY)
+    assert line.states(None) == ["LIVE", "STALE", "LIVE"] * 2  # of each shard
 
 
 def test_case_17_busts_and_corrections_are_rows_in_sequence(line: Line, venue: FakeVenue) -> None:
