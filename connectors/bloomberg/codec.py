@@ -193,8 +193,9 @@ class Decoder:
             subtype = str(message.getElement(self._subtype).getValueAsString())
         values: dict[str, int | str | None] = {}
         refused: list[Refusal] = []
+        has = message.hasElement
         for field, name, read in self._fields:
-            if message.hasElement(name):
+            if has(name):
                 element = message.getElement(name)
                 try:
                     values[field] = None if element.isNull() else read(element, now_ns)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from feeds_simulator.bloomberg import fields
 from feeds_simulator.bloomberg.blpapi.correlation import CorrelationId
 from feeds_simulator.bloomberg.blpapi.element import Element
-from feeds_simulator.bloomberg.blpapi.name import Name
+from feeds_simulator.bloomberg.blpapi.name import Name, text_of
 from feeds_simulator.bloomberg.blpapi.subscriptionlist import Subscription
 
 
@@ -76,10 +76,16 @@ class Message:
         return len(self._content)
 
     def hasElement(self, name: object, excludeNullElements: bool = False) -> bool:
-        return self.asElement().hasElement(name, excludeNullElements)
+        key = text_of(name)
+        if key not in self._content:
+            return False
+        return not excludeNullElements or not Element(key, self._content[key]).isNull()
 
     def getElement(self, name: object) -> Element:
-        return self.asElement().getElement(name)
+        key = "" if isinstance(name, int) else text_of(name)
+        if key in self._content:
+            return Element(key, self._content[key])
+        return self.asElement().getElement(name)  # by position, or the exception
 
     def getElementAsBool(self, name: object) -> bool:
         return self.asElement().getElementAsBool(name)

@@ -48,7 +48,7 @@ class Name:
 
 def text_of(name: object) -> str:
     """Return the string of a name or a string. Raises: TypeError for anything else, as the SDK does."""
-    if isinstance(name, Name):
+    if type(name) is Name:
         return name._text
     if isinstance(name, str):
         return name
