@@ -9,8 +9,8 @@ What it decides where the public contract leaves room:
   Missed updates come with the `ts_out` of their first sending. Reasons of a `gap`: epoch_changed, unknown_seq,
   ambiguous_since, too_old, too_many_missed, already_subscribed, log_truncated.
 * State channels (quotes, forming bars) are conflated for slow clients and by `conflate_ms`; events (trades, final
-  bars, revisions, status) never are, and `subscribed` answers `conflate_ms` 0 for them. More than 1 MiB of waiting
-  events: error `slow_consumer`, close 4408. Too many messages: close 4429.
+  bars, revisions, status, news) never are, and `subscribed` answers `conflate_ms` 0 for them. More than 1 MiB of
+  waiting events: error `slow_consumer`, close 4408. Too many messages: close 4429.
 * A client that follows an instrument is told its quality by `status` messages, too, without asking; what concerns a
   whole venue is instrument `XCEC:*`. Rows of the status channel have `kind` "status" or "gap" (a hole in a venue's
   feed, with the columns of `gaps`).

@@ -9,6 +9,7 @@ _NS: Final = {"type": "string", "pattern": "^-?[0-9]+$", "description": "ns sinc
 _NUMBER: Final = {"type": "number"}
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer"}
+_NAMES: Final = {"type": "array", "items": {"type": "string"}}
 _FLAG: Final = {"type": "boolean"}
 _QUALITY: Final = {"type": "string", "enum": list(QUALITIES)}
 
@@ -57,6 +58,17 @@ _SCHEMAS: Final = {
         as_known_at=_NS,
     ),
     "status": _row(kind=_TEXT, venue=_TEXT, instrument=_or_null(_TEXT), ts_event=_NS, quality=_QUALITY, reason=_TEXT),
+    "news": _row(
+        news_id=_TEXT,
+        venue=_TEXT,
+        ts_event=_NS,
+        ts_recv=_or_null(_NS),
+        headline=_TEXT,
+        body=_TEXT,
+        topics=_NAMES,
+        instruments=_NAMES,
+        urgency=_COUNT,
+    ),
     "instruments": _row(
         instrument=_TEXT,
         venue=_TEXT,
@@ -81,6 +93,7 @@ _SUMMARIES: Final = {
     "bars": "Final bars, newest revision of each unless revisions=all, oldest first.",
     "trades": "Trades, oldest first.",
     "quotes": "Top-of-book quotes, oldest first.",
+    "news": "Headlines, oldest first; of one instrument, those that name it.",
     "status": "Newest status of every instrument and venue, from memory; with from or to, history.",
 }
 
@@ -102,7 +115,7 @@ def _range() -> list[dict[str, Any]]:
 def _parameters(name: str) -> list[dict[str, Any]]:
     if name == "instruments":
         return []
-    instrument = _parameter("instrument", "key, such as XCEC:GC:202612", _TEXT, required=name != "status")
+    instrument = _parameter("instrument", "key, such as XCEC:GC:202612", _TEXT, required=name not in ("status", "news"))
     if name != "bars":
         return [instrument, *_range()]
     interval = _parameter("interval", "width", {"enum": list(INTERVALS_NS)}, required=True)

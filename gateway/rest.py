@@ -51,7 +51,7 @@ def parse_query(table: str, parameters: Mapping[str, str]) -> Query:
     unknown = set(parameters) - _PARAMETERS[table]
     if unknown:
         raise _bad(f"{table} has no parameter {min(unknown)[:40]!r}")
-    instrument = parameters.get("instrument", "")
+    instrument = parameters.get("instrument", "*" if table == "news" else "")
     if not instrument or len(instrument) > MAX_ID_CHARS:
         raise _bad("instrument is required: a key such as XCEC:GC:202612")
     revisions = parameters.get("revisions", "")
@@ -116,13 +116,14 @@ def parse_time(text: str) -> int | None:
     return (moment - _EPOCH) // timedelta(seconds=1) * 10**9 + int((fraction or "").ljust(9, "0"))
 
 
-_TIMES: Final = {"bars": "ts_open", "trades": "ts_event", "quotes": "ts_event", "status": "ts_event"}
+_TIMES: Final = {"bars": "ts_open"} | dict.fromkeys(("trades", "quotes", "status", "news"), "ts_event")
 _RANGE: Final = frozenset({"instrument", "from", "to", "limit"})
 _PARAMETERS: Final = {
     "bars": _RANGE | {"interval", "revisions"},
     "trades": _RANGE,
     "quotes": _RANGE,
     "status": _RANGE,
+    "news": _RANGE,
 }
 
 # JSON members of each table: times as text of the exact companion, numerics without padding zeros.
@@ -141,6 +142,9 @@ _JSON: Final = {
     "'as_known_at', as_known_at_ns::text",
     "status": "'kind', 'status', 'venue', venue, 'instrument', nullif(instrument, ''), 'ts_event', ts_event_ns::text, "
     "'quality', quality, 'reason', reason",
+    "news": "'news_id', news_id, 'venue', venue, 'ts_event', ts_event_ns::text, 'ts_recv', ts_recv_ns::text, "
+    "'headline', headline, 'body', body, 'topics', array_remove(string_to_array(topics, ' '), ''), "
+    "'instruments', array_remove(string_to_array(instruments, ' '), ''), 'urgency', urgency",
 }
 _KEY: Final = {
     "trades": "instrument = %(instrument)s",
@@ -148,10 +152,12 @@ _KEY: Final = {
     "bars": 'instrument = %(instrument)s AND "interval" = %(interval)s',
     # The store has '' where a status concerns the whole venue, which the stream calls XCEC:*.
     "status": "(instrument = %(instrument)s OR (instrument = '' AND venue || ':*' = %(instrument)s))",
+    # Headlines that name an instrument; * stands for all.
+    "news": "(%(instrument)s = '*' OR %(instrument)s = ANY (string_to_array(instruments, ' ')))",
 }
 # Without the trades that were busted, the others with their newest terms: what the bars are made of.
 _VIEWS: Final = {"trades": "trades_net"}
-_TIE: Final = {"trades": "seq", "quotes": "seq", "bars": "revision", "status": "venue"}
+_TIE: Final = {"trades": "seq", "quotes": "seq", "bars": "revision", "status": "venue", "news": "news_id"}
 
 
 def _sql(table: str, distinct: str = "") -> str:
@@ -168,7 +174,7 @@ def _sql(table: str, distinct: str = "") -> str:
 
 
 _SQL: Final = {
-    **{(table, False): _sql(table) for table in ("trades", "quotes", "status")},
+    **{(table, False): _sql(table) for table in ("trades", "quotes", "status", "news")},
     # The rule of the view bars_latest, turned round: walking the key backwards, LIMIT ends it early.
     ("bars", False): _sql("bars", "DISTINCT ON (ts_open, ts_open_ns)"),
     ("bars", True): _sql("bars"),

@@ -32,6 +32,7 @@ class Routes:
             "/v1/bars": self._history,
             "/v1/trades": self._history,
             "/v1/quotes": self._history,
+            "/v1/news": self._history,
             "/v1/status": self._status,
             "/v1/openapi.json": self._document,
             "/healthz": self._health,

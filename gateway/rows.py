@@ -217,4 +217,27 @@ def _gap_rows(batch: pa.RecordBatch) -> Iterator[Row]:
         )
 
 
-_READERS: Final = {"bars": _bar_rows, "status": _status_rows, "gaps": _gap_rows}
+def _news_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        data = {
+            "news_id": row["news_id"],
+            "venue": row["venue"],
+            "ts_event": str(row["ts_event"]),
+            "ts_recv": None if row["ts_recv"] is None else str(row["ts_recv"]),
+            "headline": row["headline"],
+            "body": row["body"],
+            "topics": row["topics"].split(),
+            "instruments": row["instruments"].split(),
+            "urgency": row["urgency"],
+        }
+        yield Row(
+            channel="news",
+            instrument=f"{row['venue']}:*",
+            venue=row["venue"],
+            data=orjson.dumps(data),
+            ts_recv=row["ts_recv"],
+            ts_event=row["ts_event"],
+        )
+
+
+_READERS: Final = {"bars": _bar_rows, "status": _status_rows, "gaps": _gap_rows, "news": _news_rows}

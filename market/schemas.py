@@ -276,6 +276,7 @@ NATURAL_KEYS: Final = {
     "gaps": ("gap_id",),
     "status": ("venue", "instrument", "ts_event"),
     "trade_events": ("event_id",),
+    "news": ("news_id",),
 }
 """What makes a stored row the same row: writing it again changes nothing."""
 

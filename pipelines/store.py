@@ -28,7 +28,7 @@ from sinks.base import Sink
 
 _POLL: Final = timedelta(milliseconds=200)  # rows are written once an epoch anyway
 
-_DERIVED: Final = (topics.BARS, topics.STATUS, topics.LATE, topics.REJECTED, topics.TRADING_EVENTS)
+_DERIVED: Final = (topics.BARS, topics.STATUS, topics.LATE, topics.REJECTED, topics.TRADING_EVENTS, topics.NEWS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

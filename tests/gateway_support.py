@@ -11,7 +11,7 @@ import pyarrow as pa
 from gateway.client import ClientQueue
 from gateway.rows import Row, rows_of
 from market.records import OffsetOutOfRange, Record, TopicPartition
-from market.schemas import BARS, GAPS, INTERVALS_NS, PRICE_SCALE, QUOTE, STATUS, TICKS, TRADE
+from market.schemas import BARS, GAPS, INTERVALS_NS, NEWS, PRICE_SCALE, QUOTE, STATUS, TICKS, TRADE
 
 GC = "XCEC:GC:202612"
 GOLD = "XIMC:GOLD:202612"
@@ -96,7 +96,21 @@ def feed_gap(venue: str = "XCEC") -> Json:
     }
 
 
-SCHEMAS: Mapping[str, pa.Schema] = {"ticks": TICKS, "bars": BARS, "status": STATUS, "gaps": GAPS}
+SCHEMAS: Mapping[str, pa.Schema] = {"ticks": TICKS, "bars": BARS, "status": STATUS, "gaps": GAPS, "news": NEWS}
+
+
+def headline(number: int, instruments: str = GC) -> Json:
+    return {
+        "news_id": f"N{number}",
+        "venue": "BBG",
+        "ts_event": T0_NS + number,
+        "ts_recv": T0_NS + number + 1_000,
+        "headline": f'Duty "cut" {number}',
+        "body": "To 6 %",
+        "topics": "gold silver",
+        "instruments": instruments,
+        "urgency": 2,
+    }
 
 
 def batch(kind: str, *rows: Json) -> pa.RecordBatch:

@@ -80,6 +80,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
         _insert_bar(connection, 3, 1)
         _insert_status(connection, GC, "STALE")
         _insert_status(connection, "", "GAP")
+        for n, instruments in enumerate((GC, f"BBG:CT:202612 {GC}", "", "BBG:USDINR:SPOT")):
+            _insert_news(connection, n, instruments)
     yield server
     server.stop()
 
@@ -111,6 +113,14 @@ def _insert_status(connection: psycopg.Connection[Any], instrument: str, quality
     connection.execute(
         f"INSERT INTO market.status (venue, instrument, ts_event, ts_event_ns, quality, reason)"
         f" VALUES ('XCEC', '{instrument}', {_stamp(T0_NS)}, {T0_NS}, '{quality}', 'a test')".encode()
+    )
+
+
+def _insert_news(connection: psycopg.Connection[Any], n: int, instruments: str) -> None:
+    ns = T0_NS + n
+    connection.execute(
+        f"INSERT INTO market.news VALUES ('N{n}', 'BBG', {_stamp(ns)}, {ns}, {_stamp(ns)}, {ns}, 'headline {n}',"
+        f" 'body', 'gold silver', '{instruments}', {n % 3})".encode()
     )
 
 
@@ -190,6 +200,17 @@ def test_quotes_and_status_are_read(server: EmbeddedPostgres) -> None:
     assert quotes == []
     assert [(row["instrument"], row["quality"]) for row in mine] == [(GC, "STALE")]
     assert [(row["instrument"], row["quality"], row["ts_event"]) for row in venue] == [(None, "GAP", str(T0_NS))]
+
+
+def test_news_of_all_of_one_instrument_and_of_a_time(server: EmbeddedPostgres) -> None:
+    every, gold, later = read(
+        server.dsn, ("news", {}), ("news", {"instrument": GC}), ("news", {"from": str(T0_NS + 1), "limit": "2"})
+    )
+    assert [row["news_id"] for row in every] == ["N0", "N1", "N2", "N3"]
+    assert [row["news_id"] for row in gold] == ["N0", "N1"]
+    assert [row["news_id"] for row in later] == ["N2", "N3"]
+    assert (gold[1]["instruments"], gold[1]["topics"]) == (["BBG:CT:202612", GC], ["gold", "silver"])
+    assert (every[2]["instruments"], every[2]["ts_event"]) == ([], str(T0_NS + 2))
 
 
 async def _refused(call: Callable[[], Awaitable[object]]) -> StoreDown:

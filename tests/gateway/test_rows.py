@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from gateway_support import GC, T0_NS, bar, batch, feed_gap, quote, rows, status, trade
+from gateway_support import GC, T0_NS, bar, batch, feed_gap, headline, quote, rows, status, trade
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +80,23 @@ def test_a_status_without_an_instrument_is_the_whole_venues() -> None:
     (row,) = rows("gaps", feed_gap())
     assert (row.channel, row.instrument, row.quality) == ("status", "XCEC:*", "")
     assert json.loads(row.data)["seq_to"] == 9
+
+
+def test_a_headline_is_of_its_venue_and_names_its_instruments() -> None:
+    first, second = rows("news", headline(1), headline(2, ""))
+    assert (first.channel, first.instrument, first.venue, first.ts_recv) == ("news", "BBG:*", "BBG", T0_NS + 1_001)
+    assert json.loads(first.data) == {
+        "news_id": "N1",
+        "venue": "BBG",
+        "ts_event": str(T0_NS + 1),
+        "ts_recv": str(T0_NS + 1_001),
+        "headline": 'Duty "cut" 1',
+        "body": "To 6 %",
+        "topics": ["gold", "silver"],
+        "instruments": [GC],
+        "urgency": 2,
+    }
+    assert json.loads(second.data)["instruments"] == []
 
 
 def test_text_from_a_feed_is_escaped() -> None:
