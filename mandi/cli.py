@@ -179,6 +179,13 @@ def _add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     detect.add_argument("file", type=Path, metavar="FILE.csv")
     detect.add_argument("--out", type=Path, metavar="F", help="write there instead of standard output")
+    forecast = _add(
+        commands, "forecast", "Forecast every series of a CSV of unique_id,ds,y, with intervals.", _forecast
+    )
+    forecast.add_argument("file", type=Path, metavar="FILE.csv")
+    forecast.add_argument("--horizon", type=_positive, required=True, metavar="H", help="steps ahead")
+    forecast.add_argument("--season", type=_positive, metavar="M", help="steps in a season (default: by the stamps)")
+    forecast.add_argument("--out", type=Path, metavar="F", help="write there instead of standard output")
     _add(commands, "migrate", "Bring the schemas of both stores up to date.", _migrate)
     _add(commands, "doctor", "Check the installation and say what to do.", _doctor)
     bench = _add(commands, "bench", "Run a benchmark (default: list them).", _bench)
@@ -280,6 +287,12 @@ def _detect(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
     from mandi.detecting import detect
 
     return detect(parsed.file, parsed.out)
+
+
+def _forecast(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
+    from mandi.forecasting import forecast
+
+    return forecast(parsed.file, parsed.horizon, parsed.season, parsed.out)
 
 
 def _migrate(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001

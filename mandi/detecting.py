@@ -1,20 +1,17 @@
 """`mandi detect`: a score for every row of a CSV of `timestamp,value`, strictly online."""
 
 import csv
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from math import isfinite
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from mandi.errors import MandiError
 from mandi.progress import counting
+from mandi.tables import number, tell_lines, written
 from market.detectors.series import SeriesDetector
 
 SCORE: Final = "anomaly_score"
 _COLUMNS: Final = ("timestamp", "value")
-_LINES_NAMED: Final = 5
 _TOLD_EVERY: Final = 100
 
 
@@ -26,16 +23,13 @@ def detect(source: Path, out: Path | None) -> int:
     try:
         with (
             source.open(newline="", encoding="utf-8-sig") as lines,
-            _target(out) as target,
+            written(out) as target,
             counting("values scored") as advance,
         ):
             skipped = _score(source, lines, target, advance)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MandiError(f"{source} cannot be scored: {error}") from error
-    if skipped:
-        named = ", ".join(map(str, skipped[:_LINES_NAMED])) + (" and so on" if len(skipped) > _LINES_NAMED else "")
-        told = f"mandi: {len(skipped)} rows without a number were kept with the score 0: lines {named}"
-        print(told, file=sys.stderr)
+    tell_lines(skipped, "kept with the score 0")
     return 0
 
 
@@ -49,30 +43,11 @@ def _score(source: Path, lines: TextIO, target: TextIO, advance: Callable[[int],
     writer, detector, at = csv.writer(target, lineterminator="\n"), SeriesDetector(), header.index("value")
     writer.writerow([*header, SCORE])
     skipped = []
-    for number, row in enumerate(rows, start=1):
-        value = _number(row, at)
+    for count, row in enumerate(rows, start=1):
+        value = number(row[at]) if at < len(row) else None
         if value is None:
             skipped.append(rows.line_num)
         writer.writerow([*row, "0.0" if value is None else repr(detector.score(value))])
-        if number % _TOLD_EVERY == 0:
+        if count % _TOLD_EVERY == 0:
             advance(_TOLD_EVERY)
     return skipped
-
-
-def _number(row: list[str], at: int) -> float | None:
-    try:
-        value = float(row[at])
-    except (ValueError, IndexError):
-        return None
-    return value if isfinite(value) else None
-
-
-@contextmanager
-def _target(out: Path | None) -> Iterator[Any]:
-    if out is None:
-        yield sys.stdout
-        return
-    fresh = out.with_name(out.name + ".partial")
-    with fresh.open("w", newline="", encoding="utf-8") as target:
-        yield target
-    fresh.replace(out)  # what is there under its name is whole

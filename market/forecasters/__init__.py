@@ -1,0 +1,1 @@
+"""Forecasters: what comes next, with how sure that is."""
