@@ -14,7 +14,10 @@ def _lazily(module: str, function: str) -> Callable[[], Run]:
 
 SUITE: Final = {
     "bars": (_lazily("bars", "bench_bars"), "ticks per second into bars: columnar against one object per tick"),
-    "log": (_lazily("log", "bench_log"), "rows per second through the embedded log, and its tail latency"),
+    "log": (
+        _lazily("log", "bench_log"),
+        "rows per second through the log, embedded or Kafka's (MANDI_LOG); its latency",
+    ),
     "stores": (_lazily("stores", "bench_stores"), "rows per second into both stores"),
     "detect": (
         _lazily("nab", "bench_detect"),

@@ -1,6 +1,8 @@
-"""Measure the embedded log: rows appended and read per second, and how long a record takes to another process.
+"""Measure the log: rows appended and read per second, and how long a record takes to another process.
 
     python -m benchmarks.log [DIRECTORY]
+
+It is the embedded log, or one on the broker that MANDI_LOG names (kafka://...), where the clients are compared as well.
 
 Latency is from `append` in the writing process to the decoded batch in the reading one, at random times, with group
 commit running. Throughput is with group commit as well: what a process sustains, not what a cache takes.
@@ -19,7 +21,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.kafka_clients import compare_clients
 from connectors.log import open_reader
+from market.kafka_log import SCHEME, is_kafka, kafka_log
 from market.records import LogWriter, TopicPartition
 from market.schemas import PRICE_SCALE, QUOTE, TICKS, TRADE
 from market.topics import prices
@@ -34,14 +38,22 @@ _SEED: Final = 7
 
 
 def bench_log(directory: str) -> dict[str, float]:
-    """Measure in new directories under `directory`, for about ten seconds.
+    """Measure in new directories under `directory`, or with new topics on the broker, for about ten seconds.
 
-    Units: `*_rows_per_s`; `*_us` microseconds; `compressed_bytes_per_row` of large batches.
+    Units: `*_rows_per_s`; `*_us` microseconds; `*_cpu_us` of this process, all threads; `bytes_per_row` of the file.
     """
     with tempfile.TemporaryDirectory(dir=directory) as where:
-        large = _throughput(Path(where, "large"), ticks(_LARGE_ROWS), "large")
-        small = _throughput(Path(where, "small"), ticks(_SMALL_ROWS), "small")
-        return large | small | _tail_latency(Path(where, "tail"))
+        base = os.environ.get("MANDI_LOG", "")
+        url = f"{_broker(base)}/{Path(where).name}." if is_kafka(base) else f"{Path(where).as_uri()}/"
+        large = _throughput(f"{url}large", ticks(_LARGE_ROWS), "large")
+        small = _throughput(f"{url}small", ticks(_SMALL_ROWS), "small")
+        clients = compare_clients(f"{url}clients", ticks(_LARGE_ROWS)) if is_kafka(base) else {}
+        sizes = {} if is_kafka(base) else _bytes_per_row(Path(where), large, small)
+        return large | small | sizes | _tail_latency(f"{url}tail") | clients
+
+
+def _broker(url: str) -> str:
+    return SCHEME + ",".join(kafka_log(url).servers)
 
 
 def ticks(rows: int) -> pa.RecordBatch:
@@ -76,19 +88,31 @@ def _dictionary(codes: np.ndarray, index: pa.DataType, values: list[str]) -> pa.
     return pa.DictionaryArray.from_arrays(pa.array(codes, index), values)
 
 
-def _throughput(where: Path, batch: pa.RecordBatch, name: str) -> dict[str, float]:
+def _throughput(url: str, batch: pa.RecordBatch, name: str) -> dict[str, float]:
     tp = prices("gold")
-    writer = open_writer(where.as_uri())
+    writer = open_writer(url)
+    _append(writer, tp, batch)  # makes the files, or the topic
+    started_cpu_s = time.process_time()
     calls, seconds = _repeat(lambda: _append(writer, tp, batch))
+    cpu_s = time.process_time() - started_cpu_s
     writer.close()
-    size_bytes = sum(path.stat().st_size for path in where.rglob("*.seg"))
-    read_rows, read_seconds = _read_all(where, tp)
+    started_cpu_s = time.process_time()
+    read_rows, read_seconds = _read_all(url, tp)
+    read_cpu_s = time.process_time() - started_cpu_s
     return {
+        f"{name}_batches": calls + 1,
+        f"{name}_append_cpu_us": cpu_s / calls * 1e6,
+        f"{name}_read_cpu_us": read_cpu_s / (calls + 1) * 1e6,
         f"{name}_append_rows_per_s": calls * batch.num_rows / seconds,
         f"{name}_append_flush_us": seconds / calls * 1e6,
         f"{name}_read_rows_per_s": read_rows / read_seconds,
-        f"{name}_bytes_per_row": size_bytes / (calls * batch.num_rows),
     }
+
+
+def _bytes_per_row(where: Path, large: dict[str, float], small: dict[str, float]) -> dict[str, float]:
+    rows = {"large": large["large_batches"] * _LARGE_ROWS, "small": small["small_batches"] * _SMALL_ROWS}
+    sizes = {name: sum(path.stat().st_size for path in (where / name).rglob("*.seg")) for name in rows}
+    return {f"{name}_bytes_per_row": sizes[name] / rows[name] for name in rows}
 
 
 def _append(writer: LogWriter, tp: TopicPartition, batch: pa.RecordBatch) -> None:
@@ -97,7 +121,6 @@ def _append(writer: LogWriter, tp: TopicPartition, batch: pa.RecordBatch) -> Non
 
 
 def _repeat(call: Callable[[], None]) -> tuple[int, float]:
-    call()  # makes the files
     started_s = time.perf_counter()
     calls = 0
     while (seconds := time.perf_counter() - started_s) < _SECONDS:
@@ -106,8 +129,8 @@ def _repeat(call: Callable[[], None]) -> tuple[int, float]:
     return calls, seconds
 
 
-def _read_all(where: Path, tp: TopicPartition) -> tuple[int, float]:
-    reader = open_reader(where.as_uri())
+def _read_all(url: str, tp: TopicPartition) -> tuple[int, float]:
+    reader = open_reader(url)
     started_s = time.perf_counter()
     offset = rows = 0
     while records := reader.read(tp, offset):
@@ -118,10 +141,11 @@ def _read_all(where: Path, tp: TopicPartition) -> tuple[int, float]:
     return rows, seconds
 
 
-def _tail_latency(where: Path) -> dict[str, float]:
-    writer = open_writer(where.as_uri())
+def _tail_latency(url: str) -> dict[str, float]:
+    writer = open_writer(url)
+    writer.last_record(prices("gold"))  # makes the files, or the topic
     batch = ticks(_SMALL_ROWS)
-    command = [sys.executable, "-m", "benchmarks.log", "--follow", where.as_uri()]
+    command = [sys.executable, "-m", "benchmarks.log", "--follow", url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
         follower.stdout.readline()  # it is there

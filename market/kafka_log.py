@@ -7,6 +7,7 @@ the topic's name. A record's value is its frame (market/records.py), its key the
 numbers the records; the offset inside a frame is what its writer expected.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -23,6 +24,7 @@ _LEAST_PARTITIONS: Final = 2  # ingest and analytics each have their own (market
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _LOOK_S: Final = 0.2  # how long it may go unnoticed that one was told to stop
+_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NUMBERS: Final = ("partitions", "replication")
 _CLIENT: Final = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 
@@ -70,6 +72,8 @@ def kafka_log(url: str) -> KafkaLog:
         known = ", ".join((*_NUMBERS, *_CLIENT))
         raise UnsupportedLog(f"the Kafka log has unknown options {', '.join(unknown)}; known are {known}")
     prefix = unquote(parts.path).strip("/")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        raise UnsupportedLog(f"the Kafka log's prefix is '{prefix}'; it may have letters, digits and . _ - only")
     client: dict[str, str] = {name: options[name] for name in _CLIENT if name in options}
     return KafkaLog(
         servers=servers,

@@ -18,7 +18,15 @@ def test_a_url_says_where_and_how() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["kafka://", "kafka://a", "kafka://a:9092,", "kafka://a:99999", "kafka://u:secret@a:9092", "file:///a"]
+    [
+        "kafka://",
+        "kafka://a:9092/a/b",
+        "kafka://a",
+        "kafka://a:9092,",
+        "kafka://a:99999",
+        "kafka://u:secret@a:9092",
+        "file:///a",
+    ]
     + [f"kafka://a:9092?{option}" for option in ("replication=0", "partitions=x", "acks=1")],
 )
 def test_a_wrong_url_is_refused_in_words(url: str) -> None:
