@@ -24,6 +24,8 @@ pytestmark = pytest.mark.timeout(900)
 
 CHILDREN = {
     "ingest": "mandi ingest",
+    "trading": "mandi simulate backend",
+    "backend": "mandi ingest backend",
     "bars": "mandi run bars",
     "timescale": "mandi run timescale",
     "clickhouse": "mandi run clickhouse",
@@ -65,7 +67,8 @@ class Demo:
                 words = " ".join(child.cmdline())
             except psutil.Error:
                 continue
-            found |= {name: child for name, command in CHILDREN.items() if f"-m {command}" in words}
+            names = [name for name, command in CHILDREN.items() if f"-m {command}" in words]
+            found |= {name: child for name in names if name == max(names, key=lambda name: len(CHILDREN[name]))}
         return found
 
     def survivors(self) -> list[psutil.Process]:
