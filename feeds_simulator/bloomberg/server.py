@@ -73,6 +73,10 @@ class BloombergSimulator:
         self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
         self._links: set[_Link] = set()
 
+    def heard(self, symbol: str) -> bool:
+        """Say whether anybody is told what happens to a symbol."""
+        return self.venue.heard(symbol)
+
     async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
         """Serve until `stop` is set. `on_listening` is called with the bound port once clients can connect."""
         server = await asyncio.start_server(self._serve_client, self._config.host, self._config.port)

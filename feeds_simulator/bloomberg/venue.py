@@ -217,6 +217,11 @@ class Venue:
         }
         stream.change(now_ns, fields.TRADE, "NEW", changes)
 
+    def heard(self, symbol: str) -> bool:
+        """Say whether anybody is told what happens to a symbol."""
+        stream = self._of_symbol.get(symbol)
+        return stream is not None and stream.active and bool(stream.listeners)
+
     # ---- trouble
 
     def deactivate(self, security: str, why: str = "no source") -> None:

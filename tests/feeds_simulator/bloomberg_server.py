@@ -99,9 +99,14 @@ class Running:
 
 
 @contextmanager
-def serving(config: SimulatorConfig | None = None, clock: Clock | None = None, port: int = 0) -> Iterator[Running]:
+def serving(
+    config: SimulatorConfig | None = None,
+    clock: Clock | None = None,
+    port: int = 0,
+    listings: Sequence[Listing] = LISTINGS,
+) -> Iterator[Running]:
     """Serve on a free port until the block ends."""
-    clock, market = clock or Clock(), ScriptedMarket()
+    clock, market = clock or Clock(), ScriptedMarket(listings)
     config = replace(config or SimulatorConfig(news_every_s=1e9), port=port)
     running = Running(BloombergSimulator(config, clock, market=market), market, clock)
     listening = threading.Event()

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,9 +16,11 @@ from connectors.bloomberg.config import BloombergConfig
 from connectors.bloomberg.source import open_feed
 from connectors.errors import SdkMissing
 from connectors.feed import FeedThread
+from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.bloomberg.server import SimulatorConfig
 from feeds_simulator.bloomberg.venue import Entitlements
-from feeds_simulator.events import BustEvent, StatusEvent
+from feeds_simulator.events import BustEvent, StatusEvent, TradeEvent
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 
 QUIET = SimulatorConfig(news_every_s=1e9)
 KEYS = ("BBG:USDINR:SPOT", "BBG:EURUSD:SPOT", "BBG:GC:202612")
@@ -299,6 +302,44 @@ class TestOtherCases:
                 assert all(seq > positions["seq"] for seq in seqs)
         finally:
             desk.feed.stop()
+
+
+def test_every_trade_that_somebody_heard_is_a_row() -> None:
+    """The simulator's market at full speed: what was said while subscribed is in the log, trade by trade."""
+    start_ns = 1_795_424_400_000_000_000
+    model = ModelConfig(
+        start_ns=start_ns,
+        seed=3,
+        rate=2_000.0,
+        profiles=PROFILES["bloomberg"],
+        symbol_of=security_of,
+        always_open=True,
+        bust_every=40,
+        correct_every=50,
+    )
+    market, clock = MarketModel(model), Clock(start_ns)
+    said: Counter[tuple[str, str]] = Counter()
+    names = {TradeEvent: "trade", BustEvent: "bust"}
+    with serving(QUIET, clock, listings=list(market.listings.values())) as server, running(server, keys=()) as desk:
+        desk.until(lambda: desk.qualities().get(None) == "LIVE")
+
+        def happen() -> None:
+            clock.ns += S // 10
+            actions = market.pull(clock.ns)
+            for one in (one for action in actions for one in action if server.simulator.heard(one.symbol)):
+                if type(one) in names:
+                    kind = "correction" if getattr(one, "corrects", False) else names[type(one)]
+                    said[market.listings[one.symbol].key, kind] += 1
+            server.simulator.publish(actions, clock.ns)
+
+        for _ in range(30):
+            server.do(happen)
+        total = sum(said.values())
+        assert total > 500
+        kinds = ("trade", "bust", "correction")
+        desk.until(lambda: sum(row["kind"] in kinds for row in desk.ticks) >= total)
+        assert Counter((row["instrument"], row["kind"]) for row in desk.ticks if row["kind"] in kinds) == said
+        assert {kind for _, kind in said} == set(kinds)
 
 
 class TestNews:
