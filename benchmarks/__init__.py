@@ -23,5 +23,6 @@ SUITE: Final = {
         _lazily("nab", "bench_detect"),
         "cost of `mandi detect` a value, and its score on the NAB corpus (MANDI_NAB)",
     ),
+    "simulator": (_lazily("simulator", "bench_simulator"), "CPU of the simulated market at 20,000 messages per second"),
     "latency": (_lazily("latency", "bench_latency"), "venue send to WebSocket receipt at 1,000 messages per second"),
 }

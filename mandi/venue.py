@@ -1,14 +1,15 @@
 """`mandi simulate`: the simulated venues as one process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from feeds_simulator.faults import Faults
-from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig, Profile
+from feeds_simulator.model.fair import usual_activity
 from feeds_simulator.pacing import Market
 from feeds_simulator.recording import BadRecording, Recording
 from feeds_simulator.scenarios import Script
@@ -26,7 +27,7 @@ _TRUTH_EVERY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulateOptions:
-    """`port` of ICE; `rate` in messages per second over all symbols of all venues; no `venues`: all with an address."""
+    """`port` of ICE; `rate` in messages per second over all venues, at the start; no `venues`: all with an address."""
 
     port: int
     seed: int
@@ -105,7 +106,7 @@ def _market(
         ModelConfig(
             start_ns=script.start_ns,
             seed=options.seed,
-            rate=rate,
+            rate=rate / _busyness(profiles, script.start_ns),
             profiles=profiles,
             symbol_of=symbol_of,
             bust_every=script.bust_every,
@@ -113,6 +114,12 @@ def _market(
             moves=script.moves(),
         )
     )
+
+
+def _busyness(profiles: Sequence[Profile], ts_ns: int) -> float:
+    # Of a venue's hour, relative to its busiest: the model's rate is that of the busiest.
+    shares = sum(profile.share for profile in profiles)
+    return sum(profile.share * usual_activity(profile.commodity, ts_ns) for profile in profiles) / shares
 
 
 def _announce(venue: str, port: int) -> None:

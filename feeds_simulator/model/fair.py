@@ -164,7 +164,7 @@ class FairLine:
         spread = self._mean_reverting(_SPREAD, day, _SPREAD_MINUTES, _SPREAD_NOISE)
         half = np.maximum(0.0, profile.spread_ticks * np.exp(fair.heat / 3 + spread) - 1) / 2
         weights = minute_weights(terms.season, day)
-        activity = np.clip(weights / _busy(terms.season), _QUIETEST, 1.0) * np.exp(_HEAT_DRAWS * fair.heat[:-1])
+        activity = _usual(terms.season, weights) * np.exp(_HEAT_DRAWS * fair.heat[:-1])
         return _Loaded(_narrow(scaled), _narrow(fixed), _narrow(noise), half, activity)
 
     def _premium(self, day: int) -> Floats:
@@ -191,6 +191,18 @@ class _Loaded:
     noise: Narrow
     half_spread: Floats
     activity: Floats
+
+
+def usual_activity(commodity: str, ts_ns: int) -> float:
+    """Return how busy an hour is at normal volatility, relative to the busiest ones."""
+    season = COMMODITIES[commodity].season
+    weights = minute_weights(season, ts_ns // NS_PER_DAY)
+    return float(_usual(season, weights)[ts_ns % NS_PER_DAY // (60 * NS_PER_S)])
+
+
+def _usual(season: tuple[float, ...], weights: Floats) -> Floats:
+    usual: Floats = np.clip(weights / _busy(season), _QUIETEST, 1.0)
+    return usual
 
 
 def _narrow(values: Floats) -> Narrow:
