@@ -174,7 +174,7 @@ class BarsKernel:
     def _state(self, judged: Judged, row: int) -> None:
         said = judged.rows.slice(row, 1).to_pylist()[0]
         horizon, widest = int(judged.watermark[row]) - self.lateness.allowed_ns, self._widths[-1]
-        venue, instrument, ts = said["venue"], said["instrument"], said["ts_event"]
+        venue, instrument, ts = said["venue"], said["instrument"], min(said["ts_event"], int(judged.known_at[row]))
         self._states.say(venue, instrument, ts, said["size"], oldest_ts=horizon // widest * widest)
         if self.sample_ns is not None:
             self._touched.update(

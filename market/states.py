@@ -2,7 +2,8 @@
 
 A STATE row says that from its `ts_event` on an instrument, or with a null instrument the venue as a whole, is in
 QUALITIES[size]. Both count: an instrument is in the worse of its own state and its venue's (QUALITIES, worst last).
-Before anything was said, LIVE. Of two rows of one time the later one holds.
+Before anything was said, LIVE. The order of rows is the order of effect, whatever their stamps: a state begins no
+later than it was heard, and no earlier than the one said before it, since some are told by our clock, some by theirs.
 """
 
 from bisect import bisect_left, bisect_right
@@ -29,11 +30,13 @@ class States:
     def say(self, venue: str, instrument: str | None, ts: int, quality: int, *, oldest_ts: int) -> None:
         """Take a row; what ended before `oldest_ts` is forgotten."""
         said = self._said.setdefault((venue, instrument), [])
-        at = bisect_right(said, ts, key=_start)
-        if at and said[at - 1][0] == ts:
-            said[at - 1] = ts, quality
-        elif at < len(said) or quality != (said[-1][1] if said else 0):
-            said.insert(at, (ts, quality))
+        begin = max(ts, said[-1][0]) if said else ts
+        if len(said) > 1 and said[-2][0] == begin:
+            # Three of one time: the worst of them is enough, and the last, which goes on.
+            worse = max(said[-2][1], said.pop()[1])
+            said[-1] = begin, worse
+        if quality != (said[-1][1] if said else 0):
+            said.append((begin, quality))
         past = bisect_right(said, oldest_ts, key=_start) - 1
         del said[: max(past, 0)]
 

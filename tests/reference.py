@@ -4,7 +4,7 @@ It shares nothing with the kernels but the rules of docs/design.md: no arrays, n
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 WIDTHS = {"1s": 1, "5s": 5, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400}
@@ -94,7 +94,11 @@ class Oracle:
 
     def feed(self, row: Row) -> None:
         if row.kind == "state":
-            self.states.append(row)  # never late, never ahead, and no event of the market
+            # Never late, never ahead, and no event of the market. It begins when it was heard at the latest, and not
+            # before the one that was said before it.
+            begins = row.ts if row.recv is None else min(row.ts, row.recv)
+            earlier = [old.ts for old in self.states if (old.venue, old.instrument) == (row.venue, row.instrument)]
+            self.states.append(replace(row, ts=max([begins, *earlier])))
             return
         venue = self.venues.setdefault(row.venue, Venue())
         if row.recv is not None and row.ts > row.recv + self.skew:
@@ -211,10 +215,9 @@ class Oracle:
         worst = 0
         for instrument in (key[1], None):
             said = [row for row in self.states if (row.venue, row.instrument) == (key[0], instrument)]
-            said = sorted(said, key=lambda row: row.ts)
             at_open = [row.size for row in said if row.ts <= key[3]][-1:]
-            inside = {row.ts: row.size for row in said if key[3] < row.ts < self._end(key)}  # the last of each time
-            worst = max([worst, *at_open, *inside.values()])
+            inside = [row.size for row in said if key[3] < row.ts < self._end(key)]
+            worst = max([worst, *at_open, *inside])
         return worst
 
     def _keys(self, row: Row) -> list[tuple]:

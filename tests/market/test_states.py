@@ -1,5 +1,7 @@
 """The quality of bars, told as stories; tests/market/test_conformance.py has all the combinations."""
 
+from dataclasses import replace
+
 from arrivals import bar_tuples, batch, joined
 from conformance import run
 from reference import SECOND, Oracle, Row
@@ -50,6 +52,19 @@ def test_the_worse_of_instrument_and_venue_counts() -> None:
 def test_what_is_said_after_a_bar_was_final_is_in_its_next_revision() -> None:
     arrivals = [trade(0.1, 0), trade(5, 1), state(0.5, "GAP"), trade(0.7, 2)]
     assert qualities(arrivals)[:2] == [(0, 0, "LIVE"), (0, 1, "GAP")]
+
+
+def test_the_order_of_rows_is_the_order_of_effect_whatever_their_stamps() -> None:
+    by_their_clock = state(3.9, "LIVE")
+    arrivals = [trade(0.1), state(4.0, "RESYNC"), by_their_clock, trade(4.5), trade(5.5)]
+    assert [quality for _, _, quality in qualities([*arrivals, trade(9)])] == ["LIVE", "LIVE", "LIVE", "LIVE"]
+    arrivals[1] = state(4.2, "RESYNC")
+    assert [quality for _, _, quality in qualities([*arrivals, trade(9)])] == ["LIVE", "RESYNC", "LIVE", "LIVE"]
+    ahead = replace(state(3_600, "HALTED"), recv=T0 + SECOND)
+    assert qualities([ahead, trade(1.5), state(2, "LIVE"), trade(2.5), trade(9)])[:2] == [
+        (1, 0, "HALTED"),
+        (2, 0, "LIVE"),
+    ]
 
 
 def test_a_state_moves_no_watermark_and_is_stored_nowhere() -> None:
