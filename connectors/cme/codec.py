@@ -5,7 +5,6 @@ entry is then one call that picks its values. No object is made for a field.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, cast
 
@@ -65,7 +64,6 @@ def side_of(raw: bytes | None) -> int | None:
     return _SIDES.get(raw)
 
 
-@lru_cache(maxsize=8_192)
 def entry_time(date: bytes, time: bytes) -> int:
     """Return MDEntryDate and MDEntryTime as ns. Raises: ValueRefused."""
     return parse_time(b"%b-%b" % (date, time))

@@ -15,7 +15,7 @@ from connectors.errors import ValueRefused
 from connectors.fix.constants import BAD_FORMAT, MSG_SEQ_NUM, REQUIRED_TAG_MISSING, SENDING_TIME, VALUE_INCORRECT
 from connectors.fix.message import Message
 from connectors.fix.session import Fault
-from connectors.fix.values import parse_count, parse_decimal, parse_time
+from connectors.fix.values import parse_count, parse_decimal, parse_small, parse_time
 from connectors.ticks import FeedOutput, check_trade
 from market.schemas import FLAG_REPLAYED
 
@@ -93,11 +93,11 @@ class Entries:
             (
                 action,
                 kind == cme.BID,
-                None if position is None else parse_count(position),
+                None if position is None else parse_small(position),
                 None if entry_id is None else entry_id.decode("utf-8", "replace"),
                 None if price is None else parse_decimal(price),
                 None if size is None else parse_decimal(size),
-                None if orders is None else parse_count(orders) & 0x7FFFFFFF,
+                None if orders is None else parse_small(orders) & 0x7FFFFFFF,
             )
         )
 

@@ -20,7 +20,7 @@ from connectors.fix.fields import Fields
 from connectors.fix.framing import Frame, Framer, Garbled
 from connectors.fix.message import Message
 from connectors.fix.sequence import Gap, Incoming
-from connectors.fix.values import parse_count, parse_time
+from connectors.fix.values import parse_count, parse_recent_time, parse_time
 from connectors.ticks import RAW_CHARACTERS
 
 CLOSED: Final = "closed"
@@ -274,7 +274,7 @@ class FixSession:
                 self._reject(message, (fix.COMP_ID_PROBLEM, 0))
                 self.logout("CompID problem")
                 return False
-            message.sending_ns = parse_time(values[at[fix.SENDING_TIME]])
+            message.sending_ns = parse_recent_time(values[at[fix.SENDING_TIME]])
         except KeyError as missing:
             self._refuse(message, (fix.REQUIRED_TAG_MISSING, int(missing.args[0])))
             return False

@@ -67,6 +67,18 @@ def parse_decimal(text: bytes) -> int:
         raise ValueRefused("unparseable", f"number {text[:40]!r}") from None
 
 
+@lru_cache(maxsize=16_384)
+def parse_small(text: bytes) -> int:
+    """As `parse_count`, for numbers that come again and again: positions, orders."""
+    return parse_count(text)
+
+
+@lru_cache(maxsize=16)
+def parse_recent_time(text: bytes) -> int:
+    """As `parse_time`, for times that many messages in a row have: when they were sent."""
+    return parse_time(text)
+
+
 def parse_count(text: bytes | None) -> int:
     """Return a whole number that is not negative. Raises: ValueRefused."""
     if text is None:
