@@ -382,7 +382,9 @@ def test_http_details(tmp_path: Path) -> None:
             assert (code, body) == (200, b"")
             assert int(headers["Content-Length"]) > 1_000
             paths = (await running.json("/v1/openapi.json"))["paths"]
-            assert set(paths) == {f"/v1/{name}" for name in ("instruments", "bars", "trades", "quotes", "status")}
+            assert set(paths) == {
+                f"/v1/{name}" for name in ("instruments", "bars", "trades", "quotes", "status", "news")
+            }
             for path, expected in (
                 ("/v1/nothing", 404),
                 ("/v1/anomalies", 404),
