@@ -24,5 +24,6 @@ SUITE: Final = {
         "cost of `mandi detect` a value, and its score on the NAB corpus (MANDI_NAB)",
     ),
     "simulator": (_lazily("simulator", "bench_simulator"), "CPU of the simulated market at 20,000 messages per second"),
+    "codecs": (_lazily("codecs", "bench_codecs"), "messages per second and core that each codec decodes"),
     "latency": (_lazily("latency", "bench_latency"), "venue send to WebSocket receipt at 1,000 messages per second"),
 }
