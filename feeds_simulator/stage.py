@@ -45,6 +45,9 @@ class Stage:
         self.said: Counter[tuple[str, str]] = Counter()
         self.truth: list[Record] = []
         self.heard: Callable[[str], bool] = lambda _: True
+        self.told: Callable[[], Mapping[str, Mapping[str, int]]] | None = None
+        """By instrument, what went onto the wire, where that is not what was said: a broker's state of MCX stands for
+        several events."""
         self._scenes = {symbol: Scene(listing) for symbol, listing in market.listings.items()}
         self._products = {symbol: _product_of(listing) for symbol, listing in market.listings.items()}
         self._playing: dict[tuple[int, str], Playing] = {}

@@ -2,7 +2,8 @@
 
 `acts.jsonl` grows by a line per act as it begins: what, venue, instrument (null: the whole venue), from, to (ns as
 text; null: for ever), size. `counts-<run>.json` is replaced at each write: by venue and instrument the trades,
-corrections, busts, books, states and settlements since the start of the run, and what the wire did to them.
+corrections, busts, books, states and settlements since the start of the run, and what the wire did to them; `told` is
+what went onto the wire, where one message stands for several events.
 """
 
 import json
@@ -43,4 +44,5 @@ def _counts(stage: Stage, faults: Faults) -> Record:
     instruments: dict[str, dict[str, int]] = {}
     for (symbol, what), count in sorted(stage.said.items()):
         instruments.setdefault(stage.listings[symbol].key, {})[what] = count
-    return {"instruments": instruments, "wire": dict(faults.done)}
+    counts: Record = {"instruments": instruments, "wire": dict(faults.done)}
+    return counts if stage.told is None else {**counts, "told": stage.told()}

@@ -91,7 +91,8 @@ class _Demo:
         migrate_stores(self._stores)
         venue_port = free_port()
         cme, bloomberg = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        self._settings = replace(self._settings, cme=cme, bloomberg=bloomberg)
+        mcx_url = f"ws://127.0.0.1:{free_port()}/"
+        self._settings = replace(self._settings, cme=cme, bloomberg=bloomberg, mcx_url=mcx_url)
         options, settings = self._options, self._settings
         rate, seed = str(options.rate), str(options.seed)
         words = ["--port", str(venue_port), "--rate", rate, "--seed", seed]
@@ -170,6 +171,9 @@ class _Demo:
             "MANDI_CLICKHOUSE": self._stores.clickhouse,
             "MANDI_ICE_URL": self._settings.ice_url,
             "MANDI_CME": self._settings.cme or "",
+            "MANDI_MCX_URL": self._settings.mcx_url or "",
+            "MANDI_MCX_REST_URL": "",
+            "MANDI_MCX_BROKER": "kite",
             "MANDI_BLOOMBERG": self._settings.bloomberg or "",
         }
         if self._settings.backend_outbox is not None:

@@ -18,6 +18,8 @@ from connectors.errors import SdkMissing
 from connectors.feed import Feed, Positions
 from connectors.ice.config import IceConfig
 from connectors.ice.source import open_feed as open_ice
+from connectors.mcx.config import McxConfig
+from connectors.mcx.source import open_feed as open_mcx
 from mandi.errors import UsageError
 from mandi.settings import Settings
 from pipelines.backend import OpenFeed as OpenBackend
@@ -57,6 +59,29 @@ def _cme(settings: Settings) -> OpenFeed:
     return partial(open_cme, config)
 
 
+def mcx_url(settings: Settings) -> str:
+    """Return the broker's WebSocket, by default where `mandi simulate mcx` listens."""
+    path = "/smart-stream" if settings.mcx_broker == "angel" else "/"
+    return settings.mcx_url or f"ws://127.0.0.1:8766{path}"
+
+
+def _mcx(settings: Settings) -> OpenFeed:
+    url = mcx_url(settings)
+    scheme, _, rest = url.partition("://")
+    same_host = f"{'https' if scheme == 'wss' else 'http'}://{rest.partition('/')[0]}"
+    config = McxConfig(
+        broker=settings.mcx_broker,
+        url=url,
+        rest_url=settings.mcx_rest_url or same_host,
+        api_key=settings.mcx_api_key,
+        access_token=lambda: settings.mcx_access_token,
+        client_code=settings.mcx_client_code or "",
+        feed_token=lambda: settings.mcx_feed_token,
+        buy_flag=settings.mcx_buy_flag,
+    )
+    return partial(open_mcx, config)
+
+
 def bloomberg_address(settings: Settings) -> tuple[str, int]:
     """Return host and port of Bloomberg's server, by default the terminal's."""
     host, _, port = (settings.bloomberg or "127.0.0.1:8194").rpartition(":")
@@ -72,12 +97,22 @@ def _bloomberg(settings: Settings) -> OpenFeed:
     return partial(open_bloomberg, BloombergConfig(sdk=settings.bloomberg_sdk, host=host, port=port))
 
 
-VENUES: Final[Mapping[str, Callable[[Settings], OpenFeed]]] = {"ice": _ice, "cme": _cme, "bloomberg": _bloomberg}
+VENUES: Final[Mapping[str, Callable[[Settings], OpenFeed]]] = {
+    "ice": _ice,
+    "mcx": _mcx,
+    "cme": _cme,
+    "bloomberg": _bloomberg,
+}
 
 
 def configured(settings: Settings) -> tuple[str, ...]:
     """Return the venues that have an address."""
-    addresses = {"ice": settings.ice_url, "cme": settings.cme, "bloomberg": settings.bloomberg}
+    addresses = {
+        "ice": settings.ice_url,
+        "mcx": settings.mcx_url,
+        "cme": settings.cme,
+        "bloomberg": settings.bloomberg,
+    }
     return tuple(venue for venue, address in addresses.items() if address is not None)
 
 

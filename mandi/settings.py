@@ -1,5 +1,6 @@
 """Settings: `mandi.toml`, overridden by the environment, overridden by the command line. Checked once, here."""
 
+import contextlib
 import os
 import secrets
 import tomllib
@@ -26,6 +27,12 @@ _ENVIRONMENT: Final = {
     "cme_sender": "MANDI_CME_SENDER",
     "cme_target": "MANDI_CME_TARGET",
     "cme_dialect": "MANDI_CME_DIALECT",
+    "mcx_url": "MANDI_MCX_URL",
+    "mcx_rest_url": "MANDI_MCX_REST_URL",
+    "mcx_broker": "MANDI_MCX_BROKER",
+    "mcx_api_key": "MANDI_MCX_API_KEY",
+    "mcx_client_code": "MANDI_MCX_CLIENT_CODE",
+    "mcx_buy_flag": "MANDI_MCX_BUY_FLAG",
     "bloomberg": "MANDI_BLOOMBERG",
     "bloomberg_sdk": "MANDI_BLOOMBERG_SDK",
     "backend_kafka": "MANDI_BACKEND_KAFKA",
@@ -53,6 +60,14 @@ class Settings:
     cme_sender: str = "MANDI"
     cme_target: str = "CME"
     cme_dialect: str = "levels-44"
+    mcx_url: str | None = None
+    """The broker's WebSocket; None: no such venue."""
+    mcx_rest_url: str | None = None
+    """None: the host of `mcx_url`."""
+    mcx_broker: str = "kite"
+    mcx_api_key: str = "mandi"
+    mcx_client_code: str | None = None
+    mcx_buy_flag: int = 0
     bloomberg: str | None = None
     """Where Bloomberg's server is, `host:port`; None: no such venue."""
     bloomberg_sdk: str = DEFAULT_BLOOMBERG_SDK
@@ -77,6 +92,17 @@ class Settings:
     @property
     def cme_password(self) -> str:
         return _secret("MANDI_CME_PASSWORD", "MANDI_CME_PASSWORD_FILE", self.data_dir / "cme.password", os.environ)
+
+    @property
+    def mcx_access_token(self) -> str:
+        """Read anew each time: the broker ends it every morning, and somebody puts a new one into the file."""
+        file = self.data_dir / "mcx.token"
+        return _secret("MANDI_MCX_ACCESS_TOKEN", "MANDI_MCX_ACCESS_TOKEN_FILE", file, os.environ)
+
+    @property
+    def mcx_feed_token(self) -> str:
+        file = self.data_dir / "mcx.feed-token"
+        return _secret("MANDI_MCX_FEED_TOKEN", "MANDI_MCX_FEED_TOKEN_FILE", file, os.environ)
 
     @property
     def recovery_dir(self) -> Path:
@@ -118,6 +144,12 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         cme_sender=found.get("cme_sender", "MANDI"),
         cme_target=found.get("cme_target", "CME"),
         cme_dialect=found.get("cme_dialect", "levels-44"),
+        mcx_url=_one_scheme("mcx_url", found.get("mcx_url"), ("ws://", "wss://")),
+        mcx_rest_url=_one_scheme("mcx_rest_url", found.get("mcx_rest_url"), ("http://", "https://")),
+        mcx_broker=_choice("mcx_broker", found.get("mcx_broker", "kite"), ("kite", "angel")),
+        mcx_api_key=found.get("mcx_api_key", "mandi"),
+        mcx_client_code=found.get("mcx_client_code"),
+        mcx_buy_flag=int(_choice("mcx_buy_flag", found.get("mcx_buy_flag", "0"), ("0", "1"))),
         bloomberg=_host_port("bloomberg", found.get("bloomberg")),
         bloomberg_sdk=found.get("bloomberg_sdk", DEFAULT_BLOOMBERG_SDK),
     )
@@ -141,6 +173,18 @@ def _check_scheme(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if not value.startswith(allowed):
         shown = value.split("@")[-1]  # what stands before an @ may be a password
         raise UsageError(f"the setting {name} is '{shown}'; it must begin with {' or '.join(allowed)}")
+
+
+def _one_scheme(name: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
+    if value is not None:
+        _check_scheme(name, value, allowed)
+    return value
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise UsageError(f"the setting {name} is '{value}'; it must be {' or '.join(allowed)}")
+    return value
 
 
 def _positive(name: str, text: str) -> float:
@@ -172,7 +216,16 @@ def _secret(variable: str, file_variable: str, default: Path, environment: Mappi
         return environment[variable]
     path = Path(environment.get(file_variable) or default)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(16))
+        _make_up(path)
     return path.read_text().strip()
+
+
+# Several processes may start at once: whoever links first has made up the secret of all.
+def _make_up(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(secrets.token_hex(16))
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.bloomberg.server import BloombergSimulator
@@ -21,10 +22,9 @@ from feeds_simulator.mcx.server import SimulatorConfig as McxConfig
 from feeds_simulator.mcx.symbols import kite_symbol
 from feeds_simulator.pacing import Market
 from feeds_simulator.scenarios import Script
-from mandi.feeds import bloomberg_address, cme_address
+from mandi.feeds import bloomberg_address, cme_address, mcx_url
 from mandi.settings import Settings
 
-MCX_PORT: Final = 8766
 _LEAST_WINDOW: Final = 10_000
 
 
@@ -78,7 +78,19 @@ def _ice(staging: Staging) -> Simulator:
 
 
 def _mcx(staging: Staging) -> Simulator:
-    return McxSimulator(McxConfig(port=MCX_PORT), staging.now, staging.faults, staging.market)
+    settings = staging.settings
+    address = urlsplit(mcx_url(settings))
+    config = McxConfig(
+        host=address.hostname or "127.0.0.1",
+        port=address.port or 0,
+        broker=settings.mcx_broker,
+        api_key=settings.mcx_api_key,
+        access_token=settings.mcx_access_token,
+        client_code=settings.mcx_client_code or "",
+        feed_token=settings.mcx_feed_token,
+        buy_flag=settings.mcx_buy_flag,
+    )
+    return McxSimulator(config, staging.now, staging.faults, staging.market)
 
 
 def _bloomberg(staging: Staging) -> Simulator:

@@ -90,6 +90,7 @@ def _build(
         )
     )
     stage.heard = getattr(simulator, "heard", stage.heard)
+    stage.told = getattr(simulator, "told", None)
     return simulator, (stage, faults)
 
 

@@ -215,7 +215,7 @@ class Instruments:
     def _assess(self, known: Instrument, quality: str, reason: str, now_ns: int) -> None:
         if known.quality != quality:
             known.quality = quality
-            self._ledger.instrument(known.listing.instrument, quality, reason, now_ns)
+            self._ledger.instrument(known.slot, known.listing.instrument, quality, reason, now_ns)
 
     def _apply(self, known: Instrument, packet: Packet, now_ns: int, *, image: bool = False) -> None:
         ts_event = packet.ts_event or now_ns

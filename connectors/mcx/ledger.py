@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from connectors.mcx.constants import FEED, MIC
 from connectors.mcx.packets import Broken, Text
-from connectors.ticks import RAW_CHARACTERS, FeedOutput
+from connectors.ticks import RAW_CHARACTERS, FeedOutput, Slot
 
 _UNKNOWN_MAX: Final = 1_000  # a hostile venue must not grow the set
 ALL: Final = "ticks"
@@ -38,6 +38,8 @@ class Ledger:
         self._rows = 0
         self._unknown: set[int] = set()
         self._venue: tuple[str, str] = ("", "")
+        self.clocks: dict[str, Slot] = {}
+        """The venue's own slot in each commodity's shard."""
 
     def gap(self, gap: Gap, ts_resolved: int | None = None, recovered: int = 0) -> None:
         """Write a gap, open, or resolved by an image."""
@@ -56,12 +58,17 @@ class Ledger:
 
     def venue(self, quality: str, reason: str, now_ns: int) -> None:
         """Write the quality of the whole session, if it changed."""
-        if (quality, reason) != self._venue:
-            self._venue = (quality, reason)
-            self._output.status.append(venue=MIC, ts_event=now_ns, quality=quality, reason=reason)
+        if (quality, reason) == self._venue:
+            return
+        if quality != self._venue[0]:
+            for slot in self.clocks.values():
+                self._output.ticks.state(slot, now_ns, now_ns, quality)
+        self._venue = (quality, reason)
+        self._output.status.append(venue=MIC, ts_event=now_ns, quality=quality, reason=reason)
 
-    def instrument(self, instrument: str, quality: str, reason: str, now_ns: int) -> None:
+    def instrument(self, slot: Slot, instrument: str, quality: str, reason: str, now_ns: int) -> None:
         """Write the quality of an instrument."""
+        self._output.ticks.state(slot, now_ns, now_ns, quality)
         self._output.status.append(venue=MIC, instrument=instrument, ts_event=now_ns, quality=quality, reason=reason)
 
     def text(self, message: Text, now_ns: int) -> None:

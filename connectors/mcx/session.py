@@ -33,7 +33,7 @@ from connectors.mcx.instruments import Listing
 from connectors.mcx.ledger import ALL, Gap, Ledger
 from connectors.mcx.packets import Broker, Frame, Packet
 from connectors.mcx.rows import Rows
-from connectors.ticks import FeedOutput, Slot
+from connectors.ticks import FeedOutput
 
 _TIMER_NS: Final = SECOND_NS // 4
 _VENUE_AHEAD_NS: Final = 5 * SECOND_NS  # a stamp further ahead is wrong, and no measure of the venue's time
@@ -65,7 +65,6 @@ class Session:
         self._keepalive_ns = 0
         self._venue_time: tuple[int, int] | None = None  # newest stamp of the venue, and when it came
         self._clock_sent = 0
-        self._clock_slots: dict[str, Slot] = {}
 
     # ---- positions
 
@@ -88,8 +87,8 @@ class Session:
             self._ledger.venue("LIVE", f"{len(over)} instruments over the limit of a connection", now_ns)
         added, gone = self.instruments.enlist(taken, now_ns)
         for listing in taken:
-            if listing.commodity not in self._clock_slots:
-                self._clock_slots[listing.commodity] = self._output.ticks.slot(listing.commodity, MIC)
+            if listing.commodity not in self._ledger.clocks:
+                self._ledger.clocks[listing.commodity] = self._output.ticks.slot(listing.commodity, MIC)
         if self._open:
             self._requests += self._broker.unsubscribe(gone) if gone else []
             self._requests += self._broker.subscribe(added) if added else []
@@ -112,7 +111,7 @@ class Session:
         self._requests.clear()
         self._requests += self._broker.subscribe(list(self.instruments.by_token))
         self.instruments.await_all(now_ns)
-        if self._restarted_from:
+        if self._restarted_from and not self._gaps:  # an open gap goes on until the images are here
             self._gap_since(self._restarted_from, "restart", now_ns)
             self._restarted_from = 0
         self._ledger.venue("RESYNC", "images awaited", now_ns)
@@ -260,5 +259,5 @@ class Session:
         clock = newest + (now_ns - came_ns) - CLOCK_MARGIN_NS
         if clock - self._clock_sent >= CLOCK_EVERY_NS:
             self._clock_sent = clock
-            for slot in self._clock_slots.values():
+            for slot in self._ledger.clocks.values():
                 self._output.ticks.clock(slot, clock, now_ns)

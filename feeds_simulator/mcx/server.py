@@ -141,6 +141,22 @@ class McxSimulator:
                 for link in self._links:
                     link.abort_soon()
 
+    def heard(self, symbol: str) -> bool:
+        """Say whether any client is told of a contract."""
+        token = self.venue.dialect.token(self.board.by_market[symbol])
+        return any(token in client.modes for client in self.venue.clients)
+
+    def told(self) -> dict[str, dict[str, int]]:
+        """Return what the packets said, by instrument: the count to compare a client's rows with."""
+        counters = self.counters
+        named = {
+            "packets": counters.packets,
+            "trades": counters.trades,
+            "lots": counters.lots,
+            "quotes": counters.quotes,
+        }
+        return {key: {name: found[key] for name, found in named.items()} for key in sorted(counters.packets)}
+
     # --- asked by the pacer ---------------------------------------------------------------------
 
     def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:  # noqa: ARG002

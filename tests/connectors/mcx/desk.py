@@ -69,9 +69,9 @@ def trade(ts: int, key: str, price: int, qty: int) -> TradeEvent:
 class Exchange:
     """McxSimulator in a thread of its own."""
 
-    def __init__(self, clock: Clock, keys: Sequence[str] = (GOLD, CRUDE), **options: Any) -> None:
+    def __init__(self, clock: Clock, market: Any = None, **options: Any) -> None:
         self.clock = clock
-        self.market = ScriptedMarket(keys)
+        self.market = market or ScriptedMarket()
         self.config = SimulatorConfig(**{"heartbeat_s": 0.2, "rest_interval_s": 0.0, **options})
         self.simulator = McxSimulator(self.config, clock, market=self.market)
         self._loop = asyncio.new_event_loop()
