@@ -234,7 +234,7 @@ class Instruments:
         known.ts_event = packet.ts_event or known.ts_event  # our own clock says nothing of the venue's order
         known.day = day
         if packet.bids is not None and packet.asks is not None:
-            self._rows.book(known, packet, packet.bids, packet.asks, ts_event, now_ns, seq, image=image)
+            self._rows.book(known, packet, packet.bids, packet.asks, ts_event, now_ns, seq)
         if image:
             known.awaited = False
             self._resolve(known, now_ns, 1)

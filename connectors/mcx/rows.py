@@ -85,8 +85,6 @@ class Rows:
         ts_event: int,
         now_ns: int,
         seq: int,
-        *,
-        image: bool,
     ) -> None:
         if known.book_known and bids == known.bids and asks == known.asks:
             return
@@ -98,6 +96,7 @@ class Rows:
         except ValueRefused as refused:
             self._refuse(known, refused, packet, now_ns)
             return
+        flags = 0 if known.book_known else FLAG_SNAPSHOT
         self._depth(known, bids, asks, ts_event, now_ns, seq)
         known.bids, known.asks, known.book_known = bids, asks, True
         top: Top = (*(bids[0][:2] if bids else (None, None)), *(asks[0][:2] if asks else (None, None)))
@@ -105,7 +104,7 @@ class Rows:
             known.top = top
             if bids and asks and bids[0][0] >= asks[0][0]:
                 self._counters["crossed_or_locked"] += 1
-            self._output.ticks.quote(known.slot, ts_event, now_ns, seq, *top, FLAG_SNAPSHOT if image else 0)
+            self._output.ticks.quote(known.slot, ts_event, now_ns, seq, *top, flags)
 
     # The changes since the last image; all of it after an instrument was distrusted.
     def _depth(self, known: Instrument, bids: Levels, asks: Levels, ts_event: int, now_ns: int, seq: int) -> None:
