@@ -634,6 +634,18 @@ def price_of(trades: list[Json], symbol: str) -> Decimal:
     return next(Decimal(trade["px"]) for trade in trades if trade["symbol"] == symbol)
 
 
+def test_what_nobody_asked_for_is_not_heard() -> None:
+    async def scenario() -> None:
+        async with running(BUSY) as venue, connected(venue) as client:
+            await client.auth()
+            await client.send(op="subscribe", id=1, channel="trades", symbols=["B F27"])
+            await client.op("subscribed")
+            assert venue.heard("B F27")
+            assert not venue.heard("CT Z26")
+
+    run(scenario())
+
+
 class TestFiles:
     def test_restart_goes_on_at_the_same_prices_with_new_trade_ids(self, tmp_path: Path) -> None:
         config = SimulatorConfig(rate=1500, always_open=True, truth_path=tmp_path / "truth.csv")
