@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.codecs_bloomberg import bench_bloomberg
 from connectors.mcx.angel import Angel
 from connectors.mcx.codec import Kite, decode_runs
 from connectors.mcx.config import McxConfig
@@ -111,7 +112,11 @@ def mcx_angel() -> dict[str, float]:
     return {"packets_per_s": per_second(Angel().decode, [packet for _, _, packet in states[:2_000]])}
 
 
-CODECS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"mcx_kite": mcx_kite, "mcx_angel": mcx_angel}
+CODECS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
+    "mcx_kite": mcx_kite,
+    "mcx_angel": mcx_angel,
+    "bloomberg": bench_bloomberg,
+}
 
 
 if __name__ == "__main__":
