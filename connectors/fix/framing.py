@@ -15,13 +15,11 @@ _HEAD: Final = re.compile(rb"8=(FIX[^\x01]{1,9})\x019=(\d{1,6})\x01(?=35=)")
 _HEAD_BYTES: Final = 32  # with as many, a head that does not match never will
 _START: Final = b"8=FIX"
 _TRAILER_BYTES: Final = 7  # 10=nnn and its SOH
+_TRAILERS: Final = tuple(b"\x0110=%03d\x01" % total for total in range(256))
 
 
-class Frame(NamedTuple):
-    """BeginString, and the fields from `35=` to the SOH before `10=`."""
-
-    begin_string: bytes
-    body: bytes
+Frame = tuple[bytes, bytes]
+"""BeginString, and the fields from `35=` to the SOH before `10=`."""
 
 
 class Garbled(NamedTuple):
@@ -88,14 +86,12 @@ class Framer:
             return self._refuse(data, start, f"BodyLength {length}")
         if following > len(data):
             return -1
-        trailer = data[stop - 1 : following]
-        if not (trailer.startswith(b"\x0110=") and trailer.endswith(SOH) and trailer[4:7].isdigit()):
-            return self._refuse(data, start, f"no CheckSum where BodyLength {length} says")
-        if int(trailer[4:7]) != (actual := checksum(data[start:stop])):
-            return self._refuse(data, start, f"CheckSum {trailer[4:7].decode()}, computed {actual:03d}")
+        expected = _TRAILERS[checksum(data[start:stop])]
+        if data[stop - 1 : following] != expected:
+            return self._refuse(data, start, _what_is_wrong(data[stop - 1 : following], expected))
         if self._junk_bytes:
             self._report()
-        frames.append(Frame(head[1], data[body_start:stop]))
+        frames.append((head[1], data[body_start:stop]))
         return following
 
     def _refuse(self, data: bytes, start: int, why: str) -> int:
@@ -128,3 +124,9 @@ class Framer:
         why = self._why or "bytes before a message"
         self.garbled.append(Garbled(why, self._junk[:RAW_CHARACTERS], self._junk_bytes))
         self._junk, self._junk_bytes, self._why = b"", 0, ""
+
+
+def _what_is_wrong(trailer: bytes, expected: bytes) -> str:
+    if trailer.startswith(b"\x0110=") and trailer.endswith(SOH) and trailer[4:7].isdigit():
+        return f"CheckSum {trailer[4:7].decode()}, computed {expected[4:7].decode()}"
+    return "no CheckSum where BodyLength says"

@@ -234,10 +234,11 @@ class FixSession:
     # ---- what comes in
 
     def _frame(self, frame: Frame) -> None:
+        begin_string, body = frame
         try:
-            layout, values = self._fields.split(frame.body)
+            layout, values = self._fields.split(body)
         except DecodeError as bad:
-            self._garbled(Garbled(bad.detail, frame.body[:RAW_CHARACTERS], len(frame.body)))
+            self._garbled(Garbled(bad.detail, body[:RAW_CHARACTERS], len(body)))
             return
         at = layout.at.get(fix.MSG_SEQ_NUM)
         if at is None or not values[at].isdigit() or len(values[at]) > 18:
@@ -245,7 +246,7 @@ class FixSession:
             return
         message = Message(layout, values, int(values[at]), self._now_ns)
         self._heard_ns, self._tested = self._now_ns, False
-        if self._is_ours(message, frame.begin_string):
+        if self._is_ours(message, begin_string):
             self._accept(message)
 
     def _accept(self, message: Message) -> None:

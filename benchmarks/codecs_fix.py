@@ -1,12 +1,14 @@
 """Measure what FIX costs on one core: what the simulated COMEX, NYMEX and CBOT say, decoded into rows.
 
+    python -m benchmarks.codecs_fix
+
 Figures are per second of CPU of this process, so that a busy machine matters little. A message is a market data
 message as the simulator sends it: X with the changes of one book (2.9 entries on average) or with one trade.
 """
 
+import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from connectors.cme.config import CmeConfig
@@ -26,7 +28,7 @@ _ACTIONS: Final = 20_000
 _CHUNK_BYTES: Final = 65_536
 
 
-def bench_fix(directory: Path | None = None) -> dict[str, float]:  # noqa: ARG001
+def fix() -> dict[str, float]:
     """Measure framing, fields, and the whole way into rows.
 
     Units: `*_per_s` messages per second of CPU; `bytes_per_message` and `entries_per_message` say how large they are.
@@ -35,13 +37,13 @@ def bench_fix(directory: Path | None = None) -> dict[str, float]:  # noqa: ARG00
     stream, count = recording.stream, recording.messages
     frames = Framer().feed(stream)
     fields = Fields()
-    split = [fields.split(frame.body) for frame in frames]  # also learns the layouts
+    split = [fields.split(body) for _, body in frames]  # also learns the layouts
     entries = sum(len(layout.groups.get(268, ())) for layout, _ in split)
     return {
         "bytes_per_message": round(len(stream) / count, 1),
         "entries_per_message": round(entries / count, 2),
         "framing_per_s": _rate(lambda: _frame_all(stream), count),
-        "fields_per_s": _rate(lambda: [fields.split(frame.body) for frame in frames], count),
+        "fields_per_s": _rate(lambda: [fields.split(body) for _, body in frames], count),
         "session_rows_per_s": _rate(recording.replay, count, timed=True),
     }
 
@@ -115,4 +117,4 @@ class _Recording:
 
 
 if __name__ == "__main__":
-    print(bench_fix())
+    print(json.dumps(fix(), indent=2))
