@@ -113,6 +113,7 @@ class Scenario:
 _LIQUID: Final = frozenset({"XCEC:GC", "XIMC:GOLD", "IFUS:CT", "IFEU:B", "XNYM:CL"})
 _AT_ONE_VENUE: Final = frozenset({"XIMC:GOLD", "IFUS:CT", "IFEU:B"})
 _BULLION: Final = frozenset({"gold", "silver"})
+_DUTIABLE: Final = frozenset({"XIMC:GOLD", "XIMC:GOLDM", "XIMC:SILVER"})
 _OIL: Final = frozenset({"wti", "brent"})
 
 
@@ -172,9 +173,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "limit_move": Scenario(
         text="gold and silver fall 12 %, cotton 7 %, for two minutes: past their limits",
         acts=(
-            Shift(
-                when=_for(120, 400), kind=MoveKind.PRICE, names=frozenset({"gold", "silver"}), size=-0.13, ramp_s=6.0
-            ),
+            Shift(when=_for(120, 400), kind=MoveKind.PRICE, names=_BULLION, size=-0.13, ramp_s=6.0),
             Shift(when=_for(120, 400), kind=MoveKind.PRICE, names=frozenset({"cotton"}), size=-0.07, ramp_s=6.0),
         ),
     ),
@@ -207,7 +206,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     ),
     "duty_step": Scenario(
         text="Indian duty on gold and silver is cut from 15 % to 6 %; MCX gets there limit by limit",
-        acts=(Shift(when=When(), kind=MoveKind.DUTY, names=_BULLION, size=0.06),),
+        acts=(Shift(when=When(), kind=MoveKind.DUTY, names=_DUTIABLE, size=0.06),),
     ),
     "roll": Scenario(
         text="trading moves from the front month to the next",

@@ -52,8 +52,9 @@ class Stage:
         self._products = {symbol: _product_of(listing) for symbol, listing in market.listings.items()}
         self._playing: dict[tuple[int, str], Playing] = {}
         self._by_symbol: dict[str, list[Playing]] = {}
-        self._cues: list[tuple[int, int, int, bool]] = []  # time, act, occurrence, whether it begins
-        self._before: dict[int, dict[str, Any]] = {}
+        self._cues: list[tuple[int, bool, int, int]] = []  # time, whether it begins (ends come first), act, occurrence
+        self._active: dict[int, Wire] = {}
+        self._usual: dict[str, Any] = {}
         self._last_ns = 0
         for number in range(len(script.acts)):
             self._cue(number, 0)
@@ -97,10 +98,10 @@ class Stage:
         if window is None:
             return
         begin_ns = self._script.start_ns + int(window[0] * NS_PER_S)
-        heapq.heappush(self._cues, (begin_ns, number, occurrence, True))
+        heapq.heappush(self._cues, (begin_ns, True, number, occurrence))
         if window[1] != float("inf"):
             end_ns = self._script.start_ns + int(window[1] * NS_PER_S)
-            heapq.heappush(self._cues, (end_ns, number, occurrence, False))
+            heapq.heappush(self._cues, (end_ns, False, number, occurrence))
 
     def _is_ours(self, act: Act) -> bool:
         if isinstance(act, Wire):
@@ -111,7 +112,7 @@ class Stage:
         return [symbol for symbol, (product, commodity) in self._products.items() if {product, commodity} & act.names]
 
     def _play_next(self, taken: list[Sequence[Event]]) -> None:
-        ts_ns, number, occurrence, begins = heapq.heappop(self._cues)
+        ts_ns, begins, number, occurrence = heapq.heappop(self._cues)
         name, act = self._script.acts[number]
         if begins:
             self._cue(number, occurrence + 1)
@@ -127,10 +128,15 @@ class Stage:
                 taken.append(said)
 
     def _switch(self, number: int, act: Wire, begins: bool) -> None:
+        # The latest act on a field decides; without one it is as it was at the start.
         if begins:
-            self._before[number] = {field: getattr(self._faults, field) for field in act.faults}
-        for field, value in (act.faults if begins else self._before.pop(number)).items():
-            setattr(self._faults, field, value)
+            self._active[number] = act
+        else:
+            del self._active[number]
+        for field in act.faults:
+            usual = self._usual.setdefault(field, getattr(self._faults, field))
+            values = [other.faults[field] for other in self._active.values() if field in other.faults]
+            setattr(self._faults, field, values[-1] if values else usual)
 
     def _play(self, number: int, act: Play, symbol: str, ts_ns: int, occurrence: int | None) -> list[Event]:
         key, playing_here = (number, symbol), self._by_symbol.setdefault(symbol, [])

@@ -131,6 +131,14 @@ class TestOnTheWire:
         assert on.truth[0]["what"] == name
         assert on.truth[0]["from"] == str(START_NS + int(begin_s * S))
 
+    def test_stretches_that_touch_take_over_from_each_other(self) -> None:
+        on = stage("ice", "late")
+        seen = []
+        for at in (10, 50, 110, 170, 230, 290):
+            on.pull(START_NS + at * S)
+            seen.append((on._faults.late_every, on._faults.late_s))
+        assert seen == [(0, 0.0), (20, 20.0), (20, 90.0), (20, 20.0), (20, 90.0), (20, 20.0)]
+
     def test_only_one_venue_where_it_says_so(self) -> None:
         for venues, struck in ((VENUES, "mcx"), (("ice",), None)):
             act = next(act for act in SCENARIOS["clock_skew"].acts if isinstance(act, Wire))
