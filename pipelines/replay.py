@@ -16,6 +16,7 @@ from typing import Final
 
 import bytewax.operators as op
 import pyarrow as pa
+import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -23,6 +24,7 @@ from connectors.replay import DEFAULT_BATCH_ROWS, ReplayBatch, ReplayFile
 from market.admission import AdmissionKernel
 from market.bars import BarsKernel
 from market.columns import values
+from market.quality import QualityKernel
 from market.schemas import INTERVALS_NS
 from market.watermark import Lateness
 from pipelines.engine.outputs import StoreSink, TableRows
@@ -84,13 +86,15 @@ def _build(config: ReplayConfig, tally: Tally) -> Dataflow:
         return 0  # a replay takes no samples, so no kernel asks
 
     bars = kernel_step("fold", ticks, lambda: BarsKernel(config.intervals, config.lateness), now=no_clock, ends=True)
+    watched = kernel_step("watch", ticks, lambda: QualityKernel(config.lateness), now=no_clock, ends=True)
+    states = op.filter_map("states", watched, _of_instruments)
     admitted = kernel_step("admit", ticks, lambda: AdmissionKernel(config.lateness), now=no_clock, ends=True)
 
     def table_rows(item: tuple[str, Output]) -> tuple[str, TableRows]:
         tally.rows[item[1].name] += item[1].batch.num_rows
         return "store", (item[1].name, item[1].batch)
 
-    rows = op.map("count", op.merge("outputs", bars, admitted, refused), table_rows)
+    rows = op.map("count", op.merge("outputs", bars, admitted, refused, states), table_rows)
     for number, open_sink in enumerate(config.open_sinks):
         op.output(f"store_{number}", rows, StoreSink(open_sink=open_sink))
     return flow
@@ -100,6 +104,12 @@ def _chunks(batch: ReplayBatch) -> Iterator[tuple[str, Chunk]]:
     for commodity, arrivals in batch.arrivals:
         # A file has no log offsets; one run reads it once, from the start, so there is nothing to check.
         yield commodity, Chunk(source="file", first=0, next=0, arrivals=arrivals, is_start=True)
+
+
+def _of_instruments(item: tuple[str, Output]) -> tuple[str, Output] | None:
+    """Drop what is about a venue as a whole: every shard says it, and which of them is stored last is chance."""
+    batch = item[1].batch.filter(pc.is_valid(item[1].batch.column("instrument")))
+    return (item[0], Output(name="status", batch=batch)) if batch.num_rows else None
 
 
 def _refused(batch: ReplayBatch) -> tuple[str, Output] | None:
