@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from market import ohlcv, wide
 from market.columns import Bools, Int64s, encoded, values
+from market.days import DAY_NS
 from market.finals import FinalBars, Revised, as_partials, as_revised, first_trade
 from market.kernel import Outputs
 from market.ohlcv import Partials
@@ -34,6 +35,10 @@ from market.schemas import BARS, INTERVALS_NS, QUALITIES, STATE
 from market.states import States
 from market.tape import APPLIED, Part, Tape, Trades
 from market.watermark import ACCEPTED, NO_WATERMARK, Judged, Lateness, Rows, Watermarks, venue_rows
+from market.windows import Windows
+
+LONGEST_WINDOW_NS: Final = 10 * DAY_NS
+"""No window of a product that trades is longer: the time between two trade dates over the longest holidays."""
 
 _DECIMAL: Final = BARS.field("volume").type
 
@@ -70,6 +75,7 @@ class BarsKernel:
     _tape: Tape = field(init=False)
     _open: list[Partials] = field(init=False)
     _finals: FinalBars = field(init=False)
+    _windows: Windows = field(init=False)
     _states: States = field(default_factory=States)
     _known_at: dict[str, int] = field(default_factory=dict)
     _touched: set[int] = field(default_factory=set)
@@ -84,7 +90,8 @@ class BarsKernel:
         self._widths = [width for width in INTERVALS_NS.values() if width <= INTERVALS_NS[self.intervals[-1]]]
         self._marks, self._tape = Watermarks(self.lateness), Tape(self.lateness)
         self._asked = {at for at, name in enumerate(INTERVALS_NS) if name in self.intervals}
-        self._finals = FinalBars(self._widths)
+        self._windows = Windows(self._widths, lambda: [name for _, name in self._tape.numbers])
+        self._finals = FinalBars(self._widths, self._windows)
         self._open = [ohlcv.EMPTY for _ in self._widths]
 
     def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
@@ -173,9 +180,9 @@ class BarsKernel:
 
     def _state(self, judged: Judged, row: int) -> None:
         said = judged.rows.slice(row, 1).to_pylist()[0]
-        horizon, widest = int(judged.watermark[row]) - self.lateness.allowed_ns, self._widths[-1]
+        horizon = int(judged.watermark[row]) - self.lateness.allowed_ns
         venue, instrument, ts = said["venue"], said["instrument"], min(said["ts_event"], int(judged.known_at[row]))
-        self._states.say(venue, instrument, ts, said["size"], oldest_ts=horizon // widest * widest)
+        self._states.say(venue, instrument, ts, said["size"], oldest_ts=horizon - LONGEST_WINDOW_NS)
         if self.sample_ns is not None:
             self._touched.update(
                 number
@@ -186,7 +193,8 @@ class BarsKernel:
     def _with_quality(self, one: _Emitted) -> _Emitted:
         bars = one.bars
         names = list(self._tape.numbers)
-        quality = self._states.worst(names, bars.instrument, bars.ts_open, self._widths[one.width])
+        _, closes = self._windows.around(one.width, bars.instrument, bars.ts_open)
+        quality = self._states.worst(names, bars.instrument, bars.ts_open, closes)
         return replace(one, quality=quality)
 
     def _fold_part(self, part: Part) -> list[_Emitted]:
@@ -218,25 +226,29 @@ class BarsKernel:
         bars = trades.take(~straggles).fold(narrow) if straggles.any() else trades.fold(narrow)
         stragglers = trades.take(straggles)
         revising = []
-        for at, width in enumerate(self._widths):
-            bars = ohlcv.widen(bars, width) if at else bars
+        for at in range(len(self._widths)):
+            bars = self._widen(at, bars) if at else bars
             self._open[at] = ohlcv.merge(self._open[at], bars)
             if len(stragglers.ts):
-                final = stragglers.watermark >= (stragglers.ts // width + 1) * width
-                self._open[at] = ohlcv.merge(self._open[at], stragglers.take(~final).fold(width))
+                _, closes = self._windows.around(at, stragglers.instrument, stragglers.ts)
+                final = stragglers.watermark >= closes
+                self._open[at] = ohlcv.merge(self._open[at], self._widen(at, stragglers.take(~final).fold(narrow)))
                 if final.any():
                     revising.append((at, stragglers.take(final)))
         if self.sample_ns is not None:
             self._touched.update(np.unique(trades.instrument).tolist())
         return revising
 
+    def _widen(self, at: int, bars: Partials) -> Partials:
+        return ohlcv.widen(bars, self._windows.around(at, bars.instrument, bars.ts_open)[0])
+
     def _close(self, venue: str, index: Rows, judged: Judged) -> list[_Emitted]:
         """Make final every open window of a venue that its watermark has reached."""
         after = judged.after[index]
         watermark, emitted = int(after[-1]), []
-        for at, width in enumerate(self._widths):
-            bars = self._open[at]
-            done = bars.ts_open + width <= watermark
+        for at, bars in enumerate(self._open):
+            _, closes = self._windows.around(at, bars.instrument, bars.ts_open)
+            done = closes <= watermark
             if not done.any():
                 continue
             done &= self._members(venue)[bars.instrument]
@@ -245,7 +257,7 @@ class BarsKernel:
             closing = bars.take(done)
             self._open[at] = bars.take(~done)
             self._finals.add(at, venue, closing)
-            trigger = np.searchsorted(after, closing.ts_open + width)
+            trigger = np.searchsorted(after, closes[done])
             if not isinstance(index, slice):
                 trigger = index[trigger]
             emitted.append(_first_published(at, closing, trigger, judged.known_at[trigger]))
@@ -263,7 +275,7 @@ class BarsKernel:
         revisions = []
         columns = (late.instrument, late.ts, late.seq, late.price, late.size)
         for number, *trade in zip(*(column.tolist() for column in columns), strict=True):
-            ts_open = trade[0] // self._widths[at] * self._widths[at]
+            ts_open, _ = self._windows.of(at, number, trade[0])
             bar = self._finals.find(at, self._venue(number), number, ts_open)
             new = first_trade(number, ts_open, *trade) if bar is None else bar.with_trade(*trade)
             self._finals.revise(at, new)
@@ -273,10 +285,10 @@ class BarsKernel:
     def _refold(self, part: Part) -> list[_Emitted]:
         """Fold the bars of a trade that was busted or corrected anew: the final ones make a revision each."""
         emitted, number, venue = [], part.instrument, self._venue(part.instrument)
-        for at, width in enumerate(self._widths):
-            ts_open = part.ts // width * width
-            bar = self._folded_again(at, number, ts_open)
-            if ts_open + width > int(part.judged.watermark[0]):
+        for at in range(len(self._widths)):
+            ts_open, end = self._windows.of(at, number, part.ts)
+            bar = self._folded_again(at, number, ts_open, end)
+            if end > int(part.judged.watermark[0]):
                 mine = (self._open[at].instrument == number) & (self._open[at].ts_open == ts_open)
                 self._open[at] = ohlcv.merge(self._open[at].take(~mine), bar)
                 continue
@@ -289,15 +301,14 @@ class BarsKernel:
             self._touched.add(number)
         return emitted
 
-    def _folded_again(self, at: int, number: int, ts_open: int) -> Partials:
+    def _folded_again(self, at: int, number: int, ts_open: int, end: int) -> Partials:
         """One bar, of the trades on the tape or of the bars of the next narrower width. Shape: 0 or 1 partial."""
-        end = ts_open + self._widths[at]
         if at == 0:
             return self._tape.trades_within(number, ts_open, end)
         bars = self._open[at - 1]
         forming = bars.take((bars.instrument == number) & (bars.ts_open >= ts_open) & (bars.ts_open < end))
         final = as_partials(self._finals.within(at - 1, self._venue(number), number, ts_open, end))
-        return ohlcv.widen(ohlcv.merge(final, forming), self._widths[at])
+        return self._widen(at, ohlcv.merge(final, forming))
 
     def _venue(self, number: int) -> str:
         return next(islice(self._tape.numbers, number, None))[0]
@@ -345,6 +356,13 @@ class BarsKernel:
             quality=None if part.quality is None else part.quality[whole],
         )
 
+    def _ends(self, bars: Partials, width: Int64s) -> Int64s:
+        ends = np.empty(len(bars), np.int64)
+        for at in np.unique(width).tolist():
+            mine = width == at
+            ends[mine] = self._windows.around(at, bars.instrument[mine], bars.ts_open[mine])[1]
+        return ends
+
     def _batch(
         self,
         bars: Partials,
@@ -363,7 +381,7 @@ class BarsKernel:
                 encoded(bars.instrument, [name for _, name in names], pa.int32()),
                 encoded(width, list(INTERVALS_NS), pa.int8()),
                 pa.array(bars.ts_open),
-                pa.array(bars.ts_open + np.array(self._widths)[width]),
+                pa.array(self._ends(bars, width)),
                 pa.array(revision.astype(np.int32)),
                 pa.array(final),
                 pa.array(bars.open),

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from market import ohlcv, wide
-from market.columns import Bools
+from market.columns import Bools, Int64s
 from market.ohlcv import Partials
+from market.windows import Windows
 
 _PLAIN: Final = [f.name for f in fields(Partials) if f.name not in ("volume", "notional")]  # columns of int64
 _CHUNKS: Final = 16  # more are joined: each costs about 2.5 kB in a snapshot, however few bars it has
@@ -95,6 +96,7 @@ class _Chunk:
 
     first_open: int
     last_open: int
+    until: int  # the latest end of the next wider windows of its bars
     bars: Partials
 
 
@@ -107,12 +109,13 @@ class FinalBars:
     """
 
     widths: list[int]
+    windows: Windows
     _chunks: dict[tuple[int, str], list[_Chunk]] = field(default_factory=dict)
     _revised: dict[tuple[int, int, int], Revised] = field(default_factory=dict)
 
     def add(self, at: int, venue: str, bars: Partials) -> None:
         """Keep bars that went final now."""
-        self._chunks.setdefault((at, venue), []).append(_Chunk(int(bars.ts_open.min()), int(bars.ts_open.max()), bars))
+        self._chunks.setdefault((at, venue), []).append(self._chunk(at, bars))
 
     def find(self, at: int, venue: str, number: int, ts_open: int) -> Revised | None:
         """The newest revision of a bar; None if its window had no trade, or is not final."""
@@ -140,16 +143,25 @@ class FinalBars:
     def forget(self, venue: str, members: Bools, horizon: int) -> None:
         """Drop what nothing can change any more: state stays bounded however long we run."""
         for at in range(len(self.widths)):
-            key, reach = (at, venue), self.widths[min(at + 1, len(self.widths) - 1)]
-            chunks = self._chunks.get(key, [])
-            while chunks and chunks[0].last_open // reach * reach + reach <= horizon:
+            key, chunks = (at, venue), self._chunks.get((at, venue), [])
+            while chunks and chunks[0].until <= horizon:
                 chunks.pop(0)
             if len(chunks) > _CHUNKS:
-                self._chunks[key] = [_joined(chunks, horizon // reach * reach)]
+                bars = ohlcv.concat([chunk.bars for chunk in chunks])
+                self._chunks[key] = [self._chunk(at, bars.take(self._reach(at, bars) > horizon))]
         for at, number, ts_open in [key for key in self._revised if members[key[1]]] if self._revised else []:
-            reach = self.widths[min(at + 1, len(self.widths) - 1)]
-            if ts_open // reach * reach + reach <= horizon:
+            if self.windows.of(self._wider(at), number, ts_open)[1] <= horizon:
                 del self._revised[at, number, ts_open]
+
+    def _chunk(self, at: int, bars: Partials) -> _Chunk:
+        return _Chunk(int(bars.ts_open.min()), int(bars.ts_open.max()), int(self._reach(at, bars).max()), bars)
+
+    def _reach(self, at: int, bars: Partials) -> Int64s:
+        """The end of the next wider window of each bar."""
+        return self.windows.around(self._wider(at), bars.instrument, bars.ts_open)[1]
+
+    def _wider(self, at: int) -> int:
+        return min(at + 1, len(self.widths) - 1)
 
     def clear(self) -> None:
         self._chunks.clear()
@@ -164,9 +176,3 @@ class FinalBars:
         chunks, revised = state  # type: ignore[misc]
         self._chunks = {key: list(found) for key, found in chunks.items()}
         self._revised = dict(revised)
-
-
-def _joined(chunks: list[_Chunk], first_open: int) -> _Chunk:
-    bars = ohlcv.concat([chunk.bars for chunk in chunks])
-    bars = bars.take(bars.ts_open >= first_open)
-    return _Chunk(int(bars.ts_open.min()), int(bars.ts_open.max()), bars)

@@ -143,20 +143,19 @@ def _starts(changes: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     return np.concatenate((np.zeros(1, np.intp), np.flatnonzero(changes) + 1))
 
 
-def widen(bars: Partials, width_ns: int) -> Partials:
-    """Fold partial bars into bars of a width that theirs divides.
+def widen(bars: Partials, window: Int64s) -> Partials:
+    """Fold partial bars into wider ones; `window` is the beginning of the wide one that holds each.
 
     Narrow windows do not overlap, so within a wide one the first opens it and the last closes it.
     """
     if len(bars) == 0:
         return bars
-    window = bars.ts_open // width_ns
     same = (bars.instrument[1:] == bars.instrument[:-1]) & (window[1:] == window[:-1])
     starts = _starts(~same)
     ends = np.append(starts[1:], len(bars)) - 1
     return Partials(
         instrument=bars.instrument[starts],
-        ts_open=window[starts] * width_ns,
+        ts_open=window[starts],
         ts_first=bars.ts_first[starts],
         seq_first=bars.seq_first[starts],
         ts_last=bars.ts_last[ends],

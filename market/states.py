@@ -22,7 +22,7 @@ _Said = list[tuple[int, int]]  # (from, quality), in order of time
 class States:
     """The states of one shard.
 
-    State: two integers for each change that a window which can still be published may contain: of a day, with 1d bars.
+    State: two integers for each change that a window which can still be published may contain: ten days, with 1d bars.
     """
 
     _said: dict[tuple[str, str | None], _Said] = field(default_factory=dict)
@@ -41,13 +41,13 @@ class States:
         del said[: max(past, 0)]
 
     def worst(
-        self, names: Sequence[tuple[str, str]], instrument: Int64s, ts_open: Int64s, width_ns: int
+        self, names: Sequence[tuple[str, str]], instrument: Int64s, ts_open: Int64s, ts_close: Int64s
     ) -> npt.NDArray[np.int8]:
-        """The worst state within each window [ts_open, ts_open + width), of the instrument `names[instrument]`."""
+        """The worst state within each window [ts_open, ts_close), of the instrument `names[instrument]`."""
         found = np.zeros(len(ts_open), np.int8)
         if self._said:
-            pairs = zip(instrument.tolist(), ts_open.tolist(), strict=True)
-            found[:] = [self._worst(names[number], begin, begin + width_ns) for number, begin in pairs]
+            windows = zip(instrument.tolist(), ts_open.tolist(), ts_close.tolist(), strict=True)
+            found[:] = [self._worst(names[number], begin, end) for number, begin, end in windows]
         return found
 
     def _worst(self, name: tuple[str, str], begin: int, end: int) -> int:

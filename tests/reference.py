@@ -1,14 +1,52 @@
 """The oracle: bars and admission, one row at a time with Python integers, as slow and obvious as can be.
 
-It shares nothing with the kernels but the rules of docs/design.md: no arrays, no batches, no watermark code.
+It shares nothing with the kernels but the rules of docs/design.md and the calendar: no arrays, no batches, no watermark
+code.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+
+from market.instruments import InstrumentMaster
+from market.sessions import Hours, windows_of
 
 WIDTHS = {"1s": 1, "5s": 5, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400}
 SECOND = 1_000_000_000
+MASTER = InstrumentMaster.load()
+EPOCH = date(1970, 1, 1).toordinal()
+
+
+def window(instrument: str, interval: str, ts: int) -> tuple[int, int]:
+    """The window that holds a time: a multiple of the width, but for 1d the trade date, in whole hours, or the time
+    between two of them."""
+    width = WIDTHS[interval] * SECOND
+    hours = MASTER.resolve(instrument, date.max).hours
+    if interval != "1d" or not hours.intervals:
+        return ts // width * width, ts // width * width + width
+    edges = day_edges(hours, ts // width)
+    return next((a, b) for a, b in pairwise(edges) if a <= ts < b)
+
+
+@cache
+def day_edges(hours: Hours, day: int) -> list[int]:
+    """Where days begin and end in the weeks around a day (counted from 1970), by the rule of docs/design.md."""
+    hour, sessions, begun = 3600 * SECOND, [], None
+    for ordinal in range(day + EPOCH - 21, day + EPOCH + 22):
+        parts = windows_of(hours, ordinal)
+        if parts:
+            begun = parts[0][0] if begun is None else begun
+            special = hours.calendar.days.get(date.fromordinal(ordinal))
+            if special is None or special.counts_for is None:
+                sessions.append((begun // hour * hour, (parts[-1][1] // hour + 1) * hour))
+                begun = None
+    edges = []
+    for (first, last), (following, _) in pairwise(sessions):
+        edges += [first, min(last, following)]
+    return sorted(set(edges))
 
 
 @dataclass
@@ -221,14 +259,13 @@ class Oracle:
         return worst
 
     def _keys(self, row: Row) -> list[tuple]:
-        widths = [(interval, WIDTHS[interval] * SECOND) for interval in self.intervals]
-        return [(row.venue, row.instrument, interval, row.ts // width * width) for interval, width in widths]
+        return [(row.venue, row.instrument, name, window(row.instrument, name, row.ts)[0]) for name in self.intervals]
 
     def _in_order(self, keys: Iterable[tuple]) -> list[tuple]:
         return sorted(keys, key=self._order)
 
     def _end(self, key: tuple) -> int:
-        return key[3] + WIDTHS[key[2]] * SECOND
+        return window(key[1], key[2], key[3])[1]
 
     def _order(self, key: tuple) -> tuple:
         return self.intervals.index(key[2]), self.first_seen.index((key[0], key[1])), key[3]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from reference import SECOND, WIDTHS, Oracle, Row
+from reference import SECOND, Oracle, Row
 
 COLUMNS = ("ts_event", "instrument", "price", "size", "seq")
 YEAR = 365 * 86_400 * SECOND
@@ -90,7 +90,7 @@ class FileOracle(Oracle):
 
     def _may_change(self, key: tuple) -> bool:
         high = self.venues[key[0]].high
-        return high is None or key[3] + WIDTHS[key[2]] * SECOND > high - self.delay - self.allowed
+        return high is None or self._end(key) > high - self.delay - self.allowed
 
 
 def oracle_of(lines: Sequence[Line], *, allowed_s: int = 60) -> FileOracle:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from arrivals import bar_tuples, batch, joined, names
 from conformance import resumed, run
-from reference import SECOND, Oracle, Row
+from reference import SECOND, Oracle, Row, window
 from strategies import T0
 
 from market.admission import AdmissionKernel
@@ -66,7 +66,9 @@ def test_a_bust_of_the_high_finds_the_next_one_in_every_width() -> None:
     arrivals = [*SECOND_OF_FOUR, bust(5, 9.5, of=1)]
     assert states(arrivals) == [(0, 10, 19, 5, 12, 4, 4), (1, 10, 12, 5, 12, 3, 3)]
     assert states(arrivals, "5s") == [(0, 10, 19, 5, 12, 4, 4), (1, 10, 12, 5, 12, 3, 3)]
-    assert states(arrivals, "1d", -int(T0 // SECOND % 86_400)) == [(0, 10, 12, 5, 12, 4, 4)]  # was still open
+    assert states(arrivals, "1d", (window(GC[1], "1d", T0)[0] - T0) // SECOND) == [
+        (0, 10, 12, 5, 12, 4, 4)
+    ]  # was still open
 
 
 def test_a_bust_of_the_first_and_of_the_last_moves_open_and_close() -> None:
