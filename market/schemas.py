@@ -25,8 +25,8 @@ INTERVALS_NS: Final = {
     "1h": 3_600_000_000_000,
     "1d": 86_400_000_000_000,
 }
-"""Bar widths. Each divides the next, so a wide bar is the fold of narrow ones. A 1d window is a trade date, whose length
-varies, and is a whole number of 1h windows: market.windows."""
+"""Bar widths. Each divides the next, so a wide bar is the fold of narrow ones. A 1d window is a trade date, of no fixed
+length but a whole number of 1h windows: market.windows."""
 
 # Values of TICKS.kind.
 TRADE: Final = 0
