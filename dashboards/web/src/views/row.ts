@@ -62,7 +62,10 @@ export class Row {
     setShape(this.mark, feed.quality);
     setData(this.element, "quality", feed.quality);
     setText(this.state, feed.quality === "LIVE" ? "" : feed.quality);
-    setTitle(this.mark, `${feed.quality}: ${feed.reason || MEANING[feed.quality]}`);
+    const why = `${feed.quality}: ${feed.reason || MEANING[feed.quality]}`;
+    setTitle(this.mark, why);
+    setTitle(this.state, why);
+    if (this.element.ariaDescription !== why) this.element.ariaDescription = why;
   }
 
   private drawPrice(): void {

@@ -53,13 +53,15 @@ export class TopBarView implements View {
       setShape(pill.mark, quality);
       setData(pill.root, "quality", quality);
       setText(pill.state, quality === "LIVE" ? "" : quality);
-      setTitle(pill.root, `${name} ${quality}: ${disconnected ? "no connection to the gateway" : status?.reason || MEANING[quality]}`);
+      const why = `${name} ${quality}: ${disconnected ? "no connection to the gateway" : status?.reason || MEANING[quality]}`;
+      if (pill.root.title !== why) pill.root.setAttribute("aria-label", why);
+      setTitle(pill.root, why);
     }
   }
 
   private addPill(name: string): { root: HTMLElement; mark: HTMLElement; state: HTMLElement } {
     const [mark, state] = [h("span", { class: "mark" }), h("span", { class: "badge" })];
-    const root = h("span", { class: "pill" }, mark, name, state);
+    const root = h("span", { class: "pill", role: "note", tabindex: "0" }, mark, name, state);
     const after = [...this.pills.keys()].filter((each) => each > name).sort()[0];
     this.venues.insertBefore(root, after === undefined ? null : (this.pills.get(after)?.root ?? null));
     const pill = { root, mark, state };
