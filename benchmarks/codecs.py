@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.codecs_bloomberg import bench_bloomberg
+from benchmarks.codecs_fix import fix
 from connectors.mcx.angel import Angel
 from connectors.mcx.codec import Kite, decode_runs
 from connectors.mcx.config import McxConfig
@@ -115,6 +116,7 @@ def mcx_angel() -> dict[str, float]:
 CODECS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "mcx_kite": mcx_kite,
     "mcx_angel": mcx_angel,
+    "fix": fix,
     "bloomberg": bench_bloomberg,
 }
 

@@ -2,5 +2,5 @@ from tests.connectors.cme.fuzz_cme import run
 
 
 def test_any_bytes_are_rows_or_a_clean_error() -> None:
-    outcomes = run(8_000, seed=3)
-    assert outcomes.total() > 100  # sessions ended in many ways, and none by an exception
+    outcomes = run(3_000, seed=3)
+    assert outcomes.total() > 50  # sessions ended in many ways, and none by an exception
