@@ -123,7 +123,8 @@ class Fuzz:
         parts = choose(TEMPLATES).replace("34=N", f"34={seq}").split("|")
         parts[2:2] = ["49=CME", "56=MANDI", f"52={stamp()}"] + ([f"43=Y|122={stamp()}"] if chance() < 0.1 else [])
         for _ in range(self._random.randrange(4)):
-            at = self._random.randrange(1, len(parts) + 1)
+            first = 1 if chance() < 0.1 else min(6, len(parts))  # mostly the body: a bad header ends the session
+            at = self._random.randrange(first, len(parts) + 1)
             kind = chance()
             if kind < 0.2:
                 del parts[at - 1 : at]
