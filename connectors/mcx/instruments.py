@@ -54,7 +54,10 @@ class _Named(NamedTuple):
 
 def read_kite(text: str, on: date) -> Dump:
     """Read the CSV of `GET /instruments`. Rows that expired before `on` are skipped."""
-    return _dump(_kite_rows(csv.DictReader(text.splitlines())), on)
+    try:
+        return _dump(_kite_rows(csv.DictReader(text.splitlines())), on)
+    except csv.Error:
+        return Dump([], Counter(unreadable=1))
 
 
 def read_angel(text: bytes, on: date) -> Dump:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -17,7 +18,12 @@ if __name__ == "__main__":
 
 from connectors.mcx.angel import Angel
 from connectors.mcx.codec import Kite
-from connectors.mcx.packets import Frame
+from connectors.mcx.config import McxConfig
+from connectors.mcx.instruments import Listing
+from connectors.mcx.packets import Broker, Frame
+from connectors.mcx.session import Session
+from connectors.ticks import FeedOutput
+from market.instruments import InstrumentMaster
 from market.schemas import REJECT_REASONS
 from tests.connectors.mcx import wire
 
@@ -79,9 +85,39 @@ def fuzz_angel(inputs: int, seed: int) -> Counter[str]:
     return _fuzz(Angel().decode, angel_frames(random.Random(seed)), inputs)
 
 
+def fuzz_session(inputs: int, seed: int) -> Counter[str]:
+    """Let a session of each broker take so many inputs between them; every row must fit its schema."""
+    report: Counter[str] = Counter(inputs=inputs)
+    brokers: list[tuple[Broker, Callable[[random.Random], Iterator[bytes]], int]] = [
+        (Kite(), kite_frames, wire.TOKEN),
+        (Angel(), angel_frames, 234_230),
+    ]
+    for broker, frames, token in brokers:
+        output = FeedOutput()
+        session = Session(McxConfig(url="", rest_url="", api_key="", access_token=str), broker, output)
+        expiry = date(2027, 2, 5)
+        known = InstrumentMaster.load().product("XIMC", "GOLD", expiry)
+        assert known is not None
+        now_ns = 1_795_424_400 * 10**9
+        session.enlist([Listing(token, "GOLD27FEBFUT", "XIMC:GOLD:202702", "gold", expiry, known, False)], now_ns)
+        session.on_open(now_ns)
+        for number, frame in zip(range(inputs // 2), frames(random.Random(seed)), strict=False):
+            now_ns += 10**7
+            session.receive(frame, now_ns)
+            if number % 50 == 0:
+                session.on_timer(now_ns)
+                session.quoted(session.quotes_wanted(now_ns), {}, now_ns)
+        for builder in (output.ticks, output.depth):
+            report["rows"] += sum(rows.batch().num_rows for rows in builder.detach())
+        for ledger in (output.rejected, output.gaps, output.status, output.news):
+            batch = ledger.take()
+            report["ledger"] += 0 if batch is None else batch.num_rows
+    return report
+
+
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    for fuzz in (fuzz_kite, fuzz_angel):
+    for fuzz in (fuzz_kite, fuzz_angel, fuzz_session):
         began = time.process_time()
         report = dict(fuzz(count, 7))
         sys.stdout.write(f"{fuzz.__name__} {report}, {time.process_time() - began:.0f} s of CPU\n")

@@ -14,7 +14,7 @@ from connectors.mcx.codec import FULL, QUOTE, Kite, decode_runs, packets_of
 from connectors.mcx.packets import Packet, Text
 from market.schemas import REJECT_REASONS
 from tests.connectors.mcx import wire
-from tests.connectors.mcx.fuzz_mcx import fuzz_kite
+from tests.connectors.mcx.fuzz_mcx import fuzz_angel, fuzz_kite, fuzz_session
 
 E9 = 10**9
 KITE = Kite()
@@ -178,6 +178,13 @@ def test_short_fuzz() -> None:
     assert report["inputs"] == 3_000
     assert report["packets"] > 1_000
     assert report["broken"] > 1_000
+
+
+def test_short_fuzz_of_angel_and_of_sessions() -> None:
+    assert fuzz_angel(inputs=3_000, seed=7)["packets"] > 300
+    report = fuzz_session(inputs=4_000, seed=7)
+    assert report["rows"] > 100
+    assert report["ledger"] > 100
 
 
 def test_requests_are_of_numbers_in_batches_with_their_mode() -> None:

@@ -170,11 +170,10 @@ def test_case_10_refused_credentials_are_no_hot_loop(mcx: Exchange, desk: OpenDe
 
 
 def test_case_10_a_token_that_expires_is_asked_for_again_slowly(mcx: Exchange, desk: OpenDesk) -> None:
-    tokens = ["of yesterday"]
-    one = desk(mcx, access_token=lambda: tokens[0] if one_opened else mcx.config.access_token)
-    one_opened = False
+    token = [mcx.config.access_token]
+    one = desk(mcx, access_token=lambda: token[0])
     one.live()
-    one_opened = True
+    token[0] = "of yesterday"
     mcx.do(lambda: [link.abort() for link in mcx.simulator._links])
     one.until(lambda: mcx.simulator.counters.refused[403] == 1)
     one.until(lambda: one.feed.min_retry_s() == 5.0)
