@@ -12,7 +12,7 @@ from typing import Final
 from mandi.clock import FileClock
 from mandi.errors import MandiError, UsageError
 from mandi.feeds import BACKEND, open_backend, open_feeds
-from mandi.log import log_reader, log_writer
+from mandi.log import json_mirror, log_reader, log_writer
 from mandi.process import say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
@@ -27,6 +27,8 @@ from sinks.timescale import TimescaleSink
 
 _SWITCH_S: Final = 0.0005
 FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
+MIRROR: Final = "mirror"
+"""A flow that runs only when it is named."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -79,8 +81,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
     Raises: UsageError for an unknown flow; MandiError when it already runs on this data directory, or its position is
         not in the log any more.
     """
-    if flow not in FLOWS:
-        raise UsageError(f"there is no flow '{flow}'; choose among {', '.join(FLOWS)}")
+    if flow not in (*FLOWS, MIRROR):
+        raise UsageError(f"there is no flow '{flow}'; choose among {', '.join((*FLOWS, MIRROR))}")
     stop = threading.Event()
     with service(settings, stop):
         try:
@@ -88,6 +90,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
                 _run_bars(settings, stop, lateness)
             elif flow == "quality":
                 _run_quality(settings, stop, lateness)
+            elif flow == MIRROR:
+                _run_mirror(settings, stop)
             else:
                 with open_stores(settings, only=flow) as stores:
                     address = stores.timescale if flow == "timescale" else stores.clickhouse
@@ -120,6 +124,14 @@ def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) 
         lateness=lateness,
     )
     run_flow("quality", partial(quality.build, config), settings.recovery_dir / "quality", epoch=timedelta(seconds=1))
+
+
+def _run_mirror(settings: Settings, stop: threading.Event) -> None:
+    open_mirror = json_mirror(settings, stop)
+    from pipelines import mirror  # 0.2 s that no other flow shall cost
+
+    config = mirror.MirrorConfig(open_reader=log_reader(settings, stop), open_mirror=open_mirror, stop=stop)
+    run_flow(MIRROR, partial(mirror.build, config), settings.recovery_dir / MIRROR)
 
 
 def _run_store(settings: Settings, name: str, address: str, stop: threading.Event, lateness: Lateness) -> None:

@@ -25,5 +25,10 @@ def prices(commodity: str) -> TopicPartition:
     return TopicPartition(f"market.prices.{commodity}", FROM_INGEST)
 
 
+def json_mirror(commodity: str) -> str:
+    """The topic of a commodity's ticks as JSON; only `mandi run mirror` writes it, and nobody here reads it."""
+    return f"market.json.{commodity}"
+
+
 def commodity_of(topic: str) -> str:
     return topic.removeprefix("market.prices.")

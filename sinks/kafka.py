@@ -75,8 +75,8 @@ class _KafkaLogWriter:
         return FencedProducer(self._log, self._patience)
 
     @cached_property
-    def _topics(self) -> "_Topics":
-        return _Topics(self._log, self._retention, self._patience)
+    def _topics(self) -> "Topics":
+        return Topics(self._log, self._retention, self._patience)
 
     def append(
         self,
@@ -201,7 +201,7 @@ class _KafkaLogWriter:
             raise
 
 
-class _Topics:
+class Topics:
     """Makes topics, and finds the newest record of a partition."""
 
     def __init__(self, log: KafkaLog, retention: Retention, patience: Patience) -> None:
