@@ -45,7 +45,7 @@ class Book:
 
     __slots__ = (
         "attempts", "crossed_ns", "deadline_ns", "depth_slot", "dirty", "ladder", "last_trade_id", "limits",
-        "market", "mic", "name", "order", "pending", "quality", "refusal", "slot", "top",
+        "market", "mic", "name", "order", "pending", "quality", "quality_ns", "refusal", "slot", "top",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: Slot, depth_slot: Slot, ladder: Ladder) -> None:
@@ -61,6 +61,7 @@ class Book:
         self.market = OPEN
         self.limits: tuple[int | None, int | None] = (None, None)  # low, high
         self.quality: Quality = ("", "")
+        self.quality_ns = 0  # ts_event of its row
         self.refusal: Quality | None = None
         self.last_trade_id: bytes | None = None
 
@@ -163,7 +164,7 @@ class Books:
         for update in pending:
             if book.dirty or update.order > image.order:
                 self.update(book, update)
-        self.assess(book, image.ts_event, image.stamp_ns)
+        self.assess(book, image.stamp_ns, image.stamp_ns)
 
     def distrust(self, book: Book, now_ns: int) -> None:
         """Do not trust a book before an image came. Its changes are kept from now on."""
@@ -213,7 +214,7 @@ class Books:
             book.top = top
             self._output.ticks.quote(book.slot, update.ts_event, update.stamp_ns, update.seq, *top, flags)
             if book.limits != (None, None):
-                self.assess(book, update.ts_event, update.stamp_ns)
+                self.assess(book, update.stamp_ns, update.stamp_ns)
 
     # Legal before the open and in an auction; while it trades a moment of it is, but no quote to reckon with.
     def _hold_crossed(self, book: Book, now_ns: int) -> None:
@@ -232,9 +233,10 @@ class Books:
                 self.assess(book, now_ns, now_ns)
 
     def assess(self, book: Book, ts_event: int, now_ns: int) -> None:
-        """Write an instrument's quality if it changed."""
+        """Write an instrument's quality if it changed, always later in time than the one before."""
         quality = self._judge(book)
         if quality != book.quality:
+            ts_event = book.quality_ns = max(ts_event, book.quality_ns + 1)
             book.quality = quality
             self._output.ticks.state(book.slot, ts_event, now_ns, quality[0])
             self._output.status.append(

@@ -138,6 +138,7 @@ class Desk:
         self.depth: list[dict[str, Any]] = []
         self.gaps: list[dict[str, Any]] = []
         self.status: list[tuple[str | None, str, str]] = []
+        self.status_ns: list[int] = []
         self.rejected: list[dict[str, Any]] = []
         self.last: Flush | None = None
         self.feed = open_feed(config, lambda: self.now, resume)
@@ -154,6 +155,7 @@ class Desk:
         if self.last.rejected is not None:
             self.rejected += self.last.rejected.to_pylist()
         if self.last.status is not None:
+            self.status_ns += [row["ts_event"] for row in self.last.status.to_pylist() if row["instrument"] is not None]
             self.status += [(row["instrument"], row["quality"], row["reason"]) for row in self.last.status.to_pylist()]
 
     def until(self, condition: Any) -> None:

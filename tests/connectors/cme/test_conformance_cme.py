@@ -79,6 +79,7 @@ def test_case_01_gap_makes_books_dirty_and_is_repaired(peer: Peer, start: Start)
     assert ids(desk) == ["t1", "t2", "t7"]
     assert [row["ts_resolved"] is not None for row in desk.gaps] == [False, True]
     assert (desk.gaps[1]["seq_from"], desk.gaps[1]["seq_to"], desk.gaps[1]["recovered_rows"]) == (lost, lost + 4, 1)
+    assert desk.status_ns == sorted(set(desk.status_ns))  # the newest state is the last, and none hides another
     actions = [row["action"] for row in desk.depth if row["action"] in (DIRTY, IMAGE)]
     assert actions == [DIRTY, IMAGE, DIRTY, IMAGE]
 
