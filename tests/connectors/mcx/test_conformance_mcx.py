@@ -530,3 +530,17 @@ def test_a_restart_is_a_gap_and_numbers_go_on_rising(mcx: Exchange, desk: OpenDe
     assert gap["reason"] == "restart"
     assert gap["seq_from"] == positions["seq"] + 1
     assert second.trades[0]["seq"] > gap["seq_to"] >= gap["seq_from"] > first.trades[0]["seq"]
+
+
+def test_a_gap_left_open_by_a_stop_is_resolved_by_the_next_process(mcx: Exchange, desk: OpenDesk) -> None:
+    first = desk(mcx)
+    first.live()
+    first.feed.stop()
+    first.take()
+    (left,) = first.gaps
+    assert left["ts_resolved"] is None
+    assert first.flush is not None
+    second = desk(mcx, dict(first.flush.positions))
+    second.until(second.resolved)
+    assert [gap["gap_id"] for gap in second.gaps] == [left["gap_id"]]
+    assert second.gaps[0]["ts_detected"] == left["ts_detected"]
