@@ -225,3 +225,37 @@ def test_other_dialects_tell_the_same_trades(venue: Venue, desks: list[Desk], di
     missing = 3 if dialect == "images-44" else 0  # there the first trade of each may be one of before
     desk.until(lambda: (venue.market.trades - desk.trades()).total() <= missing)
     assert sum(row["action"] == DIRTY for row in desk.depth) == len(KEYS)  # at log-on, and never again
+
+
+@pytest.mark.parametrize("dialect", ["levels-44"])
+def test_what_the_venue_will_not_resend_is_a_row_in_gaps(venue: Venue, desks: list[Desk], dialect: str) -> None:
+    desks.append(desk := Desk(venue, dialect))
+    desk.live()
+    venue.simulator.faults.refuse_replay = True
+    venue.simulator.faults.drop_every = 50
+    venue.trade(300)
+    desk.until(lambda: any(row["reason"] == "sequence_reset" for row in desk.gaps))
+    venue.simulator.faults.drop_every = 0
+    venue.trade(20)
+    last = venue.market.trade_ids[KEYS[0]][-1]
+    desk.until(lambda: last in desk.trade_ids and desk.quality[KEYS[0]] == "LIVE")
+    told = [trade_id for ids in venue.market.trade_ids.values() for trade_id in ids]
+    lost = set(told) - set(desk.trade_ids)
+    closed = {row["gap_id"]: row["seq_to"] - row["seq_from"] + 1 for row in desk.gaps if row["ts_resolved"] is not None}
+    assert len(desk.trade_ids) == len(set(desk.trade_ids))
+    assert len(lost) <= sum(closed.values())
+    assert {row["gap_id"] for row in desk.gaps} == set(closed)
+
+
+@pytest.mark.parametrize("dialect", ["levels-44"])
+def test_case_19_a_venue_with_a_wrong_clock_is_left_and_found_again(
+    venue: Venue, desks: list[Desk], dialect: str
+) -> None:
+    desks.append(desk := Desk(venue, dialect))
+    desk.live()
+    venue.simulator.faults.clock_offset_s = -300.0
+    venue.trade(5)
+    desk.until(lambda: desk.quality[None] == "STALE" and desk.counters.get("clock_skew", 0) > 0)
+    venue.simulator.faults.clock_offset_s = 0.0
+    desk.until(lambda: desk.quality[None] == "LIVE")
+    desk.until(lambda: desk.trades() == venue.market.trades)
