@@ -93,11 +93,11 @@ class Entries:
             (
                 action,
                 kind == cme.BID,
-                None if position is None else parse_small(position),
-                None if entry_id is None else entry_id.decode("utf-8", "replace"),
-                None if price is None else parse_decimal(price),
-                None if size is None else parse_decimal(size),
-                None if orders is None else parse_small(orders) & 0x7FFFFFFF,
+                parse_small(position) if position else None,
+                entry_id.decode("utf-8", "replace") if entry_id else None,
+                parse_decimal(price) if price else None,
+                parse_decimal(size) if size else None,
+                parse_small(orders) & 0x7FFFFFFF if orders else None,
             )
         )
 
@@ -249,11 +249,12 @@ class Entries:
 
     # When an entry happened: its own date and time, its or the message's TransactTime, else when it was sent.
     def _time(self, message: Message, entry: RawEntry) -> int:
-        date, time, transact = entry[9], entry[10], entry[11] or message.get(60)
-        if time is not None:
-            if date is not None:
-                return entry_time(date, time)
-            sent = message.values[message.layout.at[SENDING_TIME]]
-            ts_event = entry_time(sent[:8], time)
-            return ts_event - 2 * _HALF_DAY_NS if ts_event > message.sending_ns + _HALF_DAY_NS else ts_event
-        return message.sending_ns if transact is None else parse_time(transact)
+        date, time = entry[9], entry[10]
+        if time is None:
+            transact = entry[11] or message.get(60)
+            return message.sending_ns if transact is None else parse_time(transact)
+        if date is not None:
+            return entry_time(date, time)
+        sent = message.values[message.layout.at[SENDING_TIME]]
+        ts_event = entry_time(sent[:8], time)
+        return ts_event - 2 * _HALF_DAY_NS if ts_event > message.sending_ns + _HALF_DAY_NS else ts_event
