@@ -15,10 +15,11 @@ from connectors.errors import DecodeError, ValueRefused
 from connectors.fix import constants as fix
 from connectors.fix.config import RAW_DATA_AUTH, USERNAME_AUTH, SessionConfig
 from connectors.fix.dictionary import MESSAGES, UNSUPPORTED
-from connectors.fix.encoding import encode, timestamp
 from connectors.fix.fields import Fields
 from connectors.fix.framing import Frame, Framer, Garbled
 from connectors.fix.message import Message
+from connectors.fix.outgoing import Body as Body
+from connectors.fix.outgoing import Outgoing
 from connectors.fix.sequence import Gap, Incoming
 from connectors.fix.values import parse_count, parse_recent_time, parse_time
 from connectors.ticks import RAW_CHARACTERS
@@ -32,7 +33,6 @@ _TEXT_CHARACTERS: Final = 200
 
 Fault = tuple[int, int]
 """(SessionRejectReason, tag it refers to; 0 if none)."""
-Body = list[tuple[int, str | int]]
 
 
 class Application(Protocol):
@@ -77,19 +77,17 @@ class FixSession:
         self._begin_string = config.begin_string.encode()
         self._ours, self._theirs = config.sender.encode(), config.target.encode()
         self._framer, self._fields = Framer(), Fields()
-        self._outbox: list[bytes] = []
         self.incoming = Incoming(expected=int(resume["in"]) + 1 if resume else 1)
-        self._out_next = int(resume["out"]) if resume else 1
+        self._outgoing = Outgoing(config, int(resume["out"]) if resume else 1)
         self._reset_next = config.reset_on_logon or resume is None
         self._reset_asked = False
         self.phase = CLOSED
         self.lost: str | None = None
         self._refusals = 0
         self._penalty = False
-        self._now_ns = self._sent_ns = self._heard_ns = 0
+        self._now_ns = self._heard_ns = 0
         self._heartbeat_ns = config.heartbeat_s * fix.SECOND_NS
         self._deadline_ns: int | None = None  # of the answer to our Logon
-        self._sent: dict[int, tuple[bytes, Body, int]] = {}  # of this connection: type, body and time, by number
         self._tested = False
         self._admin: dict[bytes, Callable[[Message], None]] = {
             fix.HEARTBEAT: application.on_heartbeat,
@@ -104,8 +102,7 @@ class FixSession:
 
     def positions(self) -> dict[str, int | str]:
         """Return the last number applied, and one of ours that is past any we sent since they were written."""
-        block = fix.OUT_BLOCK
-        return {"in": self.incoming.expected - 1, "out": (self._out_next // block + 2) * block}
+        return {"in": self.incoming.expected - 1, "out": self._outgoing.reserved()}
 
     # ---- events
 
@@ -113,13 +110,12 @@ class FixSession:
         """The socket is open: log on."""
         self._now_ns = self._heard_ns = now_ns
         self._framer = Framer()
-        self._outbox.clear()
-        self._sent.clear()
+        self._outgoing.connect(now_ns)
         self.phase, self.lost, self._tested = LOGGING_ON, None, False
         self._deadline_ns = now_ns + fix.LOGON_TIMEOUT_NS
         self._reset_asked = self._reset_next
         if self._reset_asked:
-            self._out_next = 1
+            self._outgoing.restart()
         self.send(fix.LOGON, self._logon_body())
 
     def _logon_body(self) -> Body:
@@ -140,7 +136,6 @@ class FixSession:
         if self._penalty or (self.phase == LOGGING_ON and self.lost is None):
             self._refusals += 1
         self.phase, self._deadline_ns, self._penalty = CLOSED, None, False
-        self._outbox.clear()
         self.incoming.disconnect()
 
     def receive(self, data: bytes, now_ns: int) -> None:
@@ -157,17 +152,11 @@ class FixSession:
 
     def to_send(self) -> list[bytes]:
         """Return the messages to send now, in order."""
-        messages, self._outbox = self._outbox, []
-        return messages
+        return self._outgoing.take()
 
     def send(self, msg_type: bytes, body: Body) -> int:
         """Send a message under our next number, and return that."""
-        seq = self._out_next
-        self._out_next += 1
-        if msg_type not in fix.ADMIN and len(self._sent) < fix.SENT_MESSAGES:
-            self._sent[seq] = (msg_type, body, self._now_ns)
-        self._put(msg_type, seq, body)
-        return seq
+        return self._outgoing.send(msg_type, body, self._now_ns)
 
     def logout(self, text: str) -> None:
         """Say good-bye, and have the connection closed."""
@@ -183,7 +172,7 @@ class FixSession:
         if self._deadline_ns is not None:
             due.append(self._deadline_ns)
         if self.phase == LIVE:
-            due.append(self._sent_ns + self._heartbeat_ns)
+            due.append(self._outgoing.sent_ns + self._heartbeat_ns)
         if self.incoming.resend is not None:
             due.append(self.incoming.resend.deadline_ns)
         return min(due)
@@ -203,7 +192,7 @@ class FixSession:
             self._silent()
         elif self.incoming.resend is not None and now_ns >= self.incoming.resend.deadline_ns:
             self._resend_late()
-        if self.phase == LIVE and self.lost is None and now_ns >= self._sent_ns + self._heartbeat_ns:
+        if self.phase == LIVE and self.lost is None and now_ns >= self._outgoing.sent_ns + self._heartbeat_ns:
             self.send(fix.HEARTBEAT, [])
 
     @property
@@ -499,8 +488,8 @@ class FixSession:
         expected = self.incoming.expected
         self._restart()
         self.incoming.expected = message.seq + 1
-        self._out_next, self._reset_asked = 1, True
-        self._sent.clear()
+        self._outgoing.restart()
+        self._reset_asked = True
         self.send(fix.LOGON, self._logon_body())
         self._application.on_logon(self._now_ns, fresh=True, expected=expected)
 
@@ -513,8 +502,8 @@ class FixSession:
         text = message.text(fix.TEXT)[:_TEXT_CHARACTERS]
         if self.phase == LOGGING_ON:
             expecting = _EXPECTING.search(text)
-            if expecting is not None and int(expecting[1]) > self._out_next - 1:
-                self._out_next = int(expecting[1])  # the venue counted on: not a refusal of who we are
+            if expecting is not None and int(expecting[1]) >= self._outgoing.following:
+                self._outgoing.following = int(expecting[1])  # the venue counted on: not a refusal of who we are
                 self.counters["out_corrected"] += 1
             self._lose(f"refused: {text or 'no reason given'}")
             self._penalty = expecting is None
@@ -536,20 +525,7 @@ class FixSession:
             first, last = parse_count(message.get(fix.BEGIN_SEQ_NO)), parse_count(message.get(fix.END_SEQ_NO))
         except ValueRefused:
             return  # rejected when it is consumed
-        following = self._out_next if last == 0 else min(last + 1, self._out_next)
-        if first < 1:
-            return
-        for seq in [seq for seq in sorted(self._sent) if first <= seq < following]:
-            msg_type, body, sent_ns = self._sent[seq]
-            self._fill_ours(first, seq)
-            self._put(msg_type, seq, body, original_ns=sent_ns)
-            first = seq + 1
-        self._fill_ours(first, following)
-
-    def _fill_ours(self, first: int, following: int) -> None:
-        if first < following:
-            body: Body = [(fix.GAP_FILL_FLAG, "Y"), (fix.NEW_SEQ_NO, following)]
-            self._put(fix.SEQUENCE_RESET, first, body, original_ns=self._now_ns)
+        self._outgoing.resend(first, last, self._now_ns)
 
     def _reject(self, message: Message, fault: Fault) -> None:
         reason, tag = fault
@@ -564,18 +540,3 @@ class FixSession:
     def _garbled(self, garbled: Garbled) -> None:
         self.counters["garbled"] += 1
         self._application.on_garbled(garbled, self._now_ns)
-
-    def _put(self, msg_type: bytes, seq: int, body: Body, *, original_ns: int | None = None) -> None:
-        precision = self._config.precision
-        header: Body = [
-            (fix.SENDER_COMP_ID, self._config.sender),
-            (fix.TARGET_COMP_ID, self._config.target),
-            (fix.MSG_SEQ_NUM, seq),
-        ]
-        if original_ns is not None:
-            header.append((fix.POSS_DUP_FLAG, "Y"))
-        header.append((fix.SENDING_TIME, timestamp(self._now_ns, precision)))
-        if original_ns is not None:
-            header.append((fix.ORIG_SENDING_TIME, timestamp(original_ns, precision)))
-        self._sent_ns = self._now_ns
-        self._outbox.append(encode(self._begin_string, msg_type, header, body))
