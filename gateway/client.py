@@ -58,7 +58,7 @@ class Feed:
         self.closed = not self.subscriptions
 
 
-class _Entry:
+class QueuedEntry:
     """What waits while the client is blocked: a fixed frame, or an update whose frame may need `skipped`."""
 
     __slots__ = ("feed", "frame", "seq", "update")
@@ -84,7 +84,7 @@ class ClientQueue:
         self._now, self._wake, self._schedule = now, wake, schedule
         self._limit_bytes = limit_bytes
         self._frames: list[bytes] = []
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._entries: OrderedDict[int, QueuedEntry] = OrderedDict()
         self._ticket = 0
         self.queued_bytes = 0
         self._event_bytes = 0  # of the entries that may not be dropped
@@ -105,6 +105,10 @@ class ClientQueue:
     def control(self, frame: bytes) -> None:
         """Queue a message that belongs to no stream."""
         self._put(frame, None, 0)
+
+    def heartbeat(self, frame: bytes) -> None:
+        """Queue a sign of life."""
+        self.control(frame)
 
     def position(self, feed: Feed, frame: bytes, seq: int) -> None:
         """Queue a snapshot or gap of a stream: the stream goes on after `seq`."""
@@ -169,7 +173,7 @@ class ClientQueue:
 
     def _put(self, frame: bytes, feed: Feed | None, seq: int) -> None:
         if self.blocked:
-            self._enter(_Entry(frame, feed, seq, None))
+            self._enter(QueuedEntry(frame, feed, seq, None))
             if self.overflowed and not self.awake:
                 self._wake(self)
             return
@@ -186,7 +190,7 @@ class ClientQueue:
 
     def _wait(self, feed: Feed, update: Update) -> None:
         self._replace(feed, update.slot)
-        ticket = self._enter(_Entry(update.frame, feed, update.seq, update))
+        ticket = self._enter(QueuedEntry(update.frame, feed, update.seq, update))
         if update.droppable:
             feed.pending[update.slot] = ticket
         if self.overflowed and not self.awake:
@@ -198,7 +202,7 @@ class ClientQueue:
             self.queued_bytes -= len(self._entries.pop(waiting).frame)
             self.conflated += 1
 
-    def _enter(self, entry: _Entry) -> int:
+    def _enter(self, entry: QueuedEntry) -> int:
         self._ticket += 1
         self._entries[self._ticket] = entry
         self.queued_bytes += len(entry.frame)
@@ -229,7 +233,7 @@ class ClientQueue:
             max_bytes -= len(frame)
         return frames
 
-    def _leaving(self, ticket: int, entry: _Entry) -> bytes:
+    def _leaving(self, ticket: int, entry: QueuedEntry) -> bytes:
         feed, update = entry.feed, entry.update
         if feed is None:
             return entry.frame

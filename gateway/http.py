@@ -47,7 +47,7 @@ _COMPRESS_FROM_BYTES: Final = 1024
 _HASHED: Final = re.compile(r"/assets/.*[.-][A-Za-z0-9_-]{8,}\.[a-z0-9]+$")
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
-_SAFETY: Final = {
+SAFETY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
@@ -112,7 +112,7 @@ def error_reply(error: HttpError) -> Reply:
 
 def as_response(reply: Reply, *, head: bool, accepts_gzip: bool) -> Response:
     """Return the library's response; a HEAD gets the headers of the GET and no body."""
-    body, headers = reply.body, {"Cache-Control": "no-store", **_SAFETY, **reply.headers}
+    body, headers = reply.body, {"Cache-Control": "no-store", **SAFETY_HEADERS, **reply.headers}
     if accepts_gzip and len(body) >= _COMPRESS_FROM_BYTES and _COMPRESSIBLE.match(reply.content_type):
         # Level 1: most of the gain at a fraction of the time.
         body = gzip.compress(body, compresslevel=1)

@@ -51,6 +51,7 @@ class Hub:
         self._counts = counts
         self._rings_bytes = rings_bytes
         self._ring_total_bytes = 0
+        self.ordinal = 0  # of the newest update of any stream
         self._streams: dict[StreamKey, Stream] = {}
         self._subscriptions: dict[ClientQueue, dict[RequestId, Subscription]] = {}
 
@@ -87,10 +88,12 @@ class Hub:
 
     def lose(self, topic: str, reason: str) -> None:
         """Rows of a topic are gone for an unknown number of updates: tell every client that follows it."""
+        self.ordinal += 1
         for stream in self._streams.values():
             if stream.topic == topic:
                 stream.seq += 1
                 self._ring_total_bytes -= stream.trim(0, 0)
+                stream.trimmed_ordinal = self.ordinal
                 frame = text_frame(protocol.gap_message(stream.head, stream.seq, stream.seq, reason))
                 for queue, feed in stream.feeds.items():
                     queue.position(feed, frame, stream.seq)
@@ -105,7 +108,8 @@ class Hub:
         if first:
             self._attach_waiting(stream)
         ts_out = self._now()
-        update = stream.next_update(row, ts_out)
+        self.ordinal += 1
+        update = stream.next_update(row, ts_out, self.ordinal)
         self._counts.observe(row.channel, row.ts_recv, ts_out)
         for queue, feed in stream.feeds.items():
             queue.offer(feed, update)
@@ -223,7 +227,7 @@ class Hub:
         if feed is None:
             feed = stream.feeds[queue] = Feed(stream)
         feed.join(request.id, request.conflate_ms)
-        seq = _since_seq(since, stream, alone)
+        seq = self._since_seq(since, stream, alone)
         if since is not None and seq is not None:
             reason = self._resume(queue, feed, since, seq) if fresh else "already_subscribed"
             if not reason:
@@ -245,8 +249,21 @@ class Hub:
         if not queue.has_room(sum(len(update.frame) for update in missed)):
             return "too_many_missed"
         feed.last_seq = seq
+        if since.ordinal is not None and missed and seq == 0:
+            # The client may have connected before there was such a stream: it has no image.
+            queue.position(feed, feed.stream.announcement_frame(missed[0], self._now()), 0)
         queue.replay(feed, missed)
         return ""
+
+    def _since_seq(self, since: Since | None, stream: Stream, alone: bool) -> int | None:
+        # Where the client was in `stream`: None for never, _AMBIGUOUS if one number is for several streams.
+        if since is None:
+            return None
+        if since.ordinal is not None:
+            return stream.seq + 1 if since.ordinal > self.ordinal else stream.seq_at(since.ordinal)
+        if isinstance(since.seq, int):
+            return since.seq if alone else _AMBIGUOUS
+        return since.seq.get(stream.key.instrument)
 
     def _gap(self, queue: ClientQueue, feed: Feed, seq: int, reason: str) -> None:
         stream = feed.stream
@@ -273,12 +290,3 @@ class Hub:
 
 
 _AMBIGUOUS: Final = -1
-
-
-def _since_seq(since: Since | None, stream: Stream, alone: bool) -> int | None:
-    """Return where the client was in `stream`: None for never, _AMBIGUOUS if one number is for several streams."""
-    if since is None:
-        return None
-    if isinstance(since.seq, int):
-        return since.seq if alone else _AMBIGUOUS
-    return since.seq.get(stream.key.instrument)

@@ -73,7 +73,9 @@ class GatewayCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         counts = self._counts
-        yield GaugeMetricFamily("mandi_gateway_clients", "Open WebSocket connections.", self._clients())
+        yield GaugeMetricFamily(
+            "mandi_gateway_clients", "Open connections: WebSocket and server-sent events.", self._clients()
+        )
         yield _labelled("mandi_gateway_sent", "Updates sent to clients.", "channel", CHANNELS, self._sent())
         yield CounterMetricFamily(
             "mandi_gateway_conflated", "Updates replaced by a newer one before they left.", self._conflated()

@@ -142,6 +142,25 @@ def _path(name: str) -> dict[str, Any]:
     }
 
 
+def _events() -> dict[str, Any]:
+    text = {"description": "events", "content": {"text/event-stream": {"schema": _TEXT}}}
+    error = {"$ref": "#/components/schemas/error"}
+    refused = {"description": "a parameter is wrong", "content": {"application/json": {"schema": error}}}
+    return {
+        "get": {
+            "operationId": "sse",
+            "summary": "Server-sent events: the messages of /v1/stream, images first, until you close.",
+            "parameters": [
+                _parameter("channels", "channels, with commas", _TEXT, required=True),
+                _parameter("interval", "widths of bars, with commas", _TEXT),
+                _parameter("instruments", "keys or wildcards, with commas; all if absent", _TEXT),
+                {"name": "Last-Event-ID", "in": "header", "description": "resume after this event", "schema": _TEXT},
+            ],
+            "responses": {"200": text, "400": refused},
+        }
+    }
+
+
 def document() -> dict[str, Any]:
     """Return the document."""
     return {
@@ -149,8 +168,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Mandi gateway",
             "version": "1",
-            "description": "History and reference data. Live data: WebSocket at /v1/stream.",
+            "description": "History and reference data. Live data: WebSocket at /v1/stream, events at /v1/sse.",
         },
-        "paths": {f"/v1/{name}": _path(name) for name in _SUMMARIES},
+        "paths": {f"/v1/{name}": _path(name) for name in _SUMMARIES} | {"/v1/sse": _events()},
         "components": {"schemas": _SCHEMAS},
     }

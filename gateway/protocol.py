@@ -40,6 +40,7 @@ class Since:
 
     epoch: str
     seq: int | Mapping[str, int]
+    ordinal: int | None = None  # of events: one place for all streams, in place of `seq`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ def parse(text: str | bytes) -> Request:
 def _by_op(message: dict[str, Any], request_id: RequestId | None) -> Request:
     match message.get("op"):
         case "subscribe":
-            return _subscribe(message, _required(request_id))
+            return parse_subscribe(message, _required(request_id))
         case "unsubscribe":
             return Unsubscribe(_required(request_id))
         case "ping":
@@ -125,7 +126,11 @@ def _required(request_id: RequestId | None) -> RequestId:
     return request_id
 
 
-def _subscribe(message: dict[str, Any], request_id: RequestId) -> Subscribe:
+def parse_subscribe(message: dict[str, Any], request_id: RequestId, since: Since | None = None) -> Subscribe:
+    """Return the checked subscription of a message's members; `since` is what the caller read elsewhere.
+
+    Raises: RequestError.
+    """
     channel = _channel(message.get("channel"))
     conflate_ms = message.get("conflate_ms", 0)
     if type(conflate_ms) is not int or not 0 <= conflate_ms <= MAX_CONFLATE_MS:
@@ -137,7 +142,7 @@ def _subscribe(message: dict[str, Any], request_id: RequestId) -> Subscribe:
         instruments=_patterns(message.get("instruments", ["*"])),
         # Events are never conflated: the answer says 0, so that the client knows.
         conflate_ms=conflate_ms if channel in STATE_CHANNELS else 0,
-        since=_since(message.get("since")),
+        since=since or _since(message.get("since")),
     )
 
 
@@ -226,6 +231,11 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65_536:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def frame_payload(frame: bytes) -> bytes:
+    """Return the message inside a frame of `text_frame`."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
 
 
 def stream_head(channel: str, instrument: str, interval: str) -> str:

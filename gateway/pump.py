@@ -9,10 +9,10 @@ messages share a write.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, ClassVar, Final
 
 from websockets.asyncio.server import ServerConnection
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, State
 
 from gateway.client import ClientQueue
 from gateway.protocol import message, text_frame
@@ -23,12 +23,15 @@ SOCKET_LOW_BYTES: Final = 48 * 1024
 
 MAX_PAUSE_S: Final = 0.02
 RETRY_S: Final = 0.002
+OPEN_S: Final = 10.0
 CLOSE_S: Final = 2.0
 """How long a client that is being closed may take to notice, until its connection is cut."""
 
 
 class Link:
     """One connection and its queue."""
+
+    OPEN_STATE: ClassVar[State] = OPEN
 
     __slots__ = ("_pump", "_tasks", "blocked_since_s", "connection", "queue", "reason")
 
@@ -41,7 +44,7 @@ class Link:
     def flush(self) -> None:
         """Write what the socket takes."""
         queue = self.queue
-        if queue.closed or self.connection.protocol.state is not OPEN:
+        if queue.closed or self.connection.protocol.state is not self.OPEN_STATE:
             return
         if queue.overflowed:
             text = "too many events wait for this client; reconnect and resume with since"
@@ -78,6 +81,10 @@ class Link:
         task = asyncio.get_running_loop().create_task(self._close(code, text))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def part(self, reason: str, text: str) -> None:  # noqa: ARG002  the library's close says it
+        """The gateway stops."""
+        self.reason = self.reason or reason
 
     def cut(self, reason: str) -> None:
         """Drop the connection without a handshake: nobody is there."""
@@ -154,6 +161,12 @@ class GatewayConnection(ServerConnection):
     """A connection that tells its queue when the socket takes data again."""
 
     on_resume: Callable[[], None] | None = None
+    deadline: asyncio.Timeout  # by when the request must be answered
+
+    async def handshake(self, *arguments: Any, **options: Any) -> None:
+        """Answer the request within OPEN_S, as the library's `open_timeout` does, which no answer can lift."""
+        async with asyncio.timeout(OPEN_S) as self.deadline:
+            await super().handshake(*arguments, **options)
 
     def resume_writing(self) -> None:
         super().resume_writing()

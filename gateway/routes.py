@@ -14,7 +14,7 @@ from gateway.live import LiveState
 from gateway.metrics import Metrics
 from gateway.rest import Store, parse_query
 
-_PLANNED: Final = ("/v1/anomalies", "/v1/arbitrage", "/v1/forecasts", "/v1/sse")
+_PLANNED: Final = ("/v1/anomalies", "/v1/arbitrage", "/v1/forecasts")
 
 
 class Routes:

@@ -20,19 +20,20 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from connectors.log import open_reader
-from gateway import protocol
+from gateway import protocol, sse
 from gateway.client import ClientQueue
 from gateway.config import LOOPBACK_HOSTS, GatewayConfig
 from gateway.errors import HttpError
 from gateway.follow import Follower
-from gateway.http import as_response, error_reply, host_name, parse_target, same_host
+from gateway.http import Target, as_response, error_reply, host_name, parse_target, same_host
 from gateway.hub import Hub
 from gateway.live import LiveState
 from gateway.metrics import Counts, GatewayCollector, Metrics
 from gateway.pump import SOCKET_HIGH_BYTES, SOCKET_LOW_BYTES, GatewayConnection, Link, Pump
 from gateway.rest import Store
 from gateway.routes import Routes
-from gateway.session import HEARTBEAT_S, MAX_MESSAGE_BYTES, Session
+from gateway.session import HEARTBEAT_S, MAX_MESSAGE_BYTES, Session, welcome_frame
+from gateway.sse import SSE_PATH, EventLink, EventQueue
 from market.records import Patience
 
 STREAM_PATH: Final = "/v1/stream"
@@ -109,6 +110,7 @@ class Gateway:
             process_request=self._process_request,
             create_connection=GatewayConnection,
             compression=None,  # CPU per client, and a compressed secret beside chosen text leaks (CRIME)
+            open_timeout=None,  # the connection's own: events outlast it
             max_size=MAX_MESSAGE_BYTES,
             ping_interval=PING_S,
             ping_timeout=PING_S,
@@ -130,8 +132,8 @@ class Gateway:
         assert self._ticker is not None
         self._follower.stop()
         self._ticker.cancel()
-        for link in self._pump.links.values():
-            link.reason = link.reason or "shutdown"
+        for link in list(self._pump.links.values()):
+            link.part("shutdown", "the gateway stops")
         self._server.close(code=1001, reason="the gateway stops")
         try:
             async with asyncio.timeout(STOP_S):
@@ -149,20 +151,14 @@ class Gateway:
             frame = protocol.text_frame(protocol.heartbeat_message(self._now()))
             for queue in list(self._pump.links):
                 if queue.empty and not queue.closed:  # who has something waiting needs no sign of life
-                    queue.control(frame)
+                    queue.heartbeat(frame)
             self._pump.cut_stalled(STALLED_S)
 
     # One connection
 
     async def _converse(self, connection: ServerConnection) -> None:
         queue = ClientQueue(now=self._now, wake=self._pump.wake, schedule=self._loop.call_later)
-        link = self._pump.links[queue] = Link(connection, queue, self._pump)
-        assert isinstance(connection, GatewayConnection)
-        # The kernel would let its buffer grow to megabytes of old prices before the client counts as slow.
-        connection.transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES
-        )
-        connection.on_resume = lambda: None if queue.awake else self._pump.wake(queue)
+        link = self._connect(Link(connection, queue, self._pump))
         session = Session(self._hub, queue, time.monotonic)
         session.open()
         try:
@@ -174,14 +170,55 @@ class Gateway:
             link.reason = link.reason or "lost"
         finally:
             session.close()
-            queue.abandon()
-            del self._pump.links[queue]
-            self._conflated_by_gone += queue.conflated
-            self._counts.disconnects[link.reason or "closed"] += 1
+            self._disconnect(link)
+
+    async def _send_events(self, connection: ServerConnection, request: Request, target: Target) -> None:
+        """Answer with events until the client or the gateway ends it."""
+        assert isinstance(connection, GatewayConnection)
+        wanted = sse.subscriptions_of(target, next(iter(request.headers.get_all("Last-Event-ID")), None))
+        queue = EventQueue(
+            epoch=self._hub.epoch,
+            target=target,
+            now=self._now,
+            wake=self._pump.wake,
+            schedule=self._loop.call_later,
+        )
+        self._hub.join(queue)
+        link = EventLink(connection, queue, self._pump)
+        try:
+            queue.control(welcome_frame(self._hub.epoch))
+            sse.follow(partial(self._hub.subscribe, queue), wanted)
+            if self._hub.primed:  # else the images are still to come
+                queue.mark(self._hub.ordinal, protocol.text_frame(protocol.heartbeat_message(self._now())))
+            connection.deadline.reschedule(None)
+            connection.transport.write(sse.response_head(self._cross_origin(request)))
+            self._connect(link)
+            await connection.wait_closed()
+        finally:
+            self._hub.leave(queue)
+            if queue in self._pump.links:
+                self._disconnect(link)
+
+    def _connect(self, link: Link) -> Link:
+        connection, queue = link.connection, link.queue
+        assert isinstance(connection, GatewayConnection)
+        # The kernel would let its buffer grow to megabytes of old prices before the client counts as slow.
+        connection.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES
+        )
+        connection.on_resume = lambda: None if queue.awake else self._pump.wake(queue)
+        self._pump.links[queue] = link
+        return link
+
+    def _disconnect(self, link: Link) -> None:
+        link.queue.abandon()
+        del self._pump.links[link.queue]
+        self._conflated_by_gone += link.queue.conflated
+        self._counts.disconnects[link.reason or "closed"] += 1
 
     # One request
 
-    async def _process_request(self, _: ServerConnection, request: Request) -> Response | None:
+    async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         head = request.method == "HEAD"
         try:
             self._check_host(request)
@@ -190,6 +227,11 @@ class Gateway:
                 self._check_origin(request)
                 self._check_room()
                 return None
+            if target.path == SSE_PATH and request.method == "GET":
+                self._check_origin(request)
+                self._check_room()
+                await self._send_events(connection, request, target)
+                return connection.respond(503, "")  # to nobody: the connection is closed
             reply = await self._routes.reply(request.method, target)
         except HttpError as error:
             reply = error_reply(error)
@@ -213,6 +255,17 @@ class Gateway:
         if all(origin in self._config.allowed_origins or same_host(origin, host) for origin in origins):
             return
         raise HttpError(403, "origin_not_allowed", "pages of that origin may not open this stream")
+
+    def _cross_origin(self, request: Request) -> dict[str, str]:
+        # Pages of a configured origin may read events; the headers of others are for no page but ours.
+        origin = next(iter(request.headers.get_all("Origin")), "")
+        if origin not in self._config.allowed_origins:
+            return {}
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Vary": "Origin",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
 
     def _check_room(self) -> None:
         if len(self._pump.links) >= self._config.max_clients:

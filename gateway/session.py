@@ -50,6 +50,10 @@ def limits() -> dict[str, object]:
     }
 
 
+def welcome_frame(epoch: str) -> bytes:
+    return text_frame(protocol.message("welcome", epoch=epoch, limits=limits()))
+
+
 class Session:
     """One connection's conversation."""
 
@@ -88,4 +92,4 @@ class Session:
                 self._welcome()
 
     def _welcome(self) -> None:
-        self._queue.control(text_frame(protocol.message("welcome", epoch=self._hub.epoch, limits=limits())))
+        self._queue.control(welcome_frame(self._hub.epoch))

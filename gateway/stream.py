@@ -32,10 +32,11 @@ class StreamKey(NamedTuple):
 class Update:
     """One update, serialised once; every client and the ring share `frame`."""
 
-    __slots__ = ("_data_size", "droppable", "frame", "seq", "slot")
+    __slots__ = ("_data_size", "droppable", "frame", "ordinal", "seq", "slot")
 
-    def __init__(self, seq: int, frame: bytes, data_size: int, slot: int, droppable: bool) -> None:
+    def __init__(self, seq: int, ordinal: int, frame: bytes, data_size: int, slot: int, droppable: bool) -> None:
         self.seq = seq
+        self.ordinal = ordinal  # its place among the updates of all streams
         self.frame = frame
         self.slot = slot  # a later update of the same slot replaces a droppable one
         self.droppable = droppable
@@ -98,7 +99,19 @@ def _is_newer(bar: BarVersion, known: BarVersion) -> bool:
 class Stream:
     """Sequence, image, ring and audience of one stream."""
 
-    __slots__ = ("bars", "feeds", "head", "image", "key", "last_final", "ring", "ring_bytes", "seq", "topic")
+    __slots__ = (
+        "bars",
+        "feeds",
+        "head",
+        "image",
+        "key",
+        "last_final",
+        "ring",
+        "ring_bytes",
+        "seq",
+        "topic",
+        "trimmed_ordinal",
+    )
 
     def __init__(self, key: StreamKey, topic: str) -> None:
         self.key = key
@@ -110,6 +123,7 @@ class Stream:
         self.bars = BarMemory(key.interval) if key.channel == "bars" else None
         self.ring: deque[Update] = deque()
         self.ring_bytes = 0
+        self.trimmed_ordinal = 0  # of the newest update that the ring no longer holds
         self.feeds: dict[ClientQueue, Feed] = {}
 
     def absorb(self, row: Row) -> bool:
@@ -126,13 +140,13 @@ class Stream:
             self.last_final = row
         return True
 
-    def next_update(self, row: Row, ts_out: int) -> Update:
+    def next_update(self, row: Row, ts_out: int, ordinal: int) -> Update:
         """Give `row` the next sequence number, build its frame and put it into the ring."""
         self.seq += 1
         frame = text_frame(update_message(self.head, self.seq, ts_out, row.data))
         forming = row.bar is not None and not row.bar.final
         slot = row.bar.ts_open if row.bar is not None else 0
-        update = Update(self.seq, frame, len(row.data), slot, droppable=forming or row.channel == "quotes")
+        update = Update(self.seq, ordinal, frame, len(row.data), slot, droppable=forming or row.channel == "quotes")
         self.ring.append(update)
         self.ring_bytes += len(frame)
         return update
@@ -146,6 +160,19 @@ class Stream:
         previous = self.last_final.data if forming and self.last_final is not None else None
         return text_frame(snapshot_message(self.head, seq, ts_out, image.data, previous))
 
+    def seq_at(self, ordinal: int) -> int:
+        """Return the last number given up to a place in the order of all updates, 0 if it is no longer known."""
+        for update in reversed(self.ring):
+            if update.ordinal <= ordinal:
+                return update.seq
+        if self.trimmed_ordinal > ordinal:
+            return 0
+        return self.ring[0].seq - 1 if self.ring else self.seq
+
+    def announcement_frame(self, first: Update, ts_out: int) -> bytes:
+        """Return the image numbered 0 that holds the first row of a stream."""
+        return text_frame(snapshot_message(self.head, 0, ts_out, first.data))
+
     def missed_since(self, seq: int) -> list[Update] | None:
         """Return every update after `seq`, or None if the ring no longer holds them all."""
         if seq == self.seq:
@@ -158,5 +185,7 @@ class Stream:
         """Drop the oldest of the ring down to the limits; return the bytes freed."""
         before = self.ring_bytes
         while self.ring and (len(self.ring) > max_updates or self.ring_bytes > max_bytes):
-            self.ring_bytes -= len(self.ring.popleft().frame)
+            gone = self.ring.popleft()
+            self.ring_bytes -= len(gone.frame)
+            self.trimmed_ordinal = gone.ordinal
         return before - self.ring_bytes

@@ -5,114 +5,18 @@ import gzip
 import json
 import socket
 import time
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_support import GC, GOLD, Json, SequenceChecker, bar, batch, quote, status, trade
-from websockets.asyncio.client import ClientConnection, connect
+from gateway_running import DEADLINE_S, gateway, metric_value, receive, receive_until, say, until
+from gateway_support import GC, GOLD, Json, SequenceChecker, bar, quote, status, trade
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import server
-from gateway.config import GatewayConfig
-from gateway.server import serve
-from market.records import LogWriter, TopicPartition
-from market.topics import BARS, STATUS, prices
-from sinks.log import open_writer
-
-DEADLINE_S = 20.0
-GOLD_PRICES = prices("gold")
-
-
-@dataclass
-class Running:
-    """A gateway under test and the log it follows."""
-
-    port: int
-    writer: LogWriter
-    stop: asyncio.Event
-    task: asyncio.Task[None]
-
-    def append(self, tp: TopicPartition, kind: str, *rows: Json) -> None:
-        self.writer.append(tp, kind, batch(kind, *rows))
-        self.writer.flush()
-
-    def ticks(self, *rows: Json) -> None:
-        self.append(GOLD_PRICES, "ticks", *rows)
-
-    def connect(self, **options: Any) -> connect:
-        return connect(f"ws://127.0.0.1:{self.port}/v1/stream", **options)
-
-    async def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, Message, bytes]:
-        return await asyncio.to_thread(_request, f"http://127.0.0.1:{self.port}{path}", method, headers)
-
-    async def json(self, path: str) -> Any:
-        status_code, _, body = await self.get(path)
-        assert status_code == 200, body
-        return json.loads(body)
-
-
-def _request(url: str, method: str, headers: dict[str, str]) -> tuple[int, Message, bytes]:
-    request = urllib.request.Request(url, method=method, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
-            return response.status, response.headers, response.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers, error.read()
-
-
-@asynccontextmanager
-async def gateway(directory: Path, **options: Any) -> AsyncIterator[Running]:
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    writer = open_writer(directory.as_uri())
-    config = GatewayConfig(log_url=directory.as_uri(), port=0, on_listening=lambda _, p: port.set_result(p))
-    stop = asyncio.Event()
-    task = asyncio.create_task(serve(replace(config, **options), time.time_ns, stop))
-    try:
-        running = Running(await port, writer, stop, task)
-        await until_ready(running)
-        yield running
-    finally:
-        stop.set()
-        await task
-        writer.close()
-
-
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not await condition():
-            await asyncio.sleep(0.005)
-
-
-async def until_ready(running: Running) -> None:
-    async def ready() -> bool:
-        return (await running.get("/readyz"))[0] == 200
-
-    await until(ready)
-
-
-async def receive(client: ClientConnection) -> Json:
-    async with asyncio.timeout(DEADLINE_S):
-        message: Json = json.loads(await client.recv())
-        return message
-
-
-async def receive_until(client: ClientConnection, enough: Callable[[list[Json]], bool]) -> list[Json]:
-    messages: list[Json] = []
-    while not enough(messages):
-        messages.append(await receive(client))
-    return messages
-
-
-async def say(client: ClientConnection, **message: object) -> None:
-    await client.send(json.dumps(message))
+from market.records import TopicPartition
+from market.topics import BARS, STATUS
 
 
 def test_a_client_subscribes_and_follows(tmp_path: Path) -> None:
@@ -233,8 +137,8 @@ def test_a_slow_client_of_states_gets_the_newest_and_one_of_events_is_closed(tmp
                 running.ticks(*rows)
                 sent += 2_000
                 text = (await running.get("/metrics"))[2].decode()
-                conflated = float(_metric(text, "mandi_gateway_conflated_total"))
-                closed = float(_metric(text, 'mandi_gateway_disconnects_total{reason="slow_consumer"}'))
+                conflated = float(metric_value(text, "mandi_gateway_conflated_total"))
+                closed = float(metric_value(text, 'mandi_gateway_disconnects_total{reason="slow_consumer"}'))
                 return conflated > 0 and closed > 0
 
             await until(blocked)
@@ -309,10 +213,6 @@ def _close_code(frames: list[tuple[int, bytes]]) -> int | None:
     return closes[0] if closes else None
 
 
-def _metric(text: str, name: str) -> str:
-    return next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name + " "))
-
-
 def test_a_peer_that_is_gone_is_cut_though_its_buffer_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEARTBEAT_S", 0.05)
     monkeypatch.setattr(server, "STALLED_S", 0.2)
@@ -327,7 +227,7 @@ def test_a_peer_that_is_gone_is_cut_though_its_buffer_is_full(tmp_path: Path, mo
                 running.ticks(*(quote(n) for n in range(sent, sent + 2_000)))
                 sent += 2_000
                 text = (await running.get("/metrics"))[2].decode()
-                return float(_metric(text, 'mandi_gateway_disconnects_total{reason="stalled"}')) == 1
+                return float(metric_value(text, 'mandi_gateway_disconnects_total{reason="stalled"}')) == 1
 
             await until(cut)
             dead.close()
@@ -383,7 +283,7 @@ def test_http_details(tmp_path: Path) -> None:
             assert int(headers["Content-Length"]) > 1_000
             paths = (await running.json("/v1/openapi.json"))["paths"]
             assert set(paths) == {
-                f"/v1/{name}" for name in ("instruments", "bars", "trades", "quotes", "status", "news")
+                f"/v1/{name}" for name in ("instruments", "bars", "trades", "quotes", "status", "news", "sse")
             }
             for path, expected in (
                 ("/v1/nothing", 404),
