@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -186,10 +187,30 @@ def _add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
     forecast.add_argument("--horizon", type=_positive, required=True, metavar="H", help="steps ahead")
     forecast.add_argument("--season", type=_positive, metavar="M", help="steps in a season (default: by the stamps)")
     forecast.add_argument("--out", type=Path, metavar="F", help="write there instead of standard output")
+    _add_parity(commands)
     _add(commands, "migrate", "Bring the schemas of both stores up to date.", _migrate)
     _add(commands, "doctor", "Check the installation and say what to do.", _doctor)
     bench = _add(commands, "bench", "Run a benchmark (default: list them).", _bench)
     bench.add_argument("name", nargs="?", metavar="NAME")
+
+
+def _add_parity(commands: "Commands[argparse.ArgumentParser]") -> None:
+    parity = _add(commands, "parity", "Show what a foreign price costs in India, and what is left of a gap.", _parity)
+    parity.add_argument("product", metavar="PRODUCT", help="a root of MCX, such as GOLD, or a commodity")
+    parity.add_argument(
+        "--price", metavar="P", help="of the foreign contract, as it is quoted (default: from the stores)"
+    )
+    parity.add_argument("--fx", metavar="F", help="INR per USD")
+    parity.add_argument("--local", metavar="P", help="of the Indian contract")
+    parity.add_argument("--month", type=_month, metavar="YYYYMM", help="of the Indian contract (default: the next two)")
+    parity.add_argument("--on", type=date.fromisoformat, metavar="DATE", help="whose duties and fees (default: today)")
+    parity.add_argument("--json", action="store_true")
+
+
+def _month(text: str) -> str:
+    if len(text) != 6 or not text.isdigit() or not 1 <= int(text[4:]) <= 12:
+        raise argparse.ArgumentTypeError(f"'{text}' is no month such as 202612")
+    return text
 
 
 # What a command needs is imported when it runs: `mandi --help` answers at once.
@@ -293,6 +314,21 @@ def _forecast(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG0
     from mandi.forecasting import forecast
 
     return forecast(parsed.file, parsed.horizon, parsed.season, parsed.out)
+
+
+def _parity(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.laddering import ParityOptions, parity
+
+    options = ParityOptions(
+        product=parsed.product,
+        price=parsed.price,
+        fx=parsed.fx,
+        local=parsed.local,
+        month=parsed.month,
+        on=parsed.on,
+        as_json=parsed.json,
+    )
+    return parity(found, options)
 
 
 def _migrate(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
