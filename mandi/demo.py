@@ -8,13 +8,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import orjson
+import prometheus_client
 
 from mandi.clock import FileClock
 from mandi.display import Display, Vitals, display
@@ -80,13 +81,15 @@ class _Demo:
         self._settings, self._options, self._clock = settings, options, clock
         self._supervisor, self._shown, self._stop = supervisor, shown, stop
         self._port = options.port or free_port()
-        self._metrics_urls: list[str] = []
+        self._metrics: dict[str, str] = {}  # addresses by process
         self._stores: Stores | None = None
         self._began = time.monotonic()
 
     def start(self) -> None:
         if self._options.port and not _is_free(self._port):
             raise MandiError(f"port {self._port} is taken: choose another with --port, or 0 for a free one")
+        self._metrics["demo"] = f"127.0.0.1:{free_port()}"
+        prometheus_client.start_http_server(_port_of(self._metrics["demo"]), addr="127.0.0.1")
         self._stores = self._start_stores()
         migrate_stores(self._stores)
         venue_port = free_port()
@@ -106,7 +109,7 @@ class _Demo:
         for flow in _FLOWS:
             self._start(flow, "run", flow, nice=_MAY_WAIT)
         self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0)
-        self._metrics_urls.append(f"http://127.0.0.1:{self._port}/metrics")
+        self._metrics["gateway"] = f"127.0.0.1:{self._port}"
         self._shown.url = f"http://127.0.0.1:{self._port}/"
         self._until(self._gateway_answers, "the gateway", "gateway")
         self._shown.say(f"dashboard: {self._shown.url}")
@@ -181,9 +184,8 @@ class _Demo:
         if self._settings.backend_outbox_hours is not None:
             environment["MANDI_BACKEND_OUTBOX_HOURS"] = str(self._settings.backend_outbox_hours)
         if name != "gateway":  # it serves /metrics on its own port
-            port = free_port()
-            environment["MANDI_METRICS_PORT"] = str(port)
-            self._metrics_urls.append(f"http://127.0.0.1:{port}/metrics")
+            self._metrics[name] = f"127.0.0.1:{free_port()}"
+            environment["MANDI_METRICS_PORT"] = str(_port_of(self._metrics[name]))
         command = mandi_command(*words)
         self._supervisor.start(
             Child(name=name, command=command, environment=environment, stop_within_s=stop_within_s, nice=nice)
@@ -220,7 +222,7 @@ class _Demo:
             return False
 
     def _look(self, rows_before: float, elapsed_s: float) -> float:
-        found = scrape(self._metrics_urls)
+        found = scrape(self._metrics_urls())
         rows = found.total("mandi_rows_total", stage="ingest")
         self._shown.show(
             Vitals(
@@ -246,10 +248,28 @@ class _Demo:
             open_market(self._clock, self._options.speed, self._shown.say, lead_ns=10**9)
 
     def _write_endpoints(self) -> None:
-        found = {"dashboard": self._shown.url, "metrics": self._metrics_urls, "venue": self._settings.ice_url}
-        fresh = self._settings.data_dir / "endpoints.new"
-        fresh.write_bytes(orjson.dumps(found))
-        fresh.replace(self._settings.data_dir / "endpoints.json")
+        found = {"dashboard": self._shown.url, "metrics": self._metrics_urls(), "venue": self._settings.ice_url}
+        write_json(self._settings.data_dir / "endpoints.json", found)
+        write_json(self._settings.data_dir / "targets.json", scrape_targets(self._metrics))
+
+    def _metrics_urls(self) -> list[str]:
+        return [f"http://{address}/metrics" for address in self._metrics.values()]
+
+
+def scrape_targets(addresses: Mapping[str, str]) -> list[dict[str, object]]:
+    """Prometheus' file_sd form of metrics addresses by process; `process` is a label of a metric, so `service`."""
+    return [{"targets": [address], "labels": {"service": name}} for name, address in addresses.items()]
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace a file at once: a reader sees the old or the new one."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(orjson.dumps(value))
+    fresh.replace(path)
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def free_port() -> int:

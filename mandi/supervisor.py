@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pipelines import metrics
+
 FIRST_DELAY_S: Final = 0.2
 LAST_DELAY_S: Final = 4.0  # a start takes a second: with it, back within the five that we promise
 _STEADY_S: Final = 30.0  # a child that ran this long starts its backoff anew
@@ -58,6 +60,7 @@ class Supervisor:
     def start(self, child: Child) -> None:
         running = _Running(child)
         self._running[child.name] = running
+        metrics.PROCESS_RESTARTS.labels(child.name)  # from 0: the first restart is then a rise
         self._launch(running)
 
     def poll(self) -> None:
@@ -67,6 +70,7 @@ class Supervisor:
                 self._died(running)
             if running.process is None and time.monotonic() >= running.restart_at:
                 self._launch(running)
+                metrics.PROCESS_RESTARTS.labels(running.child.name).inc()
 
     def pids(self) -> dict[str, int | None]:
         """Process id by name; None while a child waits for its restart."""

@@ -80,6 +80,10 @@ class AdmissionKernel:
         self._marks.restore(saved[0])
         self._tape.restore(saved[1])
 
+    def held_rows(self) -> int:
+        """Rows that came and have not come out yet."""
+        return self._marks.held_rows() + self._tape.held_rows()
+
     def watermark(self, venue: str) -> int:
         """The venue's watermark, ns UTC; market.watermark.NO_WATERMARK before its first row."""
         return self._marks.watermark(venue)

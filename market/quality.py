@@ -116,12 +116,12 @@ class QualityKernel:
         """`skew_ns` of every venue seen."""
         return {name: venue.skew.offset_ns for name, venue in self._venues.items()}
 
-    def counts(self) -> dict[str, int]:
-        """How many instruments are in each quality."""
-        found = dict.fromkeys(QUALITIES, 0)
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many instruments of each venue are in each quality."""
+        found = {(venue, quality): 0 for venue in self._venues for quality in QUALITIES}
         for watched in self._watched.values():
             if watched.said is not None:
-                found[QUALITIES[watched.said.quality]] += 1
+                found[watched.venue, QUALITIES[watched.said.quality]] += 1
         return found
 
     def _watch(self, judged: Judged) -> Outputs:

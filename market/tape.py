@@ -229,6 +229,10 @@ class Tape:
         self._stretches.clear()
         return [one.row for one in held]
 
+    def held_rows(self) -> int:
+        """How many busts and corrections wait for their trade."""
+        return len(self._held)
+
     def trades_within(self, instrument: int, first_ts: int, end_ts: int) -> Partials:
         """Fold the trades of one narrowest window, as they now stand. Shape: 0 or 1 partial."""
         venue = next(venue for (venue, _), number in self.numbers.items() if number == instrument)

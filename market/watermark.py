@@ -108,6 +108,10 @@ class Watermarks:
             venue.held = None
         return self._judge(rows, last=True)
 
+    def held_rows(self) -> int:
+        """How many trades, quotes, busts and corrections are on hold."""
+        return 0 if self._held_rows is None else counted_rows(self._held_rows)
+
     def watermark(self, venue: str) -> int:
         state = self._venues.get(venue)
         return NO_WATERMARK if state is None or state.high is None else state.high - self.lateness.delay_ns
@@ -291,6 +295,12 @@ class _VenueJudge:
 def _times(rows: pa.RecordBatch) -> tuple[Int64s, Int64s, Bools | None]:
     ts_recv = rows.column("ts_recv")
     return values(rows.column("ts_event")), values(ts_recv), valid(ts_recv)
+
+
+def counted_rows(rows: pa.RecordBatch) -> int:
+    """How many rows are to come out again: all but those of clock and state."""
+    kind = values(rows.column("kind"))
+    return int(((kind != CLOCK) & (kind != STATE)).sum())
 
 
 def venue_rows(rows: pa.RecordBatch) -> list[tuple[str, Rows]]:

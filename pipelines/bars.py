@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
 from market import topics
-from market.admission import AdmissionKernel
 from market.bars import BarsKernel
 from market.records import LogReader, LogWriter, TopicPartition
 from market.schemas import INTERVALS_NS
 from market.watermark import Lateness
 from pipelines import metrics
+from pipelines.balance import BalancedAdmission
 from pipelines.engine.log_source import LogSource, ticks_of
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
@@ -66,7 +66,7 @@ def build(config: BarsConfig) -> Dataflow:
         lambda: BarsKernel(config.intervals, config.lateness, config.sample_ns),
         now=config.now,
     )
-    judged = kernel_step("admit", ticks, lambda: AdmissionKernel(config.lateness), now=config.now)
+    judged = kernel_step("admit", ticks, lambda: BalancedAdmission("bars", config.lateness), now=config.now)
     ledger = op.filter("ledger", judged, lambda item: item[1].name in ("late", "rejected"))
     out = op.map("count", op.merge("outputs", bars, ledger), _counted)
     op.output("topics", out, TopicSink(open_writer=config.open_writer, target=_target))

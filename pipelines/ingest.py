@@ -76,6 +76,7 @@ def run(config: IngestConfig) -> None:
 def build(config: IngestConfig) -> Dataflow:
     """Wire the flow. It has no recovery store: where it stopped is in the log."""
     flow = Dataflow("ingest")
+    metrics.MARKET_TIME_SECONDS.set_function(lambda: config.now() / 1e9)
     duty = _Duty()
     flushes = op.input("venues", flow, _FeedSource(config, duty))
     op.output("log", op.map("key", flushes, lambda flush: ("log", flush)), _FlushSink(config, duty))

@@ -30,4 +30,11 @@ CLOCK_SKEW_SECONDS: Final = Gauge(
     "How far a venue's stamps are behind receipt (negative: ahead); 0 while right.",
     ["venue"],
 )
-INSTRUMENTS: Final = Gauge("mandi_instruments", "Instruments watched, by their quality.", ["quality"])
+INSTRUMENTS: Final = Gauge("mandi_instruments", "Instruments watched, by venue and quality.", ["venue", "quality"])
+MARKET_TIME_SECONDS: Final = Gauge("mandi_market_time_seconds", "The market clock of an ingest, Unix seconds.")
+UNACCOUNTED_ROWS: Final = Gauge(
+    "mandi_unaccounted_rows", "Rows judged that are neither out, late, rejected nor held; 0 while right.", ["consumer"]
+)
+PROCESS_RESTARTS: Final = Counter(
+    "mandi_process_restarts_total", "Times the supervisor started a process again.", ["process"]
+)

@@ -7,6 +7,7 @@ Delivery: state and positions recover together; status rows are at least once, t
 Step ids are stable: recovery is keyed by them.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +23,6 @@ from market import topics
 from market.kernel import Outputs
 from market.quality import QualityKernel
 from market.records import LogReader, LogWriter, TopicPartition
-from market.schemas import QUALITIES
 from market.watermark import Lateness
 from pipelines import metrics
 from pipelines.engine.log_source import LogSource, ticks_of
@@ -103,14 +103,14 @@ class _Tally:
         if monotonic() < self._counted_s + _COUNT_S:
             return
         self._counted_s = monotonic()
-        counts, skews = dict.fromkeys(QUALITIES, 0), dict[str, int]()
+        counts, skews = Counter[tuple[str, str]](), dict[str, int]()
         for kernel in self.kernels:
-            for quality, instruments in kernel.counts().items():
-                counts[quality] += instruments
+            for key, instruments in kernel.counts().items():
+                counts[key] += instruments
             for venue, offset_ns in kernel.skews().items():
                 skews[venue] = max(skews.get(venue, 0), offset_ns or 0, key=abs)
-        for quality, instruments in counts.items():
-            metrics.INSTRUMENTS.labels(quality).set(instruments)
+        for (venue, quality), instruments in counts.items():
+            metrics.INSTRUMENTS.labels(venue, quality).set(instruments)
         for venue, offset_ns in skews.items():
             metrics.CLOCK_SKEW_SECONDS.labels(venue).set(offset_ns / 1e9)
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 from bytewax.dataflow import Dataflow
 
 from market import topics
-from market.admission import AdmissionKernel
 from market.records import LogReader
 from market.watermark import Lateness
 from pipelines import metrics
+from pipelines.balance import BalancedAdmission
 from pipelines.engine.log_source import Derived, LogSource, derived_of, ticks_of
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import StoreSink, TableRows
@@ -63,7 +63,7 @@ def build(config: StoreConfig) -> Dataflow:
         poll=_POLL,
     )
     ticks = op.input("prices", flow, prices)
-    admitted = kernel_step("admit", ticks, lambda: AdmissionKernel(config.lateness), now=config.now)
+    admitted = kernel_step("admit", ticks, lambda: BalancedAdmission(config.name, config.lateness), now=config.now)
     straight = op.filter_map("straight", admitted, _trades_and_quotes)
     others = op.filter_map("derived_rows", op.input("derived", flow, derived), _stored)
     op.output("store", op.merge("rows", straight, others), StoreSink(open_sink=config.open_sink))

@@ -77,7 +77,7 @@ def test_instruments_and_skew_are_counted(log: str, tmp_path: Path) -> None:
         tick.ts -= 600 * SECOND
     append(log, ticks)
     run(log, tmp_path / "recovery")
-    assert REGISTRY.get_sample_value("mandi_instruments", {"quality": "DELAYED"}) == 1
+    assert REGISTRY.get_sample_value("mandi_instruments", {"venue": "XCEC", "quality": "DELAYED"}) == 1
     assert REGISTRY.get_sample_value("mandi_clock_skew_seconds", {"venue": "XCEC"}) == pytest.approx(600.001)
 
 
