@@ -1,8 +1,11 @@
-"""The books of a session: ladders, their images, the quotes and status rows that come of them. Pure.
+"""The books of a session: ladders, their images, and the depth, quotes and status rows that come of them. Pure.
 
 A book is CLEAN, or it waits for an image: LOST (a hole, a change that did not fit) publishes the image when it
 comes; BLANK (this process took over after another one) takes it silently, for its top was published before.
 While a book is LOST its changes are kept, and those the image does not cover are applied on top of it.
+The depth says DIRTY when a book is LOST, and every image that is taken, the silent one too, and what is replayed on top
+of it: so a log in which the process before this one had written more goes back with the session, and is whole. Those
+rows have no `seq`, by which ingest would leave out what was written before.
 """
 
 from collections import Counter
@@ -12,9 +15,9 @@ from typing import Final
 from connectors.ice.codec import Book, Listed, Snapshot, Status, listed, snapshot_request
 from connectors.ice.config import IceConfig
 from connectors.ice.constants import ATTEMPTS, BOOK, IMAGE_PAUSE_NS, IMAGE_TIMEOUT_NS, PENDING_ROWS
-from connectors.ice.ladder import EMPTY, Ladder, Top
+from connectors.ice.ladder import EMPTY, DepthRow, Ladder, Top
 from connectors.ticks import FeedOutput, Slot
-from market.schemas import FLAG_REPLAYED, FLAG_SNAPSHOT
+from market.schemas import DIRTY, FLAG_REPLAYED, FLAG_SNAPSHOT, IMAGE
 
 CLEAN: Final = 0
 LOST: Final = 1
@@ -37,6 +40,7 @@ class SymbolBook:
         "attempts",
         "covered",
         "deadline_ns",
+        "depth_slot",
         "ladder",
         "listed",
         "market",
@@ -49,12 +53,14 @@ class SymbolBook:
         "state",
         "symbol",
         "top",
+        "unsaid",
     )
 
-    def __init__(self, symbol: str, known: Listed, slot: Slot, depth: int, state: int) -> None:
-        self.symbol, self.listed, self.slot = symbol, known, slot
+    def __init__(self, symbol: str, known: Listed, slot: Slot, depth_slot: Slot, depth: int, state: int) -> None:
+        self.symbol, self.listed, self.slot, self.depth_slot = symbol, known, slot, depth_slot
         self.ladder = Ladder(depth)
         self.top: Top = EMPTY
+        self.unsaid: list[DepthRow] = []  # changes of an event that is not complete
         self.state = state
         self.seq: int | None = None  # last change applied, which the next one names as prev_seq
         self.covered = 0  # changes up to here are in the image
@@ -105,11 +111,12 @@ class Books:
 
     def _new(self, symbol: str, known: Listed, state: int) -> SymbolBook:
         ticks = self._output.ticks
-        slot = ticks.slot(known.commodity, known.mic, known.instrument)
+        names = (known.commodity, known.mic, known.instrument)
+        slot, depth_slot = ticks.slot(*names), self._output.depth.slot(*names)
         clock = (known.commodity, known.mic)
         if clock not in self.clock_slots:
             self.clock_slots[clock] = ticks.slot(*clock)
-        book = self.by_symbol[symbol] = SymbolBook(symbol, known, slot, self._depth, state)
+        book = self.by_symbol[symbol] = SymbolBook(symbol, known, slot, depth_slot, self._depth, state)
         self.symbols_text = ",".join(self.by_symbol)
         return book
 
@@ -136,14 +143,17 @@ class Books:
         if change.prev_seq is not None and change.prev_seq != book.seq:
             self._counters["prev_seq_breaks"] += 1
             self._keep(book, change, now_ns)
-        elif not book.ladder.apply(change.changes):
+            return
+        rows = book.ladder.apply(change.changes)
+        if rows is None:
             self._counters["ladder_breaks"] += 1
             self._keep(book, change, now_ns)
-        elif change.eot and not self._touched:
-            book.seq = change.seq
+            return
+        book.seq = change.seq
+        book.unsaid += rows
+        if change.eot and not self._touched:
             self._publish(book, change.seq, change.ts_event, now_ns, FLAG_REPLAYED if change.replayed else 0)
         else:
-            book.seq = change.seq
             self._touched[change.symbol] = (book, change)
 
     def _keep(self, book: SymbolBook, change: Book, now_ns: int) -> None:
@@ -170,6 +180,7 @@ class Books:
         self._touched.clear()
 
     def _publish(self, book: SymbolBook, seq: int, ts_event: int, now_ns: int, flags: int) -> None:
+        self._say(book, None if flags else seq, ts_event, now_ns)
         top = book.ladder.top()
         if top == book.top:
             return
@@ -177,6 +188,22 @@ class Books:
         if top[0] is not None and top[2] is not None and top[0] >= top[2]:
             self._counters["crossed_or_locked"] += 1
         self._output.ticks.quote(book.slot, ts_event, now_ns, seq, *top, flags)
+
+    def _say(self, book: SymbolBook, seq: int | None, ts_event: int, now_ns: int) -> None:
+        rows, book.unsaid = book.unsaid, []
+        change, slot, last = self._output.depth.change, book.depth_slot, len(rows) - 1
+        for at, (action, side, price, size) in enumerate(rows):
+            change(slot, ts_event, now_ns, seq, action, side, price, size, last=at == last)
+
+    def _say_dirty(self, book: SymbolBook, now_ns: int) -> None:
+        book.unsaid = []
+        self._output.depth.change(book.depth_slot, now_ns, now_ns, None, DIRTY, last=True)
+
+    def _say_image(self, book: SymbolBook, image: Snapshot, now_ns: int) -> None:
+        book.unsaid = book.ladder.rows()
+        empty = not book.unsaid
+        self._output.depth.change(book.depth_slot, image.ts_event, now_ns, None, IMAGE, last=empty)
+        self._say(book, None, image.ts_event, now_ns)
 
     def lose(self, book: SymbolBook, min_last: int, now_ns: int) -> None:
         """Distrust a book until an image of `min_last` or later comes."""
@@ -186,6 +213,7 @@ class Books:
         if book.state != LOST:
             book.state, book.attempts, book.deadline_ns = LOST, 0, None
             self.lost[book.symbol] = book
+            self._say_dirty(book, now_ns)
             self._assess(book, now_ns)
         if book.deadline_ns is None:
             self._ask(book, now_ns)
@@ -270,6 +298,7 @@ class Books:
         book.seq, book.covered = image.seq, image.last_seq
         book.state, book.deadline_ns, book.attempts, book.min_last = CLEAN, None, 0, 0
         self.lost.pop(book.symbol, None)
+        self._say_image(book, image, now_ns)
         if silent:
             book.top = book.ladder.top()
             return

@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 
 from connectors.ice.codec import Change
+from market.schemas import BUY, DELETE, SELL, SET
 
 Top = tuple[int | None, int | None, int | None, int | None]
 """(bid price, bid size, ask price, ask size); None where a side is empty."""
 
 EMPTY: Top = (None, None, None, None)
+
+DepthRow = tuple[int, int, int, int | None]
+"""(DEPTH.action, DEPTH.side, price, size): what the log says of a change."""
 
 
 class Ladder:
@@ -29,31 +33,40 @@ class Ladder:
         self.bids, self.asks = dict(bids), dict(asks)
         self._cut()
 
-    def apply(self, changes: Iterable[Change]) -> bool:
-        """Apply the changes of one message; False if one does not fit, so that the ladder is not to be trusted."""
-        sound = True
+    def rows(self) -> list[DepthRow]:
+        """Return all levels, as the log says them after an image."""
+        return [
+            (SET, side, *level) for side, levels in ((BUY, self.bids), (SELL, self.asks)) for level in levels.items()
+        ]
+
+    def apply(self, changes: Iterable[Change]) -> list[DepthRow] | None:
+        """Apply the changes of one message; None if one does not fit, so that the ladder is not to be trusted."""
+        rows: list[DepthRow] = []
         for is_bid, action, price, size in changes:
-            side = self.bids if is_bid else self.asks
-            if price in side:
-                if action == "D":
-                    del side[price]
-                else:
-                    side[price] = size
-            elif action == "N":
-                side[price] = size
-            elif not self._outside(side, is_bid, price):
-                sound = False
-        self._cut()
-        return sound
+            levels = self.bids if is_bid else self.asks
+            side = BUY if is_bid else SELL
+            if price in levels and action == "D":
+                del levels[price]
+                rows.append((DELETE, side, price, None))
+            elif price in levels or action == "N":
+                levels[price] = size
+                rows.append((SET, side, price, size))
+            elif not self._outside(levels, is_bid, price):
+                return None
+        return rows + self._cut()
 
-    def _outside(self, side: dict[int, int], is_bid: bool, price: int) -> bool:
-        return len(side) >= self.depth and (price < min(side) if is_bid else price > max(side))
+    def _outside(self, levels: dict[int, int], is_bid: bool, price: int) -> bool:
+        return len(levels) >= self.depth and (price < min(levels) if is_bid else price > max(levels))
 
-    def _cut(self) -> None:
-        while len(self.bids) > self.depth:
-            del self.bids[min(self.bids)]
-        while len(self.asks) > self.depth:
-            del self.asks[max(self.asks)]
+    # What a better level pushed out of the window is gone for readers of the log, too.
+    def _cut(self) -> list[DepthRow]:
+        rows: list[DepthRow] = []
+        for side, levels, worst in ((BUY, self.bids, min), (SELL, self.asks, max)):
+            while len(levels) > self.depth:
+                price = worst(levels)
+                del levels[price]
+                rows.append((DELETE, side, price, None))
+        return rows
 
     def top(self) -> Top:
         """Return the best bid and ask."""

@@ -6,18 +6,33 @@ from typing import Any
 from connectors.ice.config import IceConfig
 from connectors.ice.session import Session
 from connectors.ticks import FeedOutput
-from market.schemas import CLOCK, FLAG_REPLAYED, QUALITIES, QUOTE, STATE, TRADE, require
+from market.schemas import (
+    BUY,
+    CLOCK,
+    DIRTY,
+    FLAG_REPLAYED,
+    IMAGE,
+    QUALITIES,
+    QUOTE,
+    SELL,
+    SET,
+    STATE,
+    TRADE,
+    require,
+)
 from tests.connectors.ice.venue import FakeVenue
 
 CONFIG = IceConfig(url="ws://unused", key="key", secret="secret")
 TRADE_COLUMNS = ("instrument", "ts_event", "seq", "price", "size", "side", "trade_id")
 QUOTE_COLUMNS = ("instrument", "ts_event", "seq", "bid_price", "bid_size", "ask_price", "ask_size")
 
+_ROWS = ("ticks", "depth", "rejected", "gaps", "status")
+
 
 class Line:
     def __init__(self, venue: FakeVenue, config: IceConfig = CONFIG) -> None:
         self.venue, self.config = venue, config
-        self.rows: dict[str, list[dict[str, Any]]] = {"ticks": [], "rejected": [], "gaps": [], "status": []}
+        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _ROWS}
         self.positions: dict[str, int | str] = {}
         self.now = venue.clock
         self._build(None)
@@ -56,6 +71,8 @@ class Line:
     def flush(self) -> None:
         for _, batch in self.output.ticks.take():
             self.rows["ticks"] += require("ticks", batch).to_pylist()
+        for _, batch in self.output.depth.take():
+            self.rows["depth"] += require("depth", batch).to_pylist()
         for name in ("rejected", "gaps", "status"):
             batch = getattr(self.output, name).take()
             if batch is not None:
@@ -74,6 +91,30 @@ class Line:
 
     def quotes(self, instrument: str | None = None) -> list[tuple[Any, ...]]:
         return [row for row in self._of(QUOTE, QUOTE_COLUMNS) if instrument in (None, row[0])]
+
+    def books(self) -> dict[str, dict[tuple[int, int], int] | None]:
+        """What a reader of the log knows of each book: (side, price) -> size; None where it is not to be trusted."""
+        books: dict[str, dict[tuple[int, int], int] | None] = {}
+        for row in self.rows["depth"]:
+            name, book = row["instrument"], books.get(row["instrument"])
+            if row["action"] in (IMAGE, DIRTY):
+                books[name] = {} if row["action"] == IMAGE else None
+            elif row["action"] == SET and book is not None:
+                book[row["side"], row["price"]] = row["size"]
+            elif book is not None:
+                del book[row["side"], row["price"]]
+        return books
+
+    def ladders(self) -> dict[str, dict[tuple[int, int], int]]:
+        """The books as the session holds them."""
+        return {
+            book.listed.instrument: {
+                (side, price): size
+                for side, levels in ((BUY, book.ladder.bids), (SELL, book.ladder.asks))
+                for price, size in levels.items()
+            }
+            for book in self.session.books.by_symbol.values()
+        }
 
     def clocks(self) -> list[tuple[Any, ...]]:
         return self._of(CLOCK, ("venue", "ts_event"))

@@ -90,6 +90,7 @@ def test_disturbed_stream_gives_the_rows_of_the_undisturbed_one(events: list[tup
     assert rough.trades() == plain.trades()
     for symbol in ("IFUS:CT:202612", "IFEU:B:202701"):
         assert [q for q in rough.quotes() if q[0] == symbol] == [q for q in plain.quotes() if q[0] == symbol]
+    assert rough.books() == plain.books() == plain.ladders()
     assert not rough.rows["rejected"]
     assert all(gap["resolution"] == "replay" for gap in rough.gaps().values())
 
@@ -106,6 +107,7 @@ def test_what_a_venue_cannot_replay_is_in_the_gaps(events: list[tuple[Any, str]]
     assert all(gap["ts_resolved"] is not None for gap in rough.gaps().values())
     assert set(rough.trades()) <= set(plain.trades())
     assert tops(rough) == tops(plain)
+    assert rough.books() == plain.books()
 
 
 def tops(line: Line) -> dict[str, tuple[Any, ...]]:

@@ -8,7 +8,7 @@ import pytest
 
 from connectors.ice import sequence
 from connectors.ice.constants import REPLAY_ROWS, REPLAY_TIMEOUT_NS, SECOND_NS
-from market.schemas import BUST, CORRECTION, FLAG_REPLAYED, FLAG_SNAPSHOT, SELL, TRADE
+from market.schemas import BUST, CORRECTION, DIRTY, FLAG_REPLAYED, FLAG_SNAPSHOT, IMAGE, SELL, TRADE
 from tests.connectors.ice.line import CONFIG, Line
 from tests.connectors.ice.venue import FakeVenue
 
@@ -241,6 +241,26 @@ def test_depth_is_cut_and_deletes_beyond_it_are_nothing() -> None:
     line.flush()
     assert line.session.counters["ladder_breaks"] == 0
     assert line.quotes(KEY)[-1][3] == 79_930_000_000
+    assert line.books()[KEY] == line.ladders()[KEY]
+    assert len(line.ladders()[KEY]) == 3  # two bids, and the ask of the image
+
+
+def test_depth_ends_an_event_once_and_is_dirty_until_the_image(line: Line, venue: FakeVenue) -> None:
+    line.flush()
+    before = len(line.rows["depth"])
+    line.deliver(venue.change(SYMBOL, "B", 7995, 1, eot=False))
+    line.flush()
+    assert len(line.rows["depth"]) == before
+    line.deliver(venue.change(SYMBOL, "B", 7996, 1))
+    line.flush()
+    assert [row["last"] for row in line.rows["depth"][before:]] == [False, True]
+    venue.window = 0
+    venue.change(SYMBOL, "B", 7997, 1)  # lost
+    line.deliver(venue.change(SYMBOL, "B", 7998, 1))
+    line.flush()
+    said = [row["action"] for row in line.rows["depth"][before + 2 :] if row["instrument"] == KEY]
+    assert said.index(DIRTY) < said.index(IMAGE)
+    assert line.books()[KEY] == line.ladders()[KEY]
 
 
 @pytest.mark.parametrize(
