@@ -71,20 +71,14 @@ class Ping:
 Request: TypeAlias = Subscribe | Unsubscribe | Auth | Ping
 
 
-def parse(text: str | bytes) -> Request:
-    """Return the request in a client's message.
+def parse(message: object) -> Request:
+    """Return the request in a client's message, decoded.
 
-    Raises: RequestError with code bad_json, bad_request, unknown_op, unknown_channel, unknown_interval or
+    Raises: RequestError with code bad_request, unknown_op, unknown_channel, unknown_interval or
         channel_unavailable.
     """
-    if isinstance(text, bytes):
-        raise RequestError("bad_request", "this subprotocol takes text messages")
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise RequestError("bad_json", f"not JSON: {error}") from None
     if not isinstance(message, dict):
-        raise RequestError("bad_request", "a message is a JSON object with an op")
+        raise RequestError("bad_request", "a message is an object with an op")
     request_id = _id(message)
     try:
         return _by_op(message, request_id)
@@ -225,12 +219,21 @@ def _fits(parts: Sequence[str], text: str) -> bool:
 
 def text_frame(payload: bytes) -> bytes:
     """Return the WebSocket text frame of a message: final, unmasked, no extension."""
+    return _frame(b"\x81", payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """Return the WebSocket binary frame of a message."""
+    return _frame(b"\x82", payload)
+
+
+def _frame(start: bytes, payload: bytes) -> bytes:
     size = len(payload)
     if size < 126:
-        return bytes((0x81, size)) + payload
+        return start + bytes((size,)) + payload
     if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+        return start + b"\x7e" + size.to_bytes(2, "big") + payload
+    return start + b"\x7f" + size.to_bytes(8, "big") + payload
 
 
 def frame_payload(frame: bytes) -> bytes:

@@ -33,9 +33,16 @@ class Link:
 
     OPEN_STATE: ClassVar[State] = OPEN
 
-    __slots__ = ("_pump", "_tasks", "blocked_since_s", "connection", "queue", "reason")
+    __slots__ = ("_encode", "_pump", "_tasks", "blocked_since_s", "connection", "queue", "reason")
 
-    def __init__(self, connection: ServerConnection, queue: ClientQueue, pump: "Pump") -> None:
+    def __init__(
+        self,
+        connection: ServerConnection,
+        queue: ClientQueue,
+        pump: "Pump",
+        encode: Callable[[bytes], bytes] | None = None,  # of the frames; None: they leave as they are
+    ) -> None:
+        self._encode = encode
         self.connection, self.queue, self._pump = connection, queue, pump
         self.reason = ""  # why the gateway ended it
         self.blocked_since_s: float | None = None
@@ -53,7 +60,8 @@ class Link:
         transport = self.connection.transport
         room_bytes = SOCKET_HIGH_BYTES - transport.get_write_buffer_size()
         while room_bytes > 0 and not queue.empty:
-            data = b"".join(queue.take(room_bytes))
+            frames = queue.take(room_bytes)
+            data = b"".join(frames if self._encode is None else map(self._encode, frames))
             room_bytes -= len(data)
             transport.write(data)
             self.blocked_since_s = None
@@ -77,7 +85,8 @@ class Link:
             return
         self.reason = reason
         self.queue.abandon()
-        self.connection.transport.write(text_frame(message("error", id=None, code=reason, message=text)))
+        frame = text_frame(message("error", id=None, code=reason, message=text))
+        self.connection.transport.write(frame if self._encode is None else self._encode(frame))
         task = asyncio.get_running_loop().create_task(self._close(code, text))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

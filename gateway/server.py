@@ -18,6 +18,7 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as listen
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from connectors.log import open_reader
 from gateway import protocol, sse
@@ -29,6 +30,7 @@ from gateway.http import Target, as_response, error_reply, host_name, parse_targ
 from gateway.hub import Hub
 from gateway.live import LiveState
 from gateway.metrics import Counts, GatewayCollector, Metrics
+from gateway.packing import SUBPROTOCOL, packed_frame, unpack_json, unpack_request
 from gateway.pump import SOCKET_HIGH_BYTES, SOCKET_LOW_BYTES, GatewayConnection, Link, Pump
 from gateway.rest import Store
 from gateway.routes import Routes
@@ -108,6 +110,7 @@ class Gateway:
             self._config.host,
             self._config.port,
             process_request=self._process_request,
+            select_subprotocol=lambda _, offered: Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None,
             create_connection=GatewayConnection,
             compression=None,  # CPU per client, and a compressed secret beside chosen text leaks (CRIME)
             open_timeout=None,  # the connection's own: events outlast it
@@ -158,8 +161,9 @@ class Gateway:
 
     async def _converse(self, connection: ServerConnection) -> None:
         queue = ClientQueue(now=self._now, wake=self._pump.wake, schedule=self._loop.call_later)
-        link = self._connect(Link(connection, queue, self._pump))
-        session = Session(self._hub, queue, time.monotonic)
+        packed = connection.subprotocol == SUBPROTOCOL
+        link = self._connect(Link(connection, queue, self._pump, packed_frame if packed else None))
+        session = Session(self._hub, queue, time.monotonic, unpack_request if packed else unpack_json)
         session.open()
         try:
             async for text in connection:

@@ -7,6 +7,7 @@ from gateway import protocol
 from gateway.client import QUEUE_LIMIT_BYTES, ClientQueue
 from gateway.errors import RequestError
 from gateway.hub import MAX_SUBSCRIPTIONS, Hub
+from gateway.packing import unpack_json
 from gateway.protocol import Auth, Ping, Request, Subscribe, Unsubscribe, text_frame
 from gateway.stream import RING_UPDATES
 
@@ -57,7 +58,14 @@ def welcome_frame(epoch: str) -> bytes:
 class Session:
     """One connection's conversation."""
 
-    def __init__(self, hub: Hub, queue: ClientQueue, clock_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        queue: ClientQueue,
+        clock_s: Callable[[], float],
+        decode: Callable[[str | bytes], object] = unpack_json,
+    ) -> None:
+        self._decode = decode
         self._hub, self._queue, self._clock_s = hub, queue, clock_s
         self._bucket = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST, clock_s())
 
@@ -70,7 +78,7 @@ class Session:
         if not self._bucket.admit(self._clock_s()):
             return False
         try:
-            self._act(protocol.parse(text))
+            self._act(protocol.parse(self._decode(text)))
         except RequestError as error:
             self._queue.control(text_frame(protocol.error_message(error)))
         return True
