@@ -49,8 +49,8 @@ def pack(message: bytes) -> bytes:
         >>> pack(b'{"op":"update","data":{"price":68.19}}')[-10:].hex()
         'd7010000000fe070d380'
     """
-    # Not orjson: it reads numbers into floats.
-    found = json.loads(message, parse_float=Decimal)
+    # Not orjson: it reads numbers into floats. A tuple tells the text of a number from a string.
+    found = json.loads(message, parse_float=lambda text: (text,))
     packed: bytes = msgpack.packb({name: _packable(name, value, inside=False) for name, value in found.items()})
     return packed
 
@@ -63,18 +63,23 @@ def _packable(name: str, value: Any, *, inside: bool) -> Any:
         return [_packable(name, each, inside=inside) for each in value]
     if isinstance(value, str):
         return int(value) if name.startswith("ts_") or name == "as_known_at" else value
-    if isinstance(value, Decimal):
-        return _decimal(value) if inside else float(value)
+    if isinstance(value, tuple):
+        return _fraction(value[0]) if inside else float(value[0])
     if name in DECIMALS and inside and isinstance(value, int) and not isinstance(value, bool):
-        return _decimal(Decimal(value))
+        return _extension(value * 10**_PLACES)
     return value
 
 
-def _decimal(value: Decimal) -> msgpack.ExtType | float:
-    scaled = _EXACT.scaleb(value, _PLACES)
-    units = int(scaled)
-    if units != scaled or not -_INT128 <= units < _INT128:
-        return float(value)
+def _fraction(text: str) -> msgpack.ExtType | float:
+    whole, _, decimals = text.partition(".")
+    if len(decimals) > _PLACES or not decimals.isdigit():  # an exponent is no digit
+        return float(text)
+    return _extension(int(whole + decimals.ljust(_PLACES, "0")))
+
+
+def _extension(units: int) -> msgpack.ExtType | float:
+    if not -_INT128 <= units < _INT128:
+        return float(units) / 10**_PLACES
     size_bytes = 8 if -_INT64 <= units < _INT64 else 16
     return msgpack.ExtType(DECIMAL_EXTENSION, units.to_bytes(size_bytes, "big", signed=True))
 
