@@ -1,4 +1,7 @@
-"""`mandi ingest` and `mandi run`: the dataflows as processes. Each runs until stopped, and keeps its state."""
+"""`mandi ingest` and `mandi run`: the dataflows as processes. Each runs until stopped, and keeps its state.
+
+A process imports only what its own flow needs: after a crash, imports are most of the time until rows flow again.
+"""
 
 import logging
 import shlex
@@ -11,19 +14,14 @@ from typing import Final
 
 from mandi.clock import FileClock
 from mandi.errors import MandiError, UsageError
-from mandi.feeds import BACKEND, open_backend, open_feeds
 from mandi.log import json_mirror, log_reader, log_writer
 from mandi.process import say, service
 from mandi.settings import Settings
-from mandi.stores import open_stores
 from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import OffsetOutOfRange
 from market.watermark import Lateness
-from pipelines import backend, bars, ingest, metrics, quality, store
 from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
-from sinks.clickhouse import ClickHouseSink
-from sinks.timescale import TimescaleSink
 
 _SWITCH_S: Final = 0.0005
 FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
@@ -37,6 +35,8 @@ def ingest_named(settings: Settings, sources: Sequence[str]) -> None:
 
     Raises: UsageError for an unknown name, both at once, or a backend that has no address.
     """
+    from connectors.backend.source import BACKEND
+
     if BACKEND not in sources:
         ingest_venues(settings, sources)
     elif len(set(sources)) == 1:
@@ -47,6 +47,9 @@ def ingest_named(settings: Settings, sources: Sequence[str]) -> None:
 
 def ingest_backend(settings: Settings) -> None:
     """Run the trading backend's dataflow. Raises: UsageError without an address, or with one that cannot be."""
+    from mandi.feeds import open_backend
+    from pipelines import backend
+
     stop = threading.Event()
     config = backend.BackendFlow(
         open_feed=open_backend(settings),
@@ -61,6 +64,9 @@ def ingest_backend(settings: Settings) -> None:
 
 def ingest_venues(settings: Settings, venues: Sequence[str] = ()) -> None:
     """Run the ingest dataflow of these venues, by default of all. Raises: UsageError for an unknown one."""
+    from mandi.feeds import open_feeds
+    from pipelines import ingest
+
     stop = threading.Event()
     config = ingest.IngestConfig(
         feeds=open_feeds(settings, venues),
@@ -93,9 +99,7 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
             elif flow == MIRROR:
                 _run_mirror(settings, stop)
             else:
-                with open_stores(settings, only=flow) as stores:
-                    address = stores.timescale if flow == "timescale" else stores.clickhouse
-                    _run_store(settings, flow, address, stop, lateness)
+                _run_store(settings, flow, stop, lateness)
         except FlowLocked as error:
             raise MandiError(str(error)) from error
         except OffsetOutOfRange as error:
@@ -104,6 +108,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
 
 
 def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
+    from pipelines import bars
+
     config = bars.BarsConfig(
         open_reader=log_reader(settings, stop),
         open_writer=log_writer(settings, stop),
@@ -116,6 +122,8 @@ def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> 
 
 
 def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
+    from pipelines import quality
+
     config = quality.QualityConfig(
         open_reader=log_reader(settings, stop),
         open_writer=log_writer(settings, stop),
@@ -128,30 +136,44 @@ def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) 
 
 def _run_mirror(settings: Settings, stop: threading.Event) -> None:
     open_mirror = json_mirror(settings, stop)
-    from pipelines import mirror  # 0.2 s that no other flow shall cost
+    from pipelines import mirror
 
     config = mirror.MirrorConfig(open_reader=log_reader(settings, stop), open_mirror=open_mirror, stop=stop)
     run_flow(MIRROR, partial(mirror.build, config), settings.recovery_dir / MIRROR)
 
 
-def _run_store(settings: Settings, name: str, address: str, stop: threading.Event, lateness: Lateness) -> None:
-    config = store.StoreConfig(
-        name=name,
-        open_reader=log_reader(settings, stop),
-        open_sink=lambda: retrying(open_sink(name, address), stop=stop, on_retry=_count_retry(name)),
-        now=FileClock(settings.clock_file),
-        stop=stop,
-        lateness=lateness,
-    )
-    # A longer epoch makes larger and fewer writes; rows reach the dashboard through the log anyway.
-    run_flow(name, partial(store.build, config), settings.recovery_dir / name, epoch=timedelta(seconds=1))
+def _run_store(settings: Settings, name: str, stop: threading.Event, lateness: Lateness) -> None:
+    from mandi.stores import open_stores
+    from pipelines import store
+
+    with open_stores(settings, only=name) as stores:
+        address = stores.timescale if name == "timescale" else stores.clickhouse
+        config = store.StoreConfig(
+            name=name,
+            open_reader=log_reader(settings, stop),
+            open_sink=lambda: retrying(open_sink(name, address), stop=stop, on_retry=_count_retry(name)),
+            now=FileClock(settings.clock_file),
+            stop=stop,
+            lateness=lateness,
+        )
+        # A longer epoch makes larger and fewer writes; rows reach the dashboard through the log anyway.
+        run_flow(name, partial(store.build, config), settings.recovery_dir / name, epoch=timedelta(seconds=1))
 
 
 def open_sink(name: str, address: str) -> Sink:
-    return TimescaleSink(address) if name == "timescale" else ClickHouseSink(address)
+    """Open the sink of the store of that name."""
+    if name == "timescale":
+        from sinks.timescale import TimescaleSink
+
+        return TimescaleSink(address)
+    from sinks.clickhouse import ClickHouseSink
+
+    return ClickHouseSink(address)
 
 
 def _count_retry(name: str) -> OnRetry:
+    from pipelines import metrics
+
     def count(error: Exception, attempt: int, wait_s: float) -> None:
         metrics.SINK_RETRIES.labels(name).inc()
         _log.warning("%s is unavailable (%s); attempt %d, next in %.1f s", name, error, attempt, wait_s)
@@ -161,6 +183,8 @@ def _count_retry(name: str) -> OnRetry:
 
 def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness) -> None:
     """Run several dataflows, each in a process of its own, restarted when it dies."""
+    from mandi.stores import open_stores
+
     supervisor = Supervisor(settings.data_dir / "logs", say)
     stop = threading.Event()
     with service(settings, stop), open_stores(settings) as stores:

@@ -7,6 +7,7 @@ no longer has stops the flow loudly (market.records.OffsetOutOfRange).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from threading import Event
 from time import monotonic
 from typing import Final, Generic, TypeVar
@@ -28,7 +29,6 @@ _DRAIN_S: Final = 2.0
 _READ_BYTES: Final = 1 << 20
 _BEHIND_RECORDS: Final = 200  # more than this at one look: do not wait for the next
 TICKS_KIND: Final = "ticks"
-_NO_TICKS: Final = pa.RecordBatch.from_pylist([], schema=TICKS)
 _BATCH_ROWS: Final = 20_000
 """Where the bars kernel is at its full speed (docs/performance.md)."""
 
@@ -190,9 +190,14 @@ def ticks_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Itera
         yield shard, _chunk(tp, pending, is_start)
 
 
+@cache
+def _no_ticks() -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=TICKS)
+
+
 def _chunk(tp: TopicPartition, records: list[Record], is_start: bool) -> Chunk:
     found = [record for record in records if record.kind == TICKS_KIND]
-    ticks = joined(found) if found else _NO_TICKS
+    ticks = joined(found) if found else _no_ticks()
     sizes = np.array([record.num_rows for record in found], np.int64)
     offsets = np.repeat(np.array([record.offset for record in found], np.int64), sizes)
     rows = np.arange(ticks.num_rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
