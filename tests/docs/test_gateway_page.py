@@ -8,6 +8,7 @@ from docs_pages import ROOT, blocks, prose, read, rows, ticked
 
 from gateway import openapi, protocol
 from gateway.errors import RequestError
+from gateway.packing import unpack_json
 from gateway.protocol import CHANNELS, PLANNED_CHANNELS
 from gateway.rest import _PARAMETERS
 from gateway.routes import _PLANNED
@@ -27,18 +28,18 @@ def test_there_are_requests_to_test() -> None:
 
 @pytest.mark.parametrize("text", [text for text in requests() if '"channel":"book"' not in text])
 def test_a_request_is_understood(text: str) -> None:
-    protocol.parse(text)
+    protocol.parse(unpack_json(text))
 
 
 def test_the_refused_request_is_refused_in_the_words_shown() -> None:
     (text,) = [text for text in requests() if '"channel":"book"' in text]
     with pytest.raises(RequestError) as refused:
-        protocol.parse(text)
+        protocol.parse(unpack_json(text))
     assert f'"code":"{refused.value.code}","message":"{refused.value.message}"' in PAGE
 
 
 def test_the_welcome_shows_the_limits() -> None:
-    (welcome,) = [block for block in blocks(PAGE, "text") if '"op":"welcome"' in block]
+    (welcome,) = [block for block in blocks(PAGE, "text") if '"limits":{"subscriptions"' in block]
     message = json.loads(welcome.removeprefix("<- "))
     assert message["limits"] == limits()
 
