@@ -204,7 +204,7 @@ def _add_parity(commands: "Commands[argparse.ArgumentParser]") -> None:
     parity.add_argument("--local", metavar="P", help="of the Indian contract")
     parity.add_argument("--month", type=_month, metavar="YYYYMM", help="of the Indian contract (default: the next two)")
     parity.add_argument("--on", type=date.fromisoformat, metavar="DATE", help="whose duties and fees (default: today)")
-    parity.add_argument("--json", action="store_true")
+    parity.add_argument("--json", action="store_const", const=True, help="values as JSON")
 
 
 def _month(text: str) -> str:
@@ -326,7 +326,7 @@ def _parity(found: Settings, parsed: argparse.Namespace) -> int:
         local=parsed.local,
         month=parsed.month,
         on=parsed.on,
-        as_json=parsed.json,
+        as_json=bool(parsed.json),
     )
     return parity(found, options)
 

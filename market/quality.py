@@ -69,7 +69,15 @@ class QualityKernel:
         self._marks = Watermarks(self.lateness)
 
     def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
-        return self._watch(self._marks.judge(arrivals))
+        return self.watch(self.judge(arrivals))
+
+    def judge(self, arrivals: pa.RecordBatch) -> Judged:
+        """Return what `watch` is to be given: `on_batch` in two steps, for a kernel that has this one inside."""
+        return self._marks.judge(arrivals)
+
+    def settle(self) -> Judged | None:
+        """As `judge`, for the rows that are still on hold at the end of the input."""
+        return self._marks.finish()
 
     def on_time(self, now_ns: int) -> Outputs:
         self._now = max(self._now, now_ns - self.patience.arrival_ns)
@@ -81,8 +89,8 @@ class QualityKernel:
         return None if due >= NEVER else due + self.patience.arrival_ns
 
     def on_eof(self) -> Outputs:
-        settled = self._marks.finish()
-        return {} if settled is None else self._watch(settled)
+        settled = self.settle()
+        return {} if settled is None else self.watch(settled)
 
     def on_history_lost(self) -> None:
         pass  # what is true now does not depend on rows that are gone
@@ -124,9 +132,10 @@ class QualityKernel:
                 found[watched.venue, QUALITIES[watched.said.quality]] += 1
         return found
 
-    def _watch(self, judged: Judged) -> Outputs:
+    def watch(self, judged: Judged) -> Outputs:
+        """Fold a judged batch."""
         if judged.rows.num_rows:
-            clock, timed = self._clock(judged)
+            clock, timed = self.clock(judged)
             for event in sorted(self._events(judged, clock, timed), key=itemgetter(0, 1)):
                 now = int(clock[event.row])
                 if now >= self._bound:
@@ -136,7 +145,7 @@ class QualityKernel:
             self._fire(self._now)
         return self._flush()
 
-    def _clock(self, judged: Judged) -> tuple[Int64s, Bools]:
+    def clock(self, judged: Judged) -> tuple[Int64s, Bools]:
         """The arrival clock at each row, and which rows tell it: a stamp from the future is no time of arrival."""
         received = valid(judged.rows.column("ts_recv"))
         timed = judged.verdict != FUTURE

@@ -252,6 +252,52 @@ TRADE_EVENTS: Final = pa.schema(
 )
 """An event of the trading backend: what happened to one of the desk's own trades (market/trade_events.py)."""
 
+ARBITRAGE: Final = pa.schema(
+    [
+        pa.field("opportunity_id", pa.utf8(), nullable=False),
+        pa.field("ts_event", pa.int64(), nullable=False),  # the arrival clock: when it was known
+        pa.field("commodity", pa.utf8(), nullable=False),
+        pa.field("direction", pa.utf8(), nullable=False),  # buy_foreign, buy_local (market/parity.py)
+        pa.field("buy_instrument", pa.utf8(), nullable=False),
+        pa.field("sell_instrument", pa.utf8(), nullable=False),
+        pa.field("state", pa.utf8(), nullable=False),  # one of ARBITRAGE_STATES
+        pa.field("reason", pa.utf8(), nullable=False),  # why it closed or says nothing; empty otherwise
+        pa.field("currency", pa.utf8(), nullable=False),  # of all amounts but net_usd
+        pa.field("unit", pa.utf8(), nullable=False),  # gross, costs, net, basis and level are per unit of this
+        pa.field("buy_price", pa.int64()),  # as quoted by its own venue
+        pa.field("sell_price", pa.int64()),
+        pa.field("fx_price", pa.int64()),  # INR per USD
+        pa.field("gross", pa.int64()),
+        pa.field("cost_freight", pa.int64()),  # landing costs are negative where they are saved
+        pa.field("cost_duty", pa.int64()),
+        pa.field("cost_bank", pa.int64()),
+        pa.field("cost_inland", pa.int64()),
+        pa.field("cost_fees", pa.int64()),
+        pa.field("cost_taxes", pa.int64()),
+        pa.field("cost_financing", pa.int64()),
+        pa.field("cost_margin", pa.int64()),
+        pa.field("cost_fx_hedge", pa.int64()),
+        pa.field("cost_slippage", pa.int64()),
+        pa.field("net", pa.int64()),  # gross less all costs, to the last digit
+        pa.field("basis", pa.int64()),  # mid in India less mid landed
+        pa.field("level", pa.int64()),  # where the basis has been lately
+        pa.field("size", pa.int64()),  # lots in India, executable together with `foreign_size`
+        pa.field("foreign_size", pa.int64()),
+        pa.field("net_inr", pa.int64()),  # of that size
+        pa.field("net_usd", pa.int64()),
+        pa.field("buy_age_ms", pa.int64()),  # since the quote of that leg was received
+        pa.field("sell_age_ms", pa.int64()),
+        pa.field("fx_age_ms", pa.int64()),
+        pa.field("skew_ms", pa.int64()),  # between the venues' stamps of the two legs
+        pa.field("assumed", pa.utf8(), nullable=False),  # reference rows that are not verified, separated by spaces
+    ]
+)
+"""What a kernel of `market/arbitrage.py` says."""
+
+ARBITRAGE_STATES: Final = ("open", "update", "close", "silent", "watch")
+"""`silent`: nothing can be said, for the reason given. `watch`: a sample of a pair without an opportunity; never
+stored."""
+
 EVENT_TYPES: Final = ("created", "amended", "matched", "cancelled", "settled")
 
 SCHEMAS: Final = {
@@ -266,6 +312,7 @@ SCHEMAS: Final = {
     "gaps": GAPS,
     "status": STATUS,
     "trade_events": TRADE_EVENTS,
+    "arbitrage": ARBITRAGE,
 }
 
 NATURAL_KEYS: Final = {

@@ -12,6 +12,7 @@ from arrivals import batch, joined
 from reference import Row
 
 from market.admission import AdmissionKernel
+from market.arbitrage import ArbitrageKernel
 from market.bars import BarsKernel
 from market.kernel import Kernel
 from market.quality import QualityKernel
@@ -27,6 +28,7 @@ KERNELS = {
     "bars": Entry(BarsKernel, ("bars",)),
     "bars-sampled": Entry(lambda: BarsKernel(sample_ns=1), ("bars",)),
     "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
+    "arbitrage": Entry(ArbitrageKernel, ("arbitrage",)),
     "quality": Entry(QualityKernel, ("status",)),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
 }

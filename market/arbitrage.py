@@ -1,0 +1,380 @@
+"""The arbitrage kernel: opportunities between an Indian contract and its foreign one, landed, open, update and close.
+
+It is fed a shard's ticks with the exchange rate's among them (kind `fx` of the log, docs/arbitrage.md), in the one
+order in which ingest wrote them. What speaks against an instrument is found by a quality kernel inside. So there is no
+opportunity, and a row with the reason instead, while a leg or the rate is old, silent, gapped, halted, delayed, skewed,
+crossed, one-sided or out of session, while a cost is missing, while the usual level of the basis is not known yet,
+and while the basis is so far from it that a price or a duty must have changed.
+
+The time is the arrival clock of market.quality. What falls due (a quote becomes too old) is said before the row whose
+arrival shows that it is past. What the quality kernel finds at a time holds for rows that arrive after it.
+
+An opportunity opens when net is positive both against parity and against the level of the basis: a premium that is
+always there (another month, a warehouse) is not one. While it is open the level learns nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from copy import copy, deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from market.columns import Int64s, codes, dictionary, valid, values
+from market.instruments import InstrumentKey, InstrumentMaster
+from market.kernel import Outputs
+from market.opportunities import (
+    NEVER,
+    Caution,
+    Found,
+    Leg,
+    Opened,
+    Pair,
+    Row,
+    best,
+    beyond,
+    blocked,
+    date_of,
+    india_day,
+    offer,
+    possible,
+    row_of,
+    shocked,
+)
+from market.parity import DIRECTIONS, bound_of, foreign_key, terms_of
+from market.quality import QualityKernel
+from market.reference import MissingReference, Reference
+from market.schemas import ARBITRAGE, FLAG_REPLAYED, PRICE_SCALE, QUALITIES, QUOTE
+from market.watermark import FUTURE, LATE, Judged, Lateness
+
+FX: Final = "BBG:USDINR:SPOT"
+
+_Status = tuple[int, str, str, str]
+"""When, instrument, quality, reason."""
+_Legs = tuple[Leg, Leg, Leg]
+
+
+@dataclass(slots=True)
+class ArbitrageKernel:
+    """Find what is left of gaps after landing and all costs.
+
+    Shape: ARRIVALS (of a commodity, and of USDINR) -> `arbitrage`: 0..n rows of market.schemas.ARBITRAGE in order of
+        time; `silent` when the reason changes, `watch` and `update` at most once a second and pair.
+    State: about 500 bytes a pair and 100 an instrument that had a row within ten days, and that of QualityKernel.
+    """
+
+    lateness: Lateness = field(default_factory=Lateness)
+    caution: Caution = field(default_factory=Caution)
+    reference: Reference = field(default_factory=Reference.load)
+    _master: InstrumentMaster = field(default_factory=InstrumentMaster.load)
+    _quality: QualityKernel = field(init=False)
+    _now: int = -NEVER
+    _legs: dict[str, Leg] = field(default_factory=dict)
+    _pairs: dict[str, Pair] = field(default_factory=dict)  # by local instrument
+    _of: dict[str, list[Pair]] = field(default_factory=dict)  # by any instrument
+    _said: dict[str, tuple[str, str]] = field(default_factory=dict)  # quality and reason by instrument, if not LIVE
+    _waiting: list[_Status] = field(default_factory=list)  # of the time of the newest row: for rows after it
+    _due: int = -NEVER  # nothing falls due before
+    _rows: list[Row] = field(default_factory=list)
+
+    _products: frozenset[tuple[str, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._quality = QualityKernel(self.lateness)
+        routes = self.reference.routes
+        versions = [route.value for name in routes.names for route in routes.versions(name)]
+        self._products = frozenset(product for route in versions for product in (route.local, route.foreign))
+
+    def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
+        return self._fold(self._quality.judge(arrivals))
+
+    def on_time(self, now_ns: int) -> Outputs:
+        self._wait_for(self._quality.on_time(now_ns))
+        self._advance(max(self._now, now_ns - self.caution.arrival_ns))
+        return self._flush()
+
+    def on_eof(self) -> Outputs:
+        settled = self._quality.settle()
+        if settled is not None:
+            self._fold(settled, flush=False)
+        for pair in self._pairs.values():
+            self._close_all(pair, self._now, "end: of the input")
+        return self._flush()
+
+    def next_wake_ns(self) -> int | None:
+        due = min((pair.due(self._legs_of(pair), self.caution) for pair in self._pairs.values()), default=NEVER)
+        own = None if due >= NEVER else due + 1 + self.caution.arrival_ns
+        other = self._quality.next_wake_ns()
+        return other if own is None else own if other is None else min(own, other)
+
+    def on_history_lost(self) -> None:
+        self._quality.on_history_lost()  # what is true now does not depend on rows that are gone
+
+    def open_count(self) -> dict[str, int]:
+        """How many opportunities are open, by commodity."""
+        found: dict[str, int] = {}
+        for pair in self._pairs.values():
+            found[pair.commodity] = found.get(pair.commodity, 0) + len(pair.opened)
+        return found
+
+    def snapshot(self) -> object:
+        return {
+            "quality": self._quality.snapshot(),
+            "now": self._now,
+            "legs": {key: copy(leg) for key, leg in self._legs.items()},
+            "pairs": [_detached(pair) for pair in self._pairs.values()],
+            "said": dict(self._said),
+            "waiting": list(self._waiting),
+        }
+
+    def restore(self, state: object) -> None:
+        saved: dict[str, Any] = dict(state)  # type: ignore[call-overload]
+        self._quality.restore(saved["quality"])
+        self._now, self._due = saved["now"], -NEVER
+        self._legs = {key: copy(leg) for key, leg in saved["legs"].items()}
+        self._said, self._waiting = dict(saved["said"]), list(saved["waiting"])
+        self._pairs, self._of = {}, {}
+        for pair in saved["pairs"]:
+            self._enter(_detached(pair))
+            self._gather(self._pairs[pair.local], pair.day)
+
+    def _fold(self, judged: Judged, *, flush: bool = True) -> Outputs:
+        if judged.rows.num_rows:
+            clock, _ = self._quality.clock(judged)
+            self._wait_for(self._quality.watch(judged))
+            for at, key, leg in self._quotes(judged, clock):
+                self._advance(at)
+                self._take(key, leg, at)
+            self._advance(int(clock[-1]))
+        return self._flush() if flush else {}
+
+    def _quotes(self, judged: Judged, clock: Int64s) -> Iterable[tuple[int, str, Leg]]:
+        """The quotes of instruments that have a route, with the arrival clock at each."""
+        rows = judged.rows
+        received = valid(rows.column("ts_recv"))
+        names = dictionary(rows.column("instrument"))
+        wanted = np.array([self._is_wanted(name) for name in names] or [False])
+        picked = (values(rows.column("kind")) == QUOTE) & (values(rows.column("flags")) & FLAG_REPLAYED == 0)
+        picked &= judged.verdict != LATE
+        if received is not None:
+            picked &= received | (judged.verdict != FUTURE)
+        index = np.flatnonzero(picked)
+        index = index[wanted[codes(rows.column("instrument"))[index]]]
+        if not len(index):
+            return
+        behind = judged.known_at - values(rows.column("ts_event"))
+        instrument = codes(rows.column("instrument"))[index].tolist()
+        sides = [
+            zip(values(column)[index].tolist(), _known(column)[index].tolist(), strict=True)
+            for column in (rows.column(name) for name in ("bid_price", "bid_size", "ask_price", "ask_size"))
+        ]
+        times = zip(clock[index].tolist(), values(rows.column("ts_event"))[index].tolist(), behind[index].tolist(),
+                    strict=True)  # fmt: skip
+        for code, (at, ts_event, delay), bid, bid_size, ask, ask_size in zip(instrument, times, *sides, strict=True):
+            leg = Leg(
+                bid=bid[0] if bid[1] and bid_size[1] else None,
+                bid_lots=bid_size[0] // PRICE_SCALE if bid_size[1] else 0,
+                ask=ask[0] if ask[1] and ask_size[1] else None,
+                ask_lots=ask_size[0] // PRICE_SCALE if ask_size[1] else 0,
+                came=at,
+                ts_event=ts_event,
+                skewed=self._skewed(delay),
+            )
+            yield at, names[code], leg
+
+    def _skewed(self, delay_ns: int) -> str:
+        if delay_ns < -self.caution.ahead_ns:
+            return f"more than {self.caution.ahead_ns / 1e9:g} s ahead of its receipt"
+        return f"more than {self.caution.behind_ns / 1e9:g} s behind" if delay_ns > self.caution.behind_ns else ""
+
+    def _is_wanted(self, name: str) -> bool:
+        key = InstrumentKey.parse(name)
+        return name == FX or (key.mic, key.root) in self._products
+
+    def _wait_for(self, outputs: Outputs) -> None:
+        """Take what the quality kernel says; `_advance` applies it when it is past."""
+        if "status" in outputs:
+            status = outputs["status"]
+            columns = [status.column(name).to_pylist() for name in ("ts_event", "instrument", "quality", "reason")]
+            self._waiting += [row for row in zip(*columns, strict=True) if row[1] is not None]
+
+    def _advance(self, now: int) -> None:
+        """Apply what happened and what fell due before `now`, in order of time."""
+        while self._waiting and self._waiting[0][0] < now:
+            at, key, quality, reason = self._waiting.pop(0)
+            self._fire(at)
+            self._now = max(self._now, at)
+            self._told(key, quality, reason, at)
+        self._fire(now)
+        self._now = max(self._now, now)
+
+    def _fire(self, before: int) -> None:
+        while self._due < before:
+            pairs = [(pair.due(self._legs_of(pair), self.caution), pair) for pair in self._pairs.values()]
+            due, pair = min(pairs, key=lambda each: each[0], default=(NEVER, None))
+            self._due = due
+            if pair is None or due >= before:
+                return
+            self._look(pair, due + 1)  # at `due` it is not too old yet
+
+    def _told(self, key: str, quality: str, reason: str, at: int) -> None:
+        if reason.startswith("expired") and key in self._legs:
+            self._forget(key)
+            return
+        if quality == QUALITIES[0]:
+            self._said.pop(key, None)
+        elif key in self._of or self._is_wanted(key):
+            self._said[key] = (quality, reason)
+        for pair in self._of.get(key, []):
+            self._look(pair, at)
+
+    def _forget(self, key: str) -> None:
+        del self._legs[key]
+        self._said.pop(key, None)
+        gone = self._pairs.pop(key, None)
+        self._of = {}
+        for pair in self._pairs.values():
+            self._index(pair)
+        if gone is not None:
+            self._close_all(gone, self._now, "expired")
+
+    def _take(self, key: str, leg: Leg, now: int) -> None:
+        if key not in self._legs:
+            self._meet(key, now)
+        self._legs[key] = leg
+        for pair in self._of.get(key, []):
+            self._look(pair, now)
+
+    def _meet(self, key: str, now: int) -> None:
+        """Enter the pair of a local instrument that is seen for the first time."""
+        parsed, on = InstrumentKey.parse(key), date_of(india_day(now))
+        for name in self.reference.routes.names:
+            route = self.reference.routes.find(name, on)
+            if route is not None and route.value.local == (parsed.mic, parsed.root):
+                other = foreign_key(route.value, self._master, parsed, on)
+                if other is not None:
+                    self._enter(Pair(commodity=route.value.commodity, route=name, local=key, foreign=other))
+
+    def _enter(self, pair: Pair) -> None:
+        self._pairs[pair.local] = pair
+        self._index(pair)
+
+    def _index(self, pair: Pair) -> None:
+        for key in (pair.local, pair.foreign, FX):
+            self._of.setdefault(key, []).append(pair)
+
+    def _legs_of(self, pair: Pair) -> _Legs:
+        return tuple(self._legs.get(key) or _NO_LEG for key in (pair.local, pair.foreign, FX))  # type: ignore[return-value]
+
+    def _gather(self, pair: Pair, day: int) -> None:
+        """Terms of the day; a cost that is not in force leaves the pair without any."""
+        pair.day, pair.terms, pair.bounds, pair.missing = day, None, None, ""
+        try:
+            route = self.reference.routes.get(pair.route, date_of(day))
+            pair.terms = terms_of(self.reference, self._master, route, date_of(day))
+            pair.bounds = (bound_of(pair.terms, DIRECTIONS[0]), bound_of(pair.terms, DIRECTIONS[1]))
+        except MissingReference as error:
+            pair.missing = error.what
+
+    def _look(self, pair: Pair, now: int) -> None:
+        """Judge a pair after something about it has changed."""
+        if pair.day != india_day(now):
+            self._gather(pair, india_day(now))
+        legs = self._legs_of(pair)
+        reason = blocked(pair, legs, now, self.caution) or self._distrusted(pair)
+        offers: dict[str, Found] = {}
+        if not reason:
+            reason = shocked(pair, legs, now, self.caution)
+        if not reason:
+            offers = {each: offer(pair, each, legs) for each in DIRECTIONS if self._is_of_interest(pair, each, legs)}
+            reason = beyond(offers.values(), self.caution)
+        if reason:
+            self._silence(pair, legs, now, reason)
+        else:
+            self._trade(pair, offers, legs, now)
+        self._due = min(self._due, pair.due(legs, self.caution))
+
+    def _distrusted(self, pair: Pair) -> str:
+        for key in (pair.local, pair.foreign, FX):
+            if key in self._said:
+                quality, reason = self._said[key]
+                return f"{quality.lower()}: {key}: {reason}"
+        return ""
+
+    def _silence(self, pair: Pair, legs: _Legs, now: int, reason: str) -> None:
+        self._close_all(pair, now, reason)
+        if reason != pair.reason:
+            pair.reason = reason
+            self._say(pair, None, legs, now, name=_watch_id(pair), state="silent", reason=reason)
+
+    def _is_of_interest(self, pair: Pair, direction: str, legs: _Legs) -> bool:
+        return direction in pair.opened or possible(pair, direction, legs)
+
+    def _trade(self, pair: Pair, offers: Mapping[str, Found], legs: _Legs, now: int) -> None:
+        was_silent, pair.reason = pair.reason != "", ""
+        for direction, found in offers.items():
+            if direction in pair.opened:
+                self._follow(pair, direction, found, legs, now)
+            else:
+                self._maybe_open(pair, found, legs, now)
+        if not pair.opened and (was_silent or now >= pair.watched + self.caution.every_ns):
+            pair.watched = now
+            found = best(pair, legs)
+            thin = found.ladder.net > 0 and found.to_level > 0 and not found.executable
+            reason = "thin: too few lots at the top of a book" if thin else ""
+            self._say(pair, found, legs, now, name=_watch_id(pair), state="watch", reason=reason)
+
+    def _maybe_open(self, pair: Pair, found: Found, legs: _Legs, now: int) -> None:
+        least = abs(found.ladder.local_price) * self.caution.open_bps // 10_000
+        if found.executable and min(found.ladder.net, found.to_level) >= max(least, 1):
+            name = f"{pair.local}/{pair.foreign}/{found.ladder.direction}/{now}"
+            pair.opened[found.ladder.direction] = Opened(id=name, said=now)
+            self._say(pair, found, legs, now, name=name, state="open", reason="")
+
+    def _follow(self, pair: Pair, direction: str, found: Found, legs: _Legs, now: int) -> None:
+        opened = pair.opened[direction]
+        if not found.executable or found.ladder.net <= 0 or found.to_level <= 0:
+            del pair.opened[direction]
+            reason = "gone: nothing is left after costs" if found.executable else "thin: too few lots are left"
+            self._say(pair, found, legs, now, name=opened.id, state="close", reason=reason)
+        elif now >= opened.said + self.caution.every_ns:
+            opened.said = now
+            self._say(pair, found, legs, now, name=opened.id, state="update", reason="")
+
+    def _close_all(self, pair: Pair, now: int, reason: str) -> None:
+        for opened in pair.opened.values():
+            self._say(pair, None, self._legs_of(pair), now, name=opened.id, state="close", reason=reason)
+        pair.opened = {}
+
+    def _say(
+        self, pair: Pair, found: Found | None, legs: _Legs, now: int, *, name: str, state: str, reason: str
+    ) -> None:
+        # No two rows of a pair have the same time: it is part of the key.
+        pair.last_ts = max(now, pair.last_ts + 1)
+        row = row_of(pair, found, legs, now, name=name, state=state, reason=reason)
+        self._rows.append(row | {"ts_event": pair.last_ts})
+
+    def _flush(self) -> Outputs:
+        rows, self._rows = self._rows, []
+        return {"arbitrage": pa.RecordBatch.from_pylist(rows, schema=ARBITRAGE)} if rows else {}
+
+
+_NO_LEG: Final = Leg()
+
+
+def _watch_id(pair: Pair) -> str:
+    return f"{pair.local}/{pair.foreign}"
+
+
+def _detached(pair: Pair) -> Pair:
+    """A copy that shares nothing that changes, without terms."""
+    found = copy(pair)
+    found.terms, found.bounds = None, None
+    found.opened, found.level = deepcopy(pair.opened), copy(pair.level)
+    return found
+
+
+def _known(column: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    mask = valid(column)
+    return np.ones(len(column), np.bool_) if mask is None else mask

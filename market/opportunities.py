@@ -1,0 +1,289 @@
+"""One pair of contracts as the arbitrage kernel sees it: its legs, what speaks against it, what is open. No Arrow."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from fractions import Fraction
+from typing import Any, Final
+
+from market.parity import BUY_FOREIGN, COSTS, DIRECTIONS, Bound, Ladder, Terms, hedged, ladder, land, least_lots
+from market.schemas import PRICE_LIMIT, PRICE_SCALE
+from market.units import to_scaled
+
+NS_PER_S: Final = 1_000_000_000
+NEVER: Final = 2**62
+_FIRST_S: Final = 5  # seconds after which a basis can be far from the others
+_EPOCH: Final = date(1970, 1, 1)
+_INDIA_NS: Final = 19_800 * NS_PER_S
+_DAY_NS: Final = 86_400 * NS_PER_S
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caution:
+    """When to believe a gap, and how often to talk about it."""
+
+    fx_age_ns: int = 5 * NS_PER_S
+    ahead_ns: int = 2 * NS_PER_S  # a quote stamped further ahead of its receipt, or further behind, is not compared
+    behind_ns: int = 10 * NS_PER_S
+    every_ns: int = NS_PER_S
+    open_bps: int = 1
+    """Opens at this much of the Indian price, closes at nothing: no flapping."""
+    learn_s: int = 20  # seconds of basis to have seen before anything opens
+    memory_s: int = 600  # seconds the level of the basis goes back
+    shock_bps: int = 300
+    """A basis this far from its level is a policy step or a wrong price, and no arbitrage."""
+    shock_s: int = 900  # a shock that lasts this long is the new level
+    arrival_ns: int = NS_PER_S  # how far behind the market clock `on_time` stays
+
+
+@dataclass(slots=True)
+class Leg:
+    """The newest quote of one instrument."""
+
+    bid: int | None = None
+    bid_lots: int = 0
+    ask: int | None = None
+    ask_lots: int = 0
+    came: int = -NEVER  # by the arrival clock
+    ts_event: int = 0
+    skewed: str = ""
+
+
+@dataclass(slots=True)
+class Opened:
+    """An opportunity that is open. `said` is when a row of it was last written."""
+
+    id: str
+    said: int
+
+
+@dataclass(slots=True)
+class Level:
+    """Where the basis has been: a mean over a fixed number of seconds. State: four integers."""
+
+    value: int = 0
+    seen: int = 0
+    second: int = -1
+    shocked: int = 0
+
+    def learn(self, basis: int, memory: int) -> None:
+        self.seen += 1
+        self.value += (basis - self.value) // min(self.seen, memory)
+
+
+@dataclass(slots=True)
+class Pair:
+    """A local contract and the foreign one. State: about 500 bytes; terms are gathered again after a restart."""
+
+    commodity: str
+    route: str
+    local: str
+    foreign: str
+    day: int = -1
+    terms: Terms | None = None
+    bounds: tuple[Bound, Bound] | None = None
+    missing: str = ""
+    reason: str | None = None  # why it is silent; '' while it is not; None before anything was said
+    opened: dict[str, Opened] = field(default_factory=dict)
+    level: Level = field(default_factory=Level)
+    watched: int = -NEVER
+    last_ts: int = -NEVER
+
+    def due(self, legs: tuple[Leg, Leg, Leg], caution: Caution) -> int:
+        """When it falls silent because a quote has become too old."""
+        if self.reason or self.terms is None:
+            return NEVER
+        local, foreign, fx = legs
+        limit = self.terms.route.max_age_ns
+        return min(local.came + limit, foreign.came + limit, fx.came + caution.fx_age_ns)
+
+
+def india_day(ts: int) -> int:
+    """The number of the day in India since 1970."""
+    return (ts + _INDIA_NS) // _DAY_NS
+
+
+def date_of(day: int) -> date:
+    return _EPOCH + timedelta(days=day)
+
+
+def basis_of(terms: Terms, local: Leg, foreign: Leg, fx: Leg) -> int:
+    """Mid in India less mid landed."""
+    mids = [Fraction(_sum(leg), 2 * PRICE_SCALE) for leg in (local, foreign, fx)]
+    return to_scaled(mids[0] - land(terms, mids[1], mids[2]).landed)
+
+
+def _sum(leg: Leg) -> int:
+    assert leg.bid is not None
+    assert leg.ask is not None
+    return leg.bid + leg.ask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What one direction of a pair offers now."""
+
+    ladder: Ladder
+    executable: bool
+    to_level: int
+    """Net if the basis only goes back to its level, and not to parity."""
+
+
+def sides(direction: str, local: Leg, foreign: Leg, fx: Leg) -> tuple[int, int, int, int, int]:
+    """Prices (local, foreign, FX) that an order would meet, and the lots there of both legs."""
+    if direction == BUY_FOREIGN:
+        return local.bid or 0, foreign.ask or 0, fx.ask or 0, local.bid_lots, foreign.ask_lots
+    return local.ask or 0, foreign.bid or 0, fx.bid or 0, local.ask_lots, foreign.bid_lots
+
+
+def offer(pair: Pair, direction: str, legs: tuple[Leg, Leg, Leg]) -> Found:
+    """Compute the ladder of what is executable at the top of both books, else of the fewest lots that match."""
+    assert pair.terms is not None
+    local, foreign, fx, local_lots, foreign_lots = sides(direction, *legs)
+    lots = hedged(pair.terms, local_lots, foreign_lots)
+    found = ladder(pair.terms, direction, local, foreign, fx, lots if lots[0] else least_lots(pair.terms))
+    level = pair.level.value if direction == BUY_FOREIGN else -pair.level.value
+    return Found(ladder=found, executable=bool(lots[0]), to_level=found.net - level)
+
+
+def best(pair: Pair, legs: tuple[Leg, Leg, Leg]) -> Found:
+    """The direction that leaves more, with what is needed for a sample."""
+    return max((offer(pair, direction, legs) for direction in DIRECTIONS), key=lambda found: found.ladder.net)
+
+
+def possible(pair: Pair, direction: str, legs: tuple[Leg, Leg, Leg]) -> bool:
+    """Whether a profit is possible at all; cheap."""
+    assert pair.bounds is not None
+    local, foreign, fx, _, _ = sides(direction, *legs)
+    return pair.bounds[DIRECTIONS.index(direction)].is_positive(local, foreign, fx)
+
+
+def row_of(
+    pair: Pair, found: Found | None, legs: tuple[Leg, Leg, Leg], now: int, *, name: str, state: str, reason: str
+) -> Row:
+    """A row of ARBITRAGE; without numbers where there are none."""
+    direction = found.ladder.direction if found is not None else BUY_FOREIGN
+    buys = (pair.foreign, pair.local) if direction == BUY_FOREIGN else (pair.local, pair.foreign)
+    row: Row = {
+        "opportunity_id": name,
+        "ts_event": now,
+        "commodity": pair.commodity,
+        "direction": direction,
+        "buy_instrument": buys[0],
+        "sell_instrument": buys[1],
+        "state": state,
+        "reason": reason,
+        "currency": "INR",
+        "unit": "" if pair.terms is None else pair.terms.route.local_unit,
+        "assumed": "" if pair.terms is None else " ".join(pair.terms.assumed),
+        **_ages(direction, legs, now),
+    }
+    if found is not None:
+        row |= _numbers(found)
+        row["basis"], row["level"] = _basis(pair, legs), _fits(pair.level.value)
+    return row
+
+
+def _numbers(found: Found) -> Row:
+    steps = found.ladder
+    prices = (steps.foreign_price, steps.local_price)
+    buy, sell = prices if steps.direction == BUY_FOREIGN else prices[::-1]
+    numbers = {
+        "buy_price": buy,
+        "sell_price": sell,
+        "fx_price": steps.fx,
+        "gross": steps.gross,
+        **{f"cost_{name}": steps.costs[name] for name in COSTS},
+        "net": steps.net,
+        "size": steps.local_lots * PRICE_SCALE if found.executable else 0,
+        "foreign_size": steps.foreign_lots * PRICE_SCALE if found.executable else 0,
+        "net_inr": steps.total_inr if found.executable else 0,
+        "net_usd": steps.total_usd if found.executable else 0,
+    }
+    return {name: _fits(value) for name, value in numbers.items()}
+
+
+def _basis(pair: Pair, legs: tuple[Leg, Leg, Leg]) -> int | None:
+    assert pair.terms is not None
+    return _fits(basis_of(pair.terms, *legs))
+
+
+def _ages(direction: str, legs: tuple[Leg, Leg, Leg], now: int) -> Row:
+    local, foreign, fx = legs
+    buy, sell = (foreign, local) if direction == BUY_FOREIGN else (local, foreign)
+    ages: Row = {
+        f"{name}_age_ms": None if leg.came == -NEVER else (now - leg.came) // 1_000_000
+        for name, leg in (("buy", buy), ("sell", sell), ("fx", fx))
+    }
+    known = local.came != -NEVER and foreign.came != -NEVER
+    ages["skew_ms"] = abs(local.ts_event - foreign.ts_event) // 1_000_000 if known else None
+    return ages
+
+
+def _fits(value: int) -> int | None:
+    """Null for what no store's decimal holds: sums that only a wrong price can make."""
+    return value if -PRICE_LIMIT < value < PRICE_LIMIT else None
+
+
+def shocked(pair: Pair, legs: tuple[Leg, Leg, Leg], now: int, caution: Caution) -> str:
+    """Follow the basis once a second; return why it is not to be believed, or ''."""
+    assert pair.terms is not None
+    level, second = pair.level, now // NS_PER_S
+    local = legs[0].bid or 1
+    if second > level.second:
+        basis = basis_of(pair.terms, *legs)
+        far = abs(basis - level.value) * 10_000 > caution.shock_bps * abs(local)
+        level.second = second
+        if level.seen >= _FIRST_S and far:
+            level.shocked += 1
+            if level.shocked >= caution.shock_s:
+                pair.level = Level(second=second)
+        else:
+            level.shocked = 0
+            if not pair.opened:
+                level.learn(basis, caution.memory_s)
+    if pair.level.shocked:
+        return _shock(caution)
+    return "" if pair.level.seen >= caution.learn_s else "learning: the level of the basis"
+
+
+def beyond(offers: Iterable[Found], caution: Caution) -> str:
+    """Return why offers are too good to be true, or ''. At once: a wrong price need not last for a second."""
+    for found in offers:
+        if found.to_level * 10_000 > caution.shock_bps * abs(found.ladder.local_price):
+            return _shock(caution)
+    return ""
+
+
+def _shock(caution: Caution) -> str:
+    return f"policy_shock: the basis is more than {caution.shock_bps / 100:g} % off its level"
+
+
+def blocked(pair: Pair, legs: tuple[Leg, Leg, Leg], now: int, caution: Caution) -> str:
+    """Why no quote of the pair is to be compared now, or ''; the qualities of its instruments are the kernel's."""
+    local, foreign, fx = legs
+    if pair.terms is None:
+        return f"missing: {pair.missing}"
+    for name, leg in (("USDINR", fx), (pair.local, local), (pair.foreign, foreign)):
+        if leg.came == -NEVER:
+            return f"no_quote: of {name} yet"
+    if now > fx.came + caution.fx_age_ns:
+        return f"fx_old: USDINR is older than {caution.fx_age_ns / 1e9:g} s"
+    limit = pair.terms.route.max_age_ns
+    for name, leg in (("USDINR", fx), (pair.local, local), (pair.foreign, foreign)):
+        unfit = _unfit(name, leg)
+        if unfit:
+            return unfit
+        if leg is not fx and now > leg.came + limit:
+            return f"old: {name} is older than {limit / 1e9:g} s"
+    return ""
+
+
+def _unfit(name: str, leg: Leg) -> str:
+    if leg.skewed:
+        return f"clock_skew: {name} is stamped {leg.skewed}"
+    if leg.bid is None or leg.ask is None:
+        return f"one_sided: {name}"
+    return f"crossed: {name}" if leg.bid >= leg.ask else ""
