@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date, timedelta
+from fractions import Fraction
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -21,8 +24,12 @@ from feeds_simulator.bloomberg.server import SimulatorConfig
 from feeds_simulator.bloomberg.venue import Entitlements
 from feeds_simulator.events import BustEvent, StatusEvent, TradeEvent
 from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
+from market.instruments import InstrumentMaster
+from market.parity import land, terms_of
+from market.reference import read_reference
 
 QUIET = SimulatorConfig(news_every_s=1e9)
+CUT = date(2026, 10, 2)  # a notified rate, and with it the duty, is another from this day on
 KEYS = ("BBG:USDINR:SPOT", "BBG:EURUSD:SPOT", "BBG:GC:202612")
 
 
@@ -279,6 +286,28 @@ class TestOtherCases:
             assert [(row["instrument"], row["reason"]) for row in desk.ledgers["rejected"]] == [
                 (KEYS[2], "implausible_price")
             ]
+
+    def test_case_29_a_rate_and_a_duty_that_change_reprice_the_landed_cost(self) -> None:
+        """What the wire says of a rate, and the reference of a duty, holds from its time on and not before."""
+        old, new = "USDINR,96.80,95.10,2026-10-02", "USDINR,97.40,95.70,2026-10-02"
+        data = files("market").joinpath("data")
+        reference = read_reference(lambda name: data.joinpath(name).read_text(encoding="utf-8").replace(old, new))
+        master = InstrumentMaster.load()
+        route = next(one for one in reference.routes_of("gold", CUT) if one.value.local[1] == "GOLD")
+        before, after = (terms_of(reference, master, route, on) for on in (CUT - timedelta(days=1), CUT))
+        with serving(QUIET) as server, running(server) as desk:
+            desk.live()
+            for bid, ask in (("95.6000", "95.6000"), ("96.6000", "96.6000")):
+                server.happen(book(USDINR, (bid, 3), (ask, 4)))
+            desk.until(lambda: desk.rows("quote", KEYS[0]) and desk.rows("quote", KEYS[0])[-1]["bid_price"] > 96 * S)
+            first, last = (Fraction(row["bid_price"], S) for row in desk.rows("quote", KEYS[0])[-2:])
+        assert (first, last) == (Fraction("95.6"), Fraction("96.6"))
+        gold = Fraction(4150)
+        costs = [land(terms, gold, rate) for terms, rate in ((before, first), (before, last), (after, last))]
+        assert costs[1].value / costs[0].value == last / first
+        assert costs[1].duty == costs[0].duty  # the customs rate is notified, not the market's
+        assert costs[2].duty / costs[1].duty == Fraction("97.40") / Fraction("96.80")
+        assert costs[2].value == costs[1].value
 
     def test_case_30_a_server_that_is_away_for_long_is_tried_again_and_again(self) -> None:
         clock = Clock()

@@ -1,0 +1,139 @@
+"""The conformance cases that concern ICE, over a real socket; the numbers are those of docs/conformance.md."""
+
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+from market.schemas import BUST, CORRECTION, SELL, TRADE
+from tests.connectors.ice.peer import SYMBOL, Desk, Server
+
+KEY = "IFUS:CT:202612"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def desks() -> Iterator[list[Desk]]:
+    desks: list[Desk] = []
+    yield desks
+    for desk in desks:
+        desk.feed.stop()
+
+
+def live(server: Server, desks: list[Desk]) -> Desk:
+    desks.append(Desk(server))
+    desks[-1].live()
+    return desks[-1]
+
+
+def test_case_08_fragments_give_the_same_rows(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    server.send(server.trades(5), fragments=40)
+    desk.until(lambda: len(desk.trades) == 5)
+    assert [row["seq"] for row in desk.trades] == [1, 2, 3, 4, 5]
+
+
+def test_case_09_cut_in_mid_message_reconnects_and_misses_nothing(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    frames = server.trades(10)
+    server.send(frames[:4])
+    desk.until(lambda: len(desk.trades) == 4)
+
+    def cut() -> None:
+        transport = server.connections[-1].transport
+        transport.write(b"\x81\x7e\x01\x00" + frames[4][:20])  # a header that promises 256 bytes, and 20 of them
+        transport.abort()
+
+    server.do(cut)
+    desk.until(lambda: len(desk.trades) == 10)
+    assert [row["seq"] for row in desk.trades] == list(range(1, 11))
+    assert (None, "STALE") in desk.status
+    assert len(server.connections) == 2
+
+
+def test_case_09_half_open_socket_is_given_up(server: Server, desks: list[Desk]) -> None:
+    desk = Desk(server, dead_after_s=0.5, ping_interval_s=60.0)
+    desks.append(desk)
+    desk.live()
+    desk.until(lambda: len(server.connections) >= 2)  # nothing was sent: no data, no pong
+    assert (None, "STALE") in desk.status
+
+
+def test_case_10_refused_credentials_are_no_hot_loop(server: Server, desks: list[Desk]) -> None:
+    server.refuse = True
+    desk = Desk(server)
+    desks.append(desk)
+    desk.until(lambda: (None, "STALE") in desk.status)
+    assert desk.feed.min_retry_s() >= 5.0
+    assert len(server.connections) == 1
+
+
+def test_case_17_busts_and_corrections_come_in_sequence_once(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    server.send(server.do(lambda: server.venue.trade(SYMBOL, 8000, 1)))
+    terms = {"px": "80.5", "qty": 2, "aggr": "S", "cond": ""}
+    corrected = {"op": "trade_correct", "symbol": SYMBOL, "trade_id": "T1"} | terms
+    corrections = server.do(lambda: server.venue.publish("trades", corrected))
+    server.send(corrections)
+    server.send(corrections)
+    busted = {"op": "trade_bust", "symbol": SYMBOL, "trade_id": "T1"}
+    server.send(server.do(lambda: server.venue.publish("trades", busted)))
+    desk.until(lambda: any(row["kind"] == BUST for row in desk.ticks))
+    rows = [row for row in desk.ticks if row["trade_id"] is not None]
+    assert [(row["kind"], row["seq"], row["instrument"], row["trade_id"]) for row in rows] == [
+        (TRADE, 1, KEY, "T1"),
+        (CORRECTION, 2, KEY, "T1"),
+        (BUST, 3, KEY, "T1"),
+    ]
+    assert (rows[1]["price"], rows[1]["size"], rows[1]["side"]) == (80_500_000_000, 2 * 10**9, SELL)
+
+
+def test_case_26_refused_replay_takes_images(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    server.venue.window = 0
+    server.do(lambda: server.venue.change(SYMBOL, "B", 7990, 2))  # lost
+    server.send(server.do(lambda: server.venue.change(SYMBOL, "B", 7995, 1)))
+    desk.until(lambda: any(gap["ts_resolved"] for gap in desk.gaps))
+    assert (desk.gaps[-1]["resolution"], desk.gaps[-1]["reason"]) == ("snapshot", "replay_refused")
+    quotes = [row["bid_price"] for row in desk.ticks if row["bid_price"] is not None]
+    assert quotes[-1] == 79_950_000_000
+    assert len(server.connections) == 1
+
+
+def test_case_26_slow_consumer_is_closed_and_resumes_without_loss(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    server.send(server.trades(2))
+    desk.until(lambda: len(desk.trades) == 2)
+    server.do(lambda: server.connections[-1].close(4008, "slow_consumer"))
+    server.trades(5)  # while nobody listens, or replayed
+    desk.until(lambda: len(desk.trades) == 7)
+    assert [row["seq"] for row in desk.trades] == list(range(1, 8))
+    assert desk.gaps[-1]["resolution"] == "replay"
+
+
+def test_case_26_expiry_in_session_logs_on_again(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    server.send([orjson.dumps({"op": "error", "code": "auth_expired", "msg": "token"})])
+    desk.until(lambda: desk.status.count((None, "LIVE")) >= 2)
+    server.send(server.trades(1))
+    desk.until(lambda: len(desk.trades) == 1)
+    assert [request["op"] for request in server.venue.requests].count("auth") == 2
+
+
+def test_case_27_the_copy_of_a_feed_is_dropped_whichever_comes_first(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    a = server.trades(60)
+    # Line B is up to three messages ahead of line A, or behind it.
+    lines = sorted(
+        [(at, frame) for at, frame in enumerate(a)] + [(at + at % 7 - 3, frame) for at, frame in enumerate(a)]
+    )
+    server.send([frame for _, frame in lines])
+    desk.until(lambda: len(desk.trades) >= 60 and desk.counters.get("duplicates", 0) >= 60)
+    assert [row["seq"] for row in desk.trades] == list(range(1, 61))
+    assert desk.counters["duplicates"] >= 60
