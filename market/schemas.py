@@ -300,6 +300,25 @@ stored."""
 
 EVENT_TYPES: Final = ("created", "amended", "matched", "cancelled", "settled")
 
+ANOMALIES: Final = pa.schema(
+    [
+        pa.field("anomaly_id", pa.utf8(), nullable=False),  # instrument/kind/ts_event
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("instrument", pa.utf8(), nullable=False),
+        pa.field("ts_event", pa.int64(), nullable=False),  # when it began
+        pa.field("ts_end", pa.int64()),  # null while it goes on
+        pa.field("kind", pa.utf8(), nullable=False),  # one of market.detectors.protocol.KINDS
+        pa.field("severity", pa.utf8(), nullable=False),  # low, medium, high
+        pa.field("score", pa.int64(), nullable=False),  # 1e-9: how many times what is still taken for usual, at worst
+        pa.field("value", pa.int64()),  # 1e-9: a price, lots or seconds, by kind
+        pa.field("expected", pa.int64()),
+        pa.field("witness", pa.utf8(), nullable=False),  # one of market.episodes.WITNESSES
+        pa.field("detail", pa.utf8(), nullable=False),  # JSON: the evidence
+        pa.field("as_known_at", pa.int64(), nullable=False),  # the arrival clock when this row was made
+    ]
+)
+"""One row when an anomaly opens, the same `anomaly_id` again as more is known of it, and when it ends."""
+
 SCHEMAS: Final = {
     "ticks": TICKS,
     "depth": DEPTH,
@@ -313,6 +332,7 @@ SCHEMAS: Final = {
     "status": STATUS,
     "trade_events": TRADE_EVENTS,
     "arbitrage": ARBITRAGE,
+    "anomalies": ANOMALIES,
 }
 
 NATURAL_KEYS: Final = {

@@ -12,6 +12,7 @@ from arrivals import batch, joined
 from reference import Row
 
 from market.admission import AdmissionKernel
+from market.anomalies import AnomalyKernel
 from market.arbitrage import ArbitrageKernel
 from market.bars import BarsKernel
 from market.kernel import Kernel
@@ -30,6 +31,7 @@ KERNELS = {
     "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
     "arbitrage": Entry(ArbitrageKernel, ("arbitrage",)),
     "quality": Entry(QualityKernel, ("status",)),
+    "anomalies": Entry(AnomalyKernel, ("anomalies",)),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
 }
 
