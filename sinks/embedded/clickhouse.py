@@ -181,9 +181,12 @@ def _own(data_dir: Path) -> IO[str] | None:
 
 
 def _choose_port(data_dir: Path, wanted: int) -> int:
-    """The asked port, else the one of the last start, else any free one."""
+    """The port of the last start, else the asked one, else any free one.
+
+    The last one first: clients hold its address, and look for a killed server where it was.
+    """
     last = _read_run_file(data_dir).get("port", 0)
-    return next((port for port in (wanted, last) if port and port_is_free(port)), 0) or free_port()
+    return next((port for port in (last, wanted) if port and port_is_free(port)), 0) or free_port()
 
 
 def serve(data_dir: Path, wanted_port: int) -> int:
@@ -209,7 +212,7 @@ def main() -> int:
     """Serve a data directory in the foreground. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m sinks.embedded.clickhouse", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 or taken: a free one")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of the first start; 0 or taken: a free one")
     arguments = parser.parse_args()
     data_dir = arguments.data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)

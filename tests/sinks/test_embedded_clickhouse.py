@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -230,6 +231,20 @@ def test_a_server_keeps_port_and_data_through_stop_and_kill(data_dir: Path) -> N
         assert wait_until(lambda: server.pid is None, 5)
         assert server.start() == url
     assert ask(url, "SELECT count() FROM t")[2] == b"2\n"
+    server.stop()
+
+
+def test_a_killed_server_comes_back_where_its_clients_look_for_it(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        wanted = stranger.getsockname()[1]
+        server = EmbeddedClickHouse(data_dir, port=wanted)
+        url = server.start()
+        assert url != f"http://127.0.0.1:{wanted}"
+    pid = server.pid  # by now the wanted port is free
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: server.pid is None, 5)
+    assert server.start() == url
     server.stop()
 
 
