@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_services(commands)
     _add_replay(commands)
     _add_tools(commands)
+    _add_keeping(commands)
     return parser
 
 
@@ -211,6 +212,22 @@ def _month(text: str) -> str:
     if len(text) != 6 or not text.isdigit() or not 1 <= int(text[4:]) <= 12:
         raise argparse.ArgumentTypeError(f"'{text}' is no month such as 202612")
     return text
+
+
+def _add_keeping(commands: "Commands[argparse.ArgumentParser]") -> None:
+    text = "Compare both stores by row hash per table, instrument and day; name the first difference."
+    reconcile = _add(commands, "reconcile", text, _reconcile)
+    reconcile.add_argument(
+        "--wall-clock", action="store_true", help="compare ts_recv and as_known_at, too: they differ between two runs"
+    )
+    backup = _add(commands, "backup", "Copy the rows of both stores and the flows' positions to a directory.", _backup)
+    backup.add_argument("directory", type=Path, metavar="DIR", help="is made by it")
+    restore = _add(commands, "restore", "Put a backup into an installation whose stores are empty.", _restore)
+    restore.add_argument("directory", type=Path, metavar="DIR")
+    rebuild = _add(commands, "rebuild", "Make flows (default: all) start again at the beginning of the log.", _rebuild)
+    rebuild.add_argument("flows", nargs="*", metavar="FLOW")
+    rebuild.add_argument("--stores", action="store_true", help="delete the rows of both stores, too")
+    rebuild.add_argument("--yes-delete-all-rows", action="store_true", help="what --stores needs")
 
 
 # What a command needs is imported when it runs: `mandi --help` answers at once.
@@ -344,6 +361,30 @@ def _doctor(found: Settings, parsed: argparse.Namespace) -> int:  # noqa: ARG001
     from mandi.doctor import doctor
 
     return doctor(found)
+
+
+def _reconcile(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.reconciling import report
+
+    return report(found, wall_clock=parsed.wall_clock)
+
+
+def _backup(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.keeping import backup
+
+    return backup(found, parsed.directory)
+
+
+def _restore(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.keeping import restore
+
+    return restore(found, parsed.directory)
+
+
+def _rebuild(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.keeping import rebuild
+
+    return rebuild(found, parsed.flows, stores=parsed.stores, delete_rows=parsed.yes_delete_all_rows)
 
 
 def _bench(found: Settings, parsed: argparse.Namespace) -> int:

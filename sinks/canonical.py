@@ -6,7 +6,7 @@ of the schema, separated by TAB and ended by LF: times in ns, decimals as intege
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import clickhouse_connect
@@ -60,7 +60,8 @@ def _hash(chunks: Iterator[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _columns(spec: TableSpec, wall_clock: bool) -> list[Column]:
+def compared_columns(spec: TableSpec, wall_clock: bool) -> list[Column]:
+    """The columns of a canonical line."""
     return [column for column in spec.columns if wall_clock or not column.is_wall_clock]
 
 
@@ -87,10 +88,13 @@ def _timescale_name(column: Column) -> sql.Identifier:
     return sql.Identifier(f"{column.name}_ns" if column.kind == "time" else column.name)
 
 
+def timescale_texts(columns: Sequence[Column]) -> list[sql.Composed]:
+    """The expressions of PostgreSQL that give the columns' fields of a canonical line; null is null."""
+    return [sql.SQL(_TIMESCALE_TEXT[column.kind]).format(_timescale_name(column)) for column in columns]
+
+
 def _timescale_lines(connection: psycopg.Connection, spec: TableSpec, wall_clock: bool) -> Iterator[bytes]:
-    selected = sql.SQL(", ").join(
-        sql.SQL(_TIMESCALE_TEXT[column.kind]).format(_timescale_name(column)) for column in _columns(spec, wall_clock)
-    )
+    selected = sql.SQL(", ").join(timescale_texts(compared_columns(spec, wall_clock)))
     order = sql.SQL(", ").join(
         sql.SQL('{} COLLATE "C"' if column.kind == "text" else "{}").format(_timescale_name(column))
         for column in spec.key_columns
@@ -103,9 +107,12 @@ def _timescale_lines(connection: psycopg.Connection, spec: TableSpec, wall_clock
             yield bytes(chunk)
 
 
+def clickhouse_texts(columns: Sequence[Column]) -> list[str]:
+    """The expressions of ClickHouse that give the columns' fields of a canonical line, of a table `t`; null is null."""
+    return [_CLICKHOUSE_TEXT[column.kind].format(f"t.{quote_name(column.name)}") for column in columns]
+
+
 def _clickhouse_sql(spec: TableSpec, wall_clock: bool) -> str:
-    selected = ", ".join(
-        _CLICKHOUSE_TEXT[column.kind].format(f"t.{quote_name(column.name)}") for column in _columns(spec, wall_clock)
-    )
+    selected = ", ".join(clickhouse_texts(compared_columns(spec, wall_clock)))
     order = ", ".join(f"t.{quote_name(name)}" for name in spec.key)
     return f"SELECT {selected} FROM market.{spec.name} AS t ORDER BY {order}"

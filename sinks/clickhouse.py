@@ -27,7 +27,7 @@ SEND_RECEIVE_TIMEOUT_S: Final = 60
 MAX_LISTED_VALUES: Final = 500
 """More distinct texts than this in a key column are bounded by first and last instead of listed."""
 
-_INSERT_SETTINGS: Final = {
+INSERT_SETTINGS: Final = {
     # The default (on since 25.x) hands rows to a queue of the server.
     "async_insert": 0,
     # A replay of daily bars spans more than the default of 100 months.
@@ -100,7 +100,7 @@ def _write_table(client: Client, spec: TableSpec, table: pa.Table) -> int:
             stored_table(spec),
             [column.name for column in spec.columns],
             _arrow_stream(_stored_columns(spec, new)),
-            settings=_INSERT_SETTINGS,
+            settings=INSERT_SETTINGS,
             fmt="ArrowStream",
         )
     return int(new.num_rows)

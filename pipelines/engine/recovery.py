@@ -75,7 +75,7 @@ def run_flow(
     Raises: FlowLocked if the flow runs elsewhere; whatever a source, kernel or sink raises.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with _locked(name, directory):
+    with locked(name, directory):
         for attempt in (1, 2):
             try:
                 _run_once(build, directory / "store", workers, epoch, scrubbing=scrubbing)
@@ -161,13 +161,31 @@ def resume_epoch(store: Path) -> int | None:
     return min(fronts.get((ex_num, worker), resumed_at) for worker in range(workers))
 
 
+def copy_store(store: Path, to: Path) -> None:
+    """Copy a recovery store, of a flow that may be running, as it is at one instant.
+
+    One instant holds for one file: a store of several partitions would have to be stopped.
+    Raises: sqlite3.DatabaseError if it cannot be read; ValueError for several partitions.
+    """
+    parts = _partitions(store)
+    if len(parts) != PARTITIONS:
+        raise ValueError(f"{store} has {len(parts)} partitions, a copy is of {PARTITIONS}")
+    to.mkdir(mode=0o700, parents=True)
+    for part in parts:
+        with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(to / part.name)) as target:
+            source.backup(target)
+
+
 def _partitions(store: Path) -> list[Path]:
     return sorted(store.glob("part-*.sqlite3"))
 
 
 @contextmanager
-def _locked(name: str, directory: Path) -> Iterator[None]:
-    """Hold the flow's lock: two runs on one store would corrupt it, and Bytewax does not look."""
+def locked(name: str, directory: Path) -> Iterator[None]:
+    """Hold the flow's lock: two runs on one store would corrupt it, and Bytewax does not look.
+
+    Raises: FlowLocked if the flow runs.
+    """
     with (directory / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

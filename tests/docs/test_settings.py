@@ -82,6 +82,8 @@ def test_every_option_is_documented_with_its_default() -> None:
 def _means(documented: str, action: argparse.Action) -> bool:
     if action.default is None:
         return documented in ("none", "all", "`max`")
+    if action.default is False:
+        return documented == "off"
     shown = ticked(documented)[0]
     value: object = action.type(shown) if callable(action.type) else shown
     return bool(value == action.default)

@@ -119,7 +119,7 @@ def test_scrub_leaves_what_the_next_run_needs(tmp_path) -> None:
 
 
 def test_a_flow_runs_once_per_data_directory(tmp_path) -> None:
-    with recovery._locked("count", tmp_path), pytest.raises(FlowLocked, match="already running here"):
+    with recovery.locked("count", tmp_path), pytest.raises(FlowLocked, match="already running here"):
         run_flow("count", lambda: count(Scripted(), []), tmp_path)
 
 

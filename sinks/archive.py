@@ -1,0 +1,196 @@
+"""Take the rows of both stores out into files, and put them back: exact, by column name, one file a table.
+
+PostgreSQL: `COPY` as text, which is the same in every version and with or without hypertables, through gzip.
+ClickHouse: Parquet, of the rows as the contract's names show them. Which version of a replaced row is the newest is
+known to the store by the order of its inserts only, so the older versions stay behind.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import clickhouse_connect
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+from clickhouse_connect.driver.client import Client
+from psycopg import sql
+
+from sinks.clickhouse import INSERT_SETTINGS, stored_table
+from sinks.columns import table_names, table_spec
+from sinks.embedded.sqltext import quote_name
+from sinks.errors import StoreRejected, StoreUnavailable
+from sinks.failures import CLICKHOUSE, TIMESCALE, clickhouse_failures, timescale_failures
+from sinks.timescale import column_types
+
+_READ_BYTES: Final = 1 << 20
+_LEVEL: Final = 1  # rows compress to about a quarter at any level; this one is the fastest
+_BATCH_ROWS: Final = 200_000
+_COLUMNS: Final = "columns.json"
+
+
+def dump_timescale(dsn: str, to: Path) -> dict[str, int]:
+    """Write the rows of all tables into the new directory `to`, in one snapshot; return their number by table.
+
+    Raises: StoreUnavailable, StoreRejected, OSError.
+    """
+    to.mkdir(parents=True)
+    counts: dict[str, int] = {}
+    columns = {name: _timescale_columns(name) for name in table_names()}
+    with timescale_failures(), psycopg.connect(dsn) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        for name in table_names():
+            query = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns[name])), sql.Identifier("market", name)
+            )
+            with gzip.open(to / f"{name}.copy.gz", "wb", _LEVEL) as file, connection.cursor() as cursor:
+                with cursor.copy(query) as copy:
+                    for chunk in copy:
+                        file.write(chunk)
+                counts[name] = cursor.rowcount
+    (to / _COLUMNS).write_text(json.dumps(columns))
+    return counts
+
+
+def load_timescale(dsn: str, source: Path) -> dict[str, int]:
+    """Put the rows of `dump_timescale` into a store without any; all of them or, if it raises, none.
+
+    Raises: StoreRejected if it has rows already, or lacks a column; StoreUnavailable; OSError.
+    """
+    counts: dict[str, int] = {}
+    columns: dict[str, list[str]] = json.loads((source / _COLUMNS).read_text())
+    with timescale_failures(), psycopg.connect(dsn) as connection:
+        for name, names in columns.items():
+            if connection.execute(_exists(name)).fetchone() != (False,):
+                raise _has_rows(TIMESCALE, name)
+            statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+                sql.Identifier("market", name), sql.SQL(", ").join(map(sql.Identifier, names))
+            )
+            with connection.cursor() as cursor:
+                with cursor.copy(statement) as copy:
+                    for chunk in _chunks(source / f"{name}.copy.gz"):
+                        copy.write(chunk)
+                counts[name] = cursor.rowcount
+    return counts
+
+
+def empty_timescale(dsn: str) -> None:
+    """Delete all rows of all tables. Raises: StoreUnavailable, StoreRejected."""
+    tables = sql.SQL(", ").join(sql.Identifier("market", name) for name in table_names())
+    with timescale_failures(), psycopg.connect(dsn) as connection:
+        connection.execute(sql.SQL("TRUNCATE {}").format(tables))
+
+
+def _exists(name: str) -> sql.Composed:
+    return sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier("market", name))
+
+
+def _timescale_columns(name: str) -> list[str]:
+    return [each for column in table_spec(name).columns for each, _ in column_types(column)]
+
+
+def dump_clickhouse(url: str, to: Path) -> dict[str, int]:
+    """Write the rows of all tables into the new directory `to`; return their number by table.
+
+    A table is read at one instant, one table after the other.
+    Raises: StoreUnavailable, StoreRejected, OSError.
+    """
+    to.mkdir(parents=True)
+    with clickhouse_failures():
+        client = _client(url)
+        try:
+            return {name: _dump_table(client, name, to / f"{name}.parquet") for name in table_names()}
+        finally:
+            client.close()
+
+
+def _dump_table(client: Client, name: str, path: Path) -> int:
+    spec = table_spec(name)
+    selected = ", ".join(quote_name(column.name) for column in spec.columns)
+    least, rows = _count(client, name), 0
+    writer: pq.ParquetWriter | None = None
+    try:
+        with client.query_arrow_stream(f"SELECT {selected} FROM market.{name}") as stream:
+            for batch in stream:
+                table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+                writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+                writer.write_table(table)
+                rows += table.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    if rows < least:  # an answer that breaks off looks like one that ends
+        raise StoreUnavailable(CLICKHOUSE, f"{name} was cut off after {rows} of {least} rows")
+    return rows
+
+
+def load_clickhouse(url: str, source: Path) -> dict[str, int]:
+    """Put the rows of `dump_clickhouse` into a store without any; if it raises, what it put there is deleted again.
+
+    Raises: StoreRejected if it has rows already, or lacks a column; StoreUnavailable; OSError.
+    """
+    counts: dict[str, int] = {}
+    with clickhouse_failures():
+        client = _client(url)
+        try:
+            for name in table_names():
+                if _count(client, name):
+                    raise _has_rows(CLICKHOUSE, name)
+            try:
+                for path in sorted(source.glob("*.parquet")):
+                    counts[path.stem] = _load_table(client, path)
+            except BaseException:
+                _truncate(client)
+                raise
+        finally:
+            client.close()
+    return counts
+
+
+def _load_table(client: Client, path: Path) -> int:
+    table, rows = stored_table(table_spec(path.stem)), 0
+    for batch in pq.ParquetFile(path).iter_batches(_BATCH_ROWS):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        data = sink.getvalue().to_pybytes()
+        client.raw_insert(table, batch.schema.names, data, settings=INSERT_SETTINGS, fmt="ArrowStream")
+        rows += batch.num_rows
+    return rows
+
+
+def empty_clickhouse(url: str) -> None:
+    """Delete all rows of all tables. Raises: StoreUnavailable, StoreRejected."""
+    with clickhouse_failures():
+        client = _client(url)
+        try:
+            _truncate(client)
+        finally:
+            client.close()
+
+
+def _truncate(client: Client) -> None:
+    for name in table_names():
+        client.command(f"TRUNCATE TABLE {stored_table(table_spec(name))}")
+
+
+def _count(client: Client, name: str) -> int:
+    return int(client.query(f"SELECT count() FROM market.{name}").result_rows[0][0])
+
+
+def _client(url: str) -> Client:
+    return clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, compress=False)
+
+
+def _has_rows(store: str, name: str) -> StoreRejected:
+    return StoreRejected(
+        store, f"{name} has rows: only an empty store is restored (`mandi rebuild --stores` empties it)"
+    )
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with gzip.open(path, "rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            yield chunk

@@ -1,0 +1,199 @@
+"""Backup, restore, rebuild and reconcile through the command line, on real stores and a real recovery store."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import psycopg
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource
+from store_rows import TABLES, batch_of, rows_of
+
+from mandi import keeping
+from mandi.cli import main
+from pipelines.engine.recovery import locked, resume_epoch, run_flow
+from sinks.archive import empty_clickhouse, empty_timescale
+from sinks.canonical import canonical_hash
+from sinks.clickhouse import ClickHouseSink
+from sinks.timescale import TimescaleSink
+
+Mandi = Callable[..., int]
+
+
+@pytest.fixture
+def mandi(empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mandi:
+    """Runs a command on the shared stores and a data directory of its own."""
+    monkeypatch.setenv("MANDI_TIMESCALE", empty_stores[0])
+    monkeypatch.setenv("MANDI_CLICKHOUSE", empty_stores[1])
+    return lambda *words: main([*map(str, words), "--data-dir", str(tmp_path / "data")])
+
+
+def fill(stores: tuple[str, str], seed: int = 0) -> None:
+    """Rows of every table into both stores, some of them replaced by later versions."""
+    for sink in (TimescaleSink(stores[0]), ClickHouseSink(stores[1])):
+        sink.write({table: [batch_of(table, rows_of(table, 50, seed))] for table in TABLES})
+        later = [row | {"reason": "later"} for row in rows_of("status", 20, seed)]
+        sink.write({"status": [batch_of("status", later)]})
+        sink.close()
+
+
+def hashes(stores: tuple[str, str]) -> list[dict[str, str]]:
+    return [canonical_hash(address) for address in stores]
+
+
+def empty(stores: tuple[str, str]) -> None:
+    empty_timescale(stores[0])
+    empty_clickhouse(stores[1])
+
+
+def advance(data_dir: Path, flow: str, items: int) -> list[int]:
+    """Run a flow that reads the numbers up to `items`, from where it stopped; return what it saw."""
+    seen: list[int] = []
+
+    def build() -> Dataflow:
+        found = Dataflow(flow)
+        numbers = op.input("in", found, TestingSource(range(items), batch_size=1))  # type: ignore[arg-type]
+        op.output("out", numbers, TestingSink(seen))
+        return found
+
+    run_flow(flow, build, data_dir / "recovery" / flow, epoch=timedelta(0))
+    return seen
+
+
+def test_a_backup_is_restored_to_the_same_hashes_and_positions(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path
+) -> None:
+    fill(empty_stores)
+    assert advance(tmp_path / "data", "bars", 5) == [0, 1, 2, 3, 4]
+    before = hashes(empty_stores)
+    assert mandi("backup", tmp_path / "kept") == 0
+
+    fill(empty_stores, seed=1)
+    advance(tmp_path / "data", "bars", 9)
+    assert mandi("restore", tmp_path / "kept") == 1  # the stores have rows
+    empty(empty_stores)
+    assert mandi("restore", tmp_path / "kept") == 0
+    assert hashes(empty_stores) == before
+    assert before[0] == before[1]
+    assert advance(tmp_path / "data", "bars", 7) == [5, 6]
+    assert mandi("reconcile", "--wall-clock") == 0
+
+
+def test_positions_of_a_backup_are_never_newer_than_its_rows(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(empty_stores)
+    advance(tmp_path / "data", "timescale", 3)
+    dump = keeping.archive.dump_timescale
+
+    def meanwhile(*words: Any) -> dict[str, int]:
+        fill(empty_stores, seed=1)  # the flow goes on while rows are copied
+        advance(tmp_path / "data", "timescale", 8)
+        return dump(*words)
+
+    monkeypatch.setattr(keeping.archive, "dump_timescale", meanwhile)
+    assert mandi("backup", tmp_path / "kept") == 0
+    monkeypatch.undo()
+    kept, now = tmp_path / "kept" / "recovery" / "timescale", tmp_path / "data" / "recovery" / "timescale" / "store"
+    assert (resume_epoch(kept) or 0) < (resume_epoch(now) or 0)
+    rows = json.loads((tmp_path / "kept" / "manifest.json").read_text())["rows"]
+    assert rows["timescale"]["trades"] == rows["clickhouse"]["trades"] == 100
+
+
+def test_a_damaged_or_unfinished_backup_is_refused_before_anything_is_touched(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    kept = tmp_path / "kept"
+    mandi("backup", kept)
+    assert mandi("backup", kept) == 2
+    empty(empty_stores)
+    file = kept / "clickhouse" / "trades.parquet"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert mandi("restore", kept) == 1
+    assert "trades.parquet is not what was backed up" in capsys.readouterr().err
+    file.write_bytes(whole)
+    manifest = json.loads((kept / "manifest.json").read_text())
+    manifest["migrations"]["timescale"].append("9999_of_tomorrow")
+    (kept / "manifest.json").write_text(json.dumps(manifest))
+    assert mandi("restore", kept) == 1
+    assert "9999_of_tomorrow is unknown here" in capsys.readouterr().err
+    (kept / "manifest.json").unlink()
+    assert mandi("restore", kept) == 1
+    assert len(set(hashes(empty_stores)[0].values())) == 1  # nothing in any table
+
+
+def test_a_restore_that_fails_leaves_clickhouse_empty(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(empty_stores)
+    mandi("backup", tmp_path / "kept")
+    empty(empty_stores)
+    nothing = hashes(empty_stores)[1]
+    load = keeping.archive._load_table
+
+    def full(client: Any, path: Path) -> int:
+        if path.stem == "trades":
+            raise OSError(28, "No space left on device")
+        return load(client, path)
+
+    monkeypatch.setattr(keeping.archive, "_load_table", full)
+    assert mandi("restore", tmp_path / "kept") == 1
+    assert hashes(empty_stores)[1] == nothing
+
+
+def test_rebuild_drops_the_position_and_only_that(mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path) -> None:
+    fill(empty_stores)
+    before = hashes(empty_stores)
+    advance(tmp_path / "data", "bars", 5)
+    advance(tmp_path / "data", "quality", 5)
+    assert mandi("rebuild", "bars") == 0
+    assert advance(tmp_path / "data", "bars", 2) == [0, 1]
+    assert advance(tmp_path / "data", "quality", 6) == [5]
+    assert hashes(empty_stores) == before
+    assert mandi("rebuild", "nonsense") == 2
+
+
+def test_rebuild_of_the_stores_needs_a_word_and_leaves_none_of_their_positions(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    advance(tmp_path / "data", "timescale", 5)
+    assert mandi("rebuild", "--stores") == 2
+    assert "--yes-delete-all-rows" in capsys.readouterr().err
+    with psycopg.connect(empty_stores[0]) as connection:
+        assert connection.execute("SELECT count(*) FROM market.trades").fetchone() == (50,)
+    assert mandi("rebuild", "bars", "--stores", "--yes-delete-all-rows") == 0
+    assert len(set(hashes(empty_stores)[0].values())) == 1
+    assert advance(tmp_path / "data", "timescale", 1) == [0]
+
+
+def test_a_flow_that_runs_is_not_rebuilt_under_its_feet(
+    mandi: Mandi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advance(tmp_path / "data", "bars", 5)
+    with locked("bars", tmp_path / "data" / "recovery" / "bars"):
+        assert mandi("rebuild") == 1
+    assert "bars is already running here" in capsys.readouterr().err
+    part = next((tmp_path / "data" / "recovery" / "bars" / "store").glob("part-*.sqlite3"))
+    assert sqlite3.connect(part).execute("SELECT count(*) FROM snaps").fetchone() != (0,)
+
+
+def test_reconcile_says_the_row_and_what_differs(
+    mandi: Mandi, empty_stores: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    assert mandi("reconcile") == 0
+    assert capsys.readouterr().out.startswith(f"equal: {50 * len(TABLES)} rows")
+    with psycopg.connect(empty_stores[0]) as connection:
+        connection.execute("UPDATE market.bars SET trades = trades + 1 WHERE instrument LIKE 'XIMC%'")
+    assert mandi("reconcile") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("bars, instrument 'XIMC:GOLD:202612', day 2026-")
+    assert "\n  trades: TimescaleDB " in said
