@@ -25,5 +25,6 @@ SUITE: Final = {
     ),
     "simulator": (_lazily("simulator", "bench_simulator"), "CPU of the simulated market at 20,000 messages per second"),
     "codecs": (_lazily("codecs", "bench_codecs"), "messages per second and core that each codec decodes"),
+    "signals": (_lazily("signals", "bench_signals"), "book updates per second and core, by way of telling a book"),
     "latency": (_lazily("latency", "bench_latency"), "venue send to WebSocket receipt at 1,000 messages per second"),
 }

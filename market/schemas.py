@@ -122,6 +122,31 @@ DEPTH: Final = pa.schema(
 )
 """Changes of a book, level by level: records of kind `depth` among the ticks of the same topic-partition."""
 
+BOOK_LEVELS: Final = 10
+"""Levels a side in BOOKS."""
+
+BOOKS: Final = pa.schema(
+    [
+        pa.field("venue", _VENUE, nullable=False),
+        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("ts_event", pa.int64(), nullable=False),  # of the last change; rises from snapshot to snapshot
+        pa.field("ts_recv", pa.int64()),
+        pa.field("seq", pa.int64()),
+        pa.field("state", pa.dictionary(pa.int8(), pa.utf8()), nullable=False),  # one of market.depth.BOOK_STATES
+        pa.field("quality", pa.dictionary(pa.int8(), pa.utf8()), nullable=False),  # one of QUALITIES, by the venue
+        pa.field("mid_price", pa.int64()),  # these two: null unless NORMAL and two-sided
+        pa.field("micro_price", pa.int64()),
+        pa.field("imbalance", pa.int64()),  # (bids - asks) / (bids + asks) of the levels below, 1e-9
+        *(
+            pa.field(f"{side}_{level}_{what}", pa.int64())  # level 1 is the best; null where there are fewer
+            for side in ("bid", "ask")
+            for level in range(1, BOOK_LEVELS + 1)
+            for what in ("price", "size")
+        ),
+    ]
+)
+"""Snapshots of order books, ten levels a side (market/book.py). A DIRTY one has no levels."""
+
 _COMMON: Final = ("venue", "instrument", "ts_event", "ts_recv", "seq")
 _BY_NAME: Final = {field.name: field for field in _TICK_COLUMNS}
 

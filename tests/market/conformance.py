@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from arrivals import batch, joined
+from book_rows import changes
 from reference import Row
 
 from market.admission import AdmissionKernel
 from market.anomalies import AnomalyKernel
 from market.arbitrage import ArbitrageKernel
 from market.bars import BarsKernel
+from market.book import BookKernel
 from market.kernel import Kernel
 from market.quality import QualityKernel
 
@@ -23,6 +25,8 @@ from market.quality import QualityKernel
 class Entry:
     build: Callable[[], Kernel]
     outputs: tuple[str, ...]
+    batch: Callable[[list[Row]], pa.RecordBatch] = batch
+    """What makes the kernel's input of the rows of an imagined market."""
 
 
 KERNELS = {
@@ -33,10 +37,17 @@ KERNELS = {
     "quality": Entry(QualityKernel, ("status",)),
     "anomalies": Entry(AnomalyKernel, ("anomalies",)),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
+    "book": Entry(BookKernel, ("books",), changes),
 }
 
 
-def run(kernel: Kernel, chunks: Iterable[list[Row]], *, resume: Callable[[Kernel], Kernel] | None = None) -> dict:
+def run(
+    kernel: Kernel,
+    chunks: Iterable[list[Row]],
+    *,
+    batch: Callable[[list[Row]], pa.RecordBatch] = batch,
+    resume: Callable[[Kernel], Kernel] | None = None,
+) -> dict:
     """Feed chunks, end the input, and return every output as plain rows, samples left out."""
     outputs = []
     for chunk in chunks:

@@ -22,26 +22,26 @@ def test_output_does_not_depend_on_where_batches_are_cut(entry, data) -> None:
     arrivals = data.draw(rows())
     cuts = sorted(data.draw(st.sets(st.integers(0, len(arrivals)), max_size=8)))
     chunks = [arrivals[a:b] for a, b in zip([0, *cuts], [*cuts, len(arrivals)], strict=True)]
-    whole = run(entry.build(), [arrivals])
-    assert run(entry.build(), chunks) == whole
-    assert run(entry.build(), [[row] for row in arrivals]) == whole
+    whole = run(entry.build(), [arrivals], batch=entry.batch)
+    assert run(entry.build(), chunks, batch=entry.batch) == whole
+    assert run(entry.build(), [[row] for row in arrivals], batch=entry.batch) == whole
 
 
 @every_kernel
 @given(arrivals=rows())
 def test_a_snapshot_at_any_cut_resumes_as_if_nothing_happened(entry, arrivals) -> None:
-    whole = run(entry.build(), [arrivals])
-    assert run(entry.build(), [[row] for row in arrivals], resume=resumed(entry.build)) == whole
+    whole = run(entry.build(), [arrivals], batch=entry.batch)
+    assert run(entry.build(), [[row] for row in arrivals], batch=entry.batch, resume=resumed(entry.build)) == whole
 
 
 @every_kernel
 @given(arrivals=rows(max_size=12))
 def test_a_snapshot_is_not_changed_by_what_follows(entry, arrivals) -> None:
     kernel = entry.build()
-    kernel.on_batch(batch(arrivals))
+    kernel.on_batch(entry.batch(arrivals))
     snapshot = kernel.snapshot()
     before = pickle.dumps(snapshot)
-    kernel.on_batch(batch(arrivals))
+    kernel.on_batch(entry.batch(arrivals))
     kernel.on_eof()
     assert pickle.dumps(snapshot) == before
 
@@ -49,7 +49,7 @@ def test_a_snapshot_is_not_changed_by_what_follows(entry, arrivals) -> None:
 @every_kernel
 @given(arrivals=rows(max_size=12))
 def test_input_is_not_changed(entry, arrivals) -> None:
-    given_batch = batch(arrivals)
+    given_batch = entry.batch(arrivals)
     before = ipc(given_batch)
     kernel = entry.build()
     kernel.on_batch(given_batch)
@@ -60,14 +60,14 @@ def test_input_is_not_changed(entry, arrivals) -> None:
 @every_kernel
 def test_an_empty_batch_gives_nothing(entry) -> None:
     kernel = entry.build()
-    assert kernel.on_batch(batch([])) == {}
+    assert kernel.on_batch(entry.batch([])) == {}
     assert kernel.on_eof() == {}
 
 
 @every_kernel
 def test_only_promised_outputs_come_out(entry) -> None:
     arrivals = [Row("trade", "XCEC", "XCEC:GC:202612", T0 + i * SECOND, None, 5, 5, i) for i in range(99)]
-    assert set(run(entry.build(), [arrivals])) <= set(entry.outputs)
+    assert set(run(entry.build(), [arrivals], batch=entry.batch)) <= set(entry.outputs)
 
 
 @every_kernel
@@ -78,7 +78,7 @@ def test_state_is_bounded_over_days(entry) -> None:
     for step in range(3 * 288):
         start = T0 + step * 300 * SECOND
         arrivals = [straggling_trade(start + i * 5 * SECOND, i) for i in range(60)]
-        kernel.on_batch(batch(arrivals))
+        kernel.on_batch(entry.batch(arrivals))
         sizes.append(len(pickle.dumps(kernel.snapshot())))
     assert max(sizes[576:]) <= max(sizes[288:576]) * 1.05
     assert max(sizes) < 200_000
