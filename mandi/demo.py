@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 import orjson
 import prometheus_client
 
+from mandi.alerting import alertmanager_config, scrape_targets, write_json, write_private
 from mandi.clock import FileClock
 from mandi.display import Display, Vitals, display
 from mandi.errors import MandiError
@@ -251,21 +252,11 @@ class _Demo:
         found = {"dashboard": self._shown.url, "metrics": self._metrics_urls(), "venue": self._settings.ice_url}
         write_json(self._settings.data_dir / "endpoints.json", found)
         write_json(self._settings.data_dir / "targets.json", scrape_targets(self._metrics))
+        config = alertmanager_config(self._settings.alert_webhook)
+        write_private(self._settings.data_dir / "alertmanager.yml", config.encode())
 
     def _metrics_urls(self) -> list[str]:
         return [f"http://{address}/metrics" for address in self._metrics.values()]
-
-
-def scrape_targets(addresses: Mapping[str, str]) -> list[dict[str, object]]:
-    """Prometheus' file_sd form of metrics addresses by process; `process` is a label of a metric, so `service`."""
-    return [{"targets": [address], "labels": {"service": name}} for name, address in addresses.items()]
-
-
-def write_json(path: Path, value: object) -> None:
-    """Replace a file at once: a reader sees the old or the new one."""
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(orjson.dumps(value))
-    fresh.replace(path)
 
 
 def _port_of(address: str) -> int:

@@ -26,7 +26,8 @@ from sinks.base import OnRetry, Sink, retrying
 _SWITCH_S: Final = 0.0005
 FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
 MIRROR: Final = "mirror"
-"""A flow that runs only when it is named."""
+WEBHOOKS: Final = "webhooks"
+"""Flows that run only when they are named."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -87,8 +88,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
     Raises: UsageError for an unknown flow; MandiError when it already runs on this data directory, or its position is
         not in the log any more.
     """
-    if flow not in (*FLOWS, MIRROR):
-        raise UsageError(f"there is no flow '{flow}'; choose among {', '.join((*FLOWS, MIRROR))}")
+    if flow not in (*FLOWS, MIRROR, WEBHOOKS):
+        raise UsageError(f"there is no flow '{flow}'; choose among {', '.join((*FLOWS, MIRROR, WEBHOOKS))}")
     stop = threading.Event()
     with service(settings, stop):
         try:
@@ -98,6 +99,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
                 _run_quality(settings, stop, lateness)
             elif flow == MIRROR:
                 _run_mirror(settings, stop)
+            elif flow == WEBHOOKS:
+                _run_webhooks(settings, stop)
             else:
                 _run_store(settings, flow, stop, lateness)
         except FlowLocked as error:
@@ -140,6 +143,21 @@ def _run_mirror(settings: Settings, stop: threading.Event) -> None:
 
     config = mirror.MirrorConfig(open_reader=log_reader(settings, stop), open_mirror=open_mirror, stop=stop)
     run_flow(MIRROR, partial(mirror.build, config), settings.recovery_dir / MIRROR)
+
+
+def _run_webhooks(settings: Settings, stop: threading.Event) -> None:
+    from mandi.webhooks import allowed_networks, couriers, endpoints
+    from pipelines import webhooks
+
+    found, allow = endpoints(settings), allowed_networks(settings)
+    config = webhooks.WebhooksConfig(
+        topics=sorted({topic for endpoint in found for topic in endpoint.topics}),
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
+        open_couriers=lambda: couriers(found, allow, stop),
+        stop=stop,
+    )
+    run_flow(WEBHOOKS, partial(webhooks.build, config), settings.recovery_dir / WEBHOOKS)
 
 
 def _run_store(settings: Settings, name: str, stop: threading.Event, lateness: Lateness) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mandi.alerting import DEFAULT_WEBHOOK
 from mandi.errors import UsageError
 
 CONFIG_FILE: Final = "mandi.toml"
@@ -40,6 +41,9 @@ _ENVIRONMENT: Final = {
     "backend_outbox_table": "MANDI_BACKEND_OUTBOX_TABLE",
     "backend_outbox_hours": "MANDI_BACKEND_OUTBOX_HOURS",
     "metrics_port": "MANDI_METRICS_PORT",
+    "alert_webhook": "MANDI_ALERT_WEBHOOK",
+    "webhooks": "MANDI_WEBHOOKS",
+    "webhooks_allow": "MANDI_WEBHOOKS_ALLOW",
     "log_days": "MANDI_LOG_DAYS",
     "log_gib": "MANDI_LOG_GIB",
 }
@@ -77,6 +81,12 @@ class Settings:
     backend_outbox_hours: float | None = None
     """How long the outbox keeps what is on disk in our log; None: for ever."""
     metrics_port: int | None = None
+    alert_webhook: str = field(default=DEFAULT_WEBHOOK, repr=False)
+    """Where Alertmanager sends alerts; it may hold a token."""
+    webhooks: str | None = None
+    """The file that names the receivers of webhooks; None: there are none."""
+    webhooks_allow: str | None = None
+    """Networks that webhooks may go to although they are not public."""
     log_days: float = 7.0
     log_gib: float = 4.0
     """What the embedded log keeps of each topic-partition: this long, and at most this much."""
@@ -126,7 +136,12 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
     for name, scheme in (("backend_kafka", ("kafka://",)), ("backend_outbox", ("postgresql://", "postgres://"))):
         if name in found:
             _check_scheme(name, found[name], scheme)
+    alert_webhook = found.get("alert_webhook", DEFAULT_WEBHOOK)
+    _check_scheme("alert_webhook", alert_webhook, ("http://", "https://"))
     return Settings(
+        alert_webhook=alert_webhook,
+        webhooks=found.get("webhooks"),
+        webhooks_allow=found.get("webhooks_allow"),
         data_dir=where,
         log=log,
         metrics_port=None if port is None else _port(port),

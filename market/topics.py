@@ -12,6 +12,8 @@ REJECTED: Final = "market.rejected"
 NEWS: Final = "market.news.alerts"
 TRADING_EVENTS: Final = "trading.events"
 """One JSON record an event of the trading backend (market/trade_events.py), keyed by trade."""
+WEBHOOKS_DEAD: Final = "market.webhooks.dead"
+"""One JSON record a webhook message that was given up, keyed by receiver."""
 INGEST_POSITIONS: Final = "ingest.positions"
 """Once an epoch of an ingest: how far every channel is on disk. What resume reads."""
 

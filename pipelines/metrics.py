@@ -38,3 +38,6 @@ UNACCOUNTED_ROWS: Final = Gauge(
 PROCESS_RESTARTS: Final = Counter(
     "mandi_process_restarts_total", "Times the supervisor started a process again.", ["process"]
 )
+WEBHOOKS: Final = Counter(
+    "mandi_webhooks_total", "Webhook messages, by receiver and what became of them.", ["endpoint", "outcome"]
+)

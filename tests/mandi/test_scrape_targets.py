@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from mandi.demo import scrape_targets, write_json
+from mandi.alerting import scrape_targets, write_json
 from mandi.supervisor import Child, Supervisor
 
 
