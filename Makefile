@@ -41,6 +41,10 @@ check: setup ## format, lint, types, imports: what CI runs before the tests
 chaos: setup ## kill every process at every commit point and at random, for half an hour
 	@$(BIN)/pytest -m chaos tests/chaos --timeout 1800 -rP $(ARGS)
 
+.PHONY: reconcile
+reconcile: setup ## run every scenario; count what the venues said against both stores (ARGS="--scenario gap late")
+	@$(BIN)/python -m tests.acceptance.reconcile $(or $(ARGS),--scenario all)
+
 .PHONY: bench
 bench: setup ## run every benchmark (NAME=bars for one)
 	@for name in $(or $(NAME),bars log stores latency); do $(BIN)/mandi bench $$name || exit 1; done

@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 from feeds_simulator.events import Event, TradeEvent
 
 NS_PER_S: Final = 1_000_000_000
+_EVER: Final = 1 << 62
 SWAP_WITHIN_NS: Final = NS_PER_S  # a message that waits for its successor does not wait for ever
 
 Payload = TypeVar("Payload", str, bytes)
@@ -54,12 +55,26 @@ class Faults:
     late_every: int = 0
     """The n-th trade is published `late_s` after it happened, with its true `ts_event`."""
     late_s: float = 0.0
+    closing: bool = False
+    """Nothing more happens: what was held back is told at once, and whoever owes heartbeats sends one now."""
     done: Counter[str] = field(default_factory=Counter)
     """How often each fault has struck: dropped, duplicated, swapped, delayed, garbled, cut, future, late."""
+
+    def close(self) -> None:
+        """Do nothing wrong any more, so that what was lost can be repeated; the clock stays as it is."""
+        for name in _OF_THE_WIRE:
+            setattr(self, name, type(getattr(self, name))())
+        self.closing = True
 
     @property
     def clock_offset_ns(self) -> int:
         return round(self.clock_offset_s * NS_PER_S)
+
+
+_OF_THE_WIRE: Final = (
+    "drop_every", "duplicate_every", "swap_every", "delay_every", "garble_every", "disconnect_every_s", "half_open",
+    "stall", "down", "refuse_replay", "future_every", "late_every",
+)  # fmt: skip
 
 
 def first_half(message: Payload) -> Payload:
@@ -151,12 +166,13 @@ class Distortion:
         faults = self._faults
         if faults.late_every or faults.future_every or faults.clock_offset_s:
             actions = [told for action in actions if (told := [event for one in action for event in self._told(one)])]
-        if self._held and self._held[0][0] <= now_ns:
-            return [*actions, *self._due(now_ns)]
+        until_ns = _EVER if faults.closing else now_ns
+        if self._held and self._held[0][0] <= until_ns:
+            return [*actions, *self._due(until_ns)]
         return actions
 
-    def _due(self, now_ns: int) -> Iterable[Action]:
-        while self._held and self._held[0][0] <= now_ns:
+    def _due(self, until_ns: int) -> Iterable[Action]:
+        while self._held and self._held[0][0] <= until_ns:
             yield [heapq.heappop(self._held)[2]]
 
     def _told(self, event: Event) -> Sequence[Event]:

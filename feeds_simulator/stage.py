@@ -56,6 +56,7 @@ class Stage:
         self._active: dict[int, Wire] = {}
         self._usual: dict[str, Any] = {}
         self._last_ns = 0
+        self._closed = False
         for number in range(len(script.acts)):
             self._cue(number, 0)
 
@@ -65,7 +66,14 @@ class Stage:
 
     @property
     def next_ns(self) -> int:
+        if self._closed:
+            return _NO_LIMIT
         return min(self._market.next_ns, self._cues[0][0]) if self._cues else self._market.next_ns
+
+    def close(self) -> None:
+        """Let nothing more happen, neither on the market nor wrong on the wire: what was said stays as it is."""
+        self._closed = True
+        self._faults.close()
 
     def skip_to(self, ts_ns: int) -> None:
         self._market.skip_to(ts_ns)

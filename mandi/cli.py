@@ -123,6 +123,8 @@ def _add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
     demo.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
     demo.add_argument("--speed", type=_factor, default=1.0, help="market seconds per second")
     demo.add_argument("--duration", type=duration_ns, help="stop by itself after this time, such as 30s")
+    settle = "at the end, let nothing more happen for this long, so that what was lost on the way is repeated"
+    demo.add_argument("--settle", type=duration_ns, default=0, help=settle)
     _add_scenario(demo)
 
 
@@ -243,6 +245,7 @@ def _demo(found: Settings, parsed: argparse.Namespace) -> int:
         events=parsed.events,
         speed=parsed.speed,
         duration_s=None if parsed.duration is None else parsed.duration / 1e9,
+        settle_s=parsed.settle / 1e9,
         scenarios=_scenarios(parsed.scenario),
     )
     return demo(found, options)

@@ -32,7 +32,7 @@ from sinks.embedded.postgres import EmbeddedPostgres
 
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _START_TIMEOUT_S: Final = 60.0
-_SOURCES: Final = ("simulate", "trading", "ingest", "backend")
+_SOURCES: Final = ("trading", "ingest", "backend")
 _KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events that are in the log
 _FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
 _MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
@@ -40,7 +40,10 @@ _MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gatew
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """`port` 0: a free one. `duration_s` None: until Ctrl-C."""
+    """`port` 0: a free one. `duration_s` None: until Ctrl-C.
+
+    `settle_s`: at the end nothing more happens on the venues for this long, so that what they still owe is repeated.
+    """
 
     port: int
     seed: int
@@ -48,6 +51,7 @@ class DemoOptions:
     events: float
     speed: float
     duration_s: float | None
+    settle_s: float = 0.0
     scenarios: tuple[str, ...] = ()
 
 
@@ -131,8 +135,12 @@ class _Demo:
         """Stop in the order in which data flows, so that what was received is also stored."""
         began = time.monotonic()
         self._shown.say("stopping: draining what was received")
+        # Who receives stops before who sends: what was said is not lost in between.
+        self._supervisor.send("simulate", signal.SIGUSR1)
+        self._stop.wait(self._options.settle_s)
         self._supervisor.signal_stop(_SOURCES)
         self._supervisor.stop(_SOURCES)
+        self._supervisor.stop(["simulate"])
         self._supervisor.stop(["bars", "quality"])
         self._supervisor.signal_stop(["timescale", "clickhouse", "gateway"])
         self._supervisor.stop(["timescale", "clickhouse", "gateway"])

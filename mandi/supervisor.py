@@ -92,9 +92,13 @@ class Supervisor:
     def signal_stop(self, names: Sequence[str]) -> None:
         """Ask several children to stop at once; `stop` then waits for them."""
         for name in names:
-            running = self._running.get(name)
-            if running is not None and running.process is not None:
-                running.process.send_signal(signal.SIGTERM)
+            self.send(name, signal.SIGTERM)
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a child a signal, if it runs."""
+        running = self._running.get(name)
+        if running is not None and running.process is not None:
+            running.process.send_signal(number)
 
     def last_words(self, name: str) -> str:
         """The last line a child wrote."""

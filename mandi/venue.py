@@ -1,7 +1,8 @@
 """`mandi simulate`: the simulated venues as one process."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ class SimulateOptions:
 
 
 def simulate(settings: Settings, options: SimulateOptions) -> None:
-    """Serve the venues until stopped. Raises: UsageError for an unknown venue."""
+    """Serve the venues until stopped. After SIGUSR1 nothing more happens on them. Raises: UsageError."""
     unknown = [venue for venue in options.venues if venue not in SIMULATORS]
     if unknown:
         raise UsageError(f"there is no simulated venue '{unknown[0]}'; choose among {', '.join(SIMULATORS)}")
@@ -59,6 +60,7 @@ async def _serve(settings: Settings, options: SimulateOptions, now: Callable[[],
     for venue in venues:
         simulator, stages[venue] = _build(settings, options, script, venue, now)
         running.append(asyncio.create_task(simulator.run(stop, partial(_announce, venue)), name=venue))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _close, stages)
     truth = TruthFolder(settings.data_dir / "truth", f"{start_ns // 1_000_000:x}", stages)
     writing = asyncio.create_task(_keep_truth(truth, now))
     try:
@@ -68,6 +70,11 @@ async def _serve(settings: Settings, options: SimulateOptions, now: Callable[[],
     finally:
         writing.cancel()
         truth.write(now())
+
+
+def _close(stages: Mapping[str, tuple[Stage, Faults]]) -> None:
+    for stage, _ in stages.values():
+        stage.close()
 
 
 def _build(

@@ -120,7 +120,7 @@ class CmeSimulator:
 
     def keep_house(self, at_s: float, published_ns: int) -> None:  # noqa: ARG002
         self.venue.acceptor.now_ns = self.clock_ns()
-        self.venue.acceptor.tick()
+        self.venue.acceptor.tick(now_or_never=self.faults.closing)
         now_ns = self._now()
         for link in list(self._links):
             link.suffer(now_ns)

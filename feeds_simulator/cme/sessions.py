@@ -289,8 +289,8 @@ class Acceptor:
 
     # ---- time
 
-    def tick(self) -> None:
-        """Send heartbeats, test the silent, give up the dead."""
+    def tick(self, *, now_or_never: bool = False) -> None:
+        """Send heartbeats, test the silent, give up the dead. `now_or_never`: heartbeats at every tick."""
         for client in self.clients.values():
             connection = client.connection
             if connection is None or connection.close:
@@ -301,7 +301,7 @@ class Acceptor:
             elif silent_ns > 1.2 * connection.heartbeat_ns and not connection.tested:
                 connection.tested = True
                 self.send(client, "1", f"112=T{self.now_ns}\x01")
-            elif self.now_ns - connection.sent_ns >= connection.heartbeat_ns:
+            elif now_or_never or self.now_ns - connection.sent_ns >= connection.heartbeat_ns:
                 self.send(client, "0", "")
 
     def detach(self, connection: Connection) -> None:

@@ -49,6 +49,16 @@ class BothStores:
         query = f"SELECT count(*) FROM market.{table}"
         return same(self._timescale(query)[0][0], self._clickhouse(query)[0][0])
 
+    def grouped(self, table: str, by: str, where: str = "1 = 1") -> list[tuple[str, int]]:
+        """Count the rows of a table by an expression; those where it is null are left out."""
+        query = f"SELECT {by} AS name, count(*) FROM market.{table} WHERE {where} AND {by} IS NOT NULL GROUP BY {by}"
+        return same(sorted(map(tuple, self._timescale(query))), sorted(map(tuple, self._clickhouse(query))))
+
+    def gaps(self) -> list[tuple[Any, ...]]:
+        """Venue, first and last number, resolution, rows that came again and reason of every gap."""
+        query = "SELECT venue, seq_from, seq_to, resolution, recovered_rows, reason FROM market.gaps ORDER BY gap_id"
+        return same(list(map(tuple, self._timescale(query))), list(map(tuple, self._clickhouse(query))))
+
     def count_in(self, store: str, table: str) -> int:
         """Rows that one of the stores, `timescale` or `clickhouse`, has by now."""
         query = f"SELECT count(*) FROM market.{table}"

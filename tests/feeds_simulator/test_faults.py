@@ -78,6 +78,16 @@ def test_late_trades_keep_their_time_and_lose_their_place() -> None:
     assert told.next_ns is None
 
 
+def test_who_closes_tells_what_was_held_back_and_does_nothing_wrong_any_more() -> None:
+    faults = Faults(late_every=2, late_s=10.0, drop_every=3, half_open=True, clock_offset_s=5.0)
+    told = Distortion(faults)
+    assert len(told.apply(trades(2), S)) == 1
+    faults.close()
+    assert len(told.apply([], S)) == 1
+    assert told.next_ns is None
+    assert faults == Faults(closing=True, clock_offset_s=5.0, late_s=10.0, done=faults.done)
+
+
 def test_future_stamps_and_a_wrong_clock_add_up() -> None:
     faults = Faults(future_every=2, future_s=600.0, clock_offset_s=-5.0)
     stamps = [action[0].ts_event for action in Distortion(faults).apply(trades(2), 2 * S)]

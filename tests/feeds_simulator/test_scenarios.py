@@ -269,3 +269,17 @@ def test_the_page_lists_them() -> None:
     page = (ROOT / "docs" / "market-model.md").read_text()
     for name, scenario in SCENARIOS.items():
         assert f"| `{name}` | {scenario.text} |" in page
+
+
+class TestClosing:
+    def test_nothing_more_happens_and_the_wire_is_whole(self) -> None:
+        on = stage("ice", "gap,stall,clock_skew", venues=("ice",))
+        on.pull(START_NS + 25 * S)
+        assert on._faults.drop_every
+        said, offset_ns = dict(on.said), on._faults.clock_offset_ns
+        on.close()
+        assert on.pull(START_NS + 300 * S) == []
+        assert on.next_ns > START_NS + 300 * S
+        assert dict(on.said) == said
+        assert (on._faults.drop_every, on._faults.stall) == (0, False)
+        assert on._faults.clock_offset_ns == offset_ns != 0

@@ -1,0 +1,34 @@
+"""`mandi demo` on four venues at once: both stores hold what the simulators said, whatever went wrong on the wire."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.reconcile import Line, Reconciliation, demo, reconcile
+from tests.acceptance.stores import BothStores
+
+GOLD = Line(feed="cme", instrument="XCEC:GC:202612", said=9, held=7, aside=1)
+
+
+@pytest.fixture
+def stores(empty_stores: tuple[str, str]) -> BothStores:
+    return BothStores(*empty_stores)
+
+
+def test_every_instrument_reconciles_though_messages_are_lost_and_doubled(stores: BothStores, tmp_path: Path) -> None:
+    names = "gap,duplicate,bust_and_correct"
+    demo(tmp_path, scenario=names, rate=60, duration_s=10, settle_s=6, speed=4, env=stores.environment)
+    found = reconcile(tmp_path, stores)
+    assert found.unexplained() == []
+    assert {line.feed for line in found.lines if line.held} == {"ice", "mcx", "cme", "bloomberg"}
+    assert all({"dropped", "duplicated"} <= struck.keys() for struck in found.wire.values()), found.wire
+    # Who can repeat what was lost has repeated it.
+    assert [line for line in found.lines if line.feed in ("ice", "cme") and line.missing] == []
+
+
+@pytest.mark.parametrize(("said", "lost", "explained"), [(8, 0, True), (9, 1, True), (9, 0, False), (7, 5, False)])
+def test_what_no_gap_owns_up_to_is_unexplained(said: int, lost: int, explained: bool) -> None:
+    line = replace(GOLD, said=said)
+    run = Reconciliation(lines=[line], wire={}, lost={"cme": lost}, reasons={}, aside={})
+    assert run.unexplained() == ([] if explained else [line])
