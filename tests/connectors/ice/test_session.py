@@ -463,3 +463,14 @@ def test_positions_are_plain_values(line: Line) -> None:
 
 def test_secret_is_not_shown() -> None:
     assert "secret=" not in repr(CONFIG)
+
+
+def test_the_highest_number_there_is_does_not_stop_the_feed(line: Line) -> None:
+    message = {"op": "resync_required", "channel": "book", "expected": 1, "reason": "restart"}
+    for current in (2**63 - 1, 2**63 - 2):
+        line.deliver([orjson.dumps(message | {"current": current})])
+    line.close()
+    line.open()
+    line.flush()
+    assert [row["reason"] for row in line.rows["rejected"]] == ["malformed_frame"]
+    assert max(gap["seq_to"] for gap in line.gaps().values()) < 2**63
