@@ -29,6 +29,7 @@ from sinks.embedded.processes import (
     LOOPBACK,
     POLL_S,
     alive,
+    collect,
     free_port,
     locked,
     port_is_free,
@@ -111,7 +112,7 @@ class EmbeddedClickHouse:
     def _wait_for_child(self) -> None:
         # Stopped or killed by somebody else, maybe this instant.
         if self._child is not None:
-            self._child.wait(STOP_TIMEOUT_S)
+            collect(self._child, STOP_TIMEOUT_S)
             self._child = None
 
     def _launch(self) -> None:

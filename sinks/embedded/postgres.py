@@ -35,6 +35,7 @@ from sinks.embedded.access import grant_search
 from sinks.embedded.processes import (
     LOOPBACK,
     alive,
+    collect,
     free_port,
     locked,
     port_is_free,
@@ -217,7 +218,7 @@ class EmbeddedPostgres:
     def _wait_for_child(self) -> None:
         # Stopped or killed by somebody else, maybe this instant.
         if self._child is not None:
-            self._child.wait(STOP_TIMEOUT_S)
+            collect(self._child, STOP_TIMEOUT_S)
             self._child = None
 
     def _end_orphans(self) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,15 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(POLL_S)
     return True
+
+
+def collect(child: subprocess.Popen[bytes], patience_s: float) -> None:
+    """Wait for a child that was told to end; kill it if it does not. A killed one ends, however busy the machine is."""
+    try:
+        child.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def signal_quietly(pid: int, number: signal.Signals) -> None:
