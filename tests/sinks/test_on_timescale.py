@@ -1,0 +1,99 @@
+"""The migrations and the sink on a real TimescaleDB: hypertables that hold the rows a plain PostgreSQL holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from store_rows import NOW_NS, TABLES, batch_of, expected, read_timescale, rows_of
+
+from sinks.archive import dump_timescale, load_timescale
+from sinks.canonical import canonical_hash
+from sinks.migrations import migrate_timescale, read_migrations
+from sinks.reconcile import reconcile
+from sinks.timescale import TimescaleSink
+from tests.acceptance.command import REPOSITORY, replay
+from tests.services.base import Server
+
+DAY_NS = 86_400 * 10**9
+
+
+@pytest.fixture
+def timescale(timescale_server: Server) -> Iterator[str]:
+    """A migrated database of its own on the server."""
+    place, _, _ = timescale_server.url.rpartition("/")
+    with psycopg.connect(timescale_server.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS stores WITH (FORCE)")
+        connection.execute("CREATE DATABASE stores")
+    dsn = f"{place}/stores"
+    assert migrate_timescale(dsn) == [each.name for each in read_migrations("timescale")]
+    yield dsn
+    with psycopg.connect(timescale_server.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE stores WITH (FORCE)")
+
+
+def ask(dsn: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+def chunks(dsn: str, table: str) -> int:
+    return len(ask(dsn, f"SELECT show_chunks('market.{table}')"))
+
+
+def write(dsn: str, table: str, rows: list[dict[str, Any]]) -> int:
+    sink = TimescaleSink(dsn)
+    try:
+        return sink.write({table: [batch_of(table, rows)]}).total_written
+    finally:
+        sink.close()
+
+
+def test_ticks_and_bars_are_hypertables(timescale: str) -> None:
+    found = ask(
+        timescale,
+        "SELECT hypertable_name, time_interval FROM timescaledb_information.dimensions ORDER BY hypertable_name",
+    )
+    assert [(name, interval.days) for name, interval in found] == [("bars", 7), ("quotes", 1), ("trades", 1)]
+    assert migrate_timescale(timescale) == []
+
+
+def test_it_holds_what_a_plain_postgres_holds(timescale: str, empty_stores: tuple[str, str], tmp_path: Path) -> None:
+    for dsn in (timescale, empty_stores[0]):
+        for table in TABLES:
+            write(dsn, table, rows_of(table, 60))
+            assert write(dsn, table, rows_of(table, 60)) == 0
+    assert canonical_hash(timescale) == canonical_hash(empty_stores[0])
+
+    dump_timescale(empty_stores[0], tmp_path / "kept")  # and a backup of the one is restored into the other
+    with psycopg.connect(timescale) as connection:
+        for table in TABLES:
+            connection.execute(f"TRUNCATE market.{table}")  # type: ignore[arg-type]
+    load_timescale(timescale, tmp_path / "kept")
+    assert canonical_hash(timescale) == canonical_hash(empty_stores[0])
+
+
+def test_late_rows_go_into_old_chunks_and_into_dropped_ones(timescale: str) -> None:
+    rows = rows_of("trades", 30)
+    write(timescale, "trades", rows)
+    now = chunks(timescale, "trades")
+    late = [row | {"ts_event": row["ts_event"] - 400 * DAY_NS} for row in rows]
+    assert write(timescale, "trades", late) == 30
+    assert chunks(timescale, "trades") > now
+    assert write(timescale, "trades", late[:7]) == 0
+
+    ask(timescale, f"SELECT drop_chunks('market.trades', to_timestamp({NOW_NS // 10**9}) - interval '90 days')")
+    assert read_timescale(timescale, "trades") == expected("trades", rows)
+    assert write(timescale, "trades", late) == 30
+    assert read_timescale(timescale, "trades") == expected("trades", [*rows, *late])
+
+
+def test_a_replay_gives_both_stores_the_same(timescale: str, empty_stores: tuple[str, str], tmp_path: Path) -> None:
+    environment = {"MANDI_TIMESCALE": timescale, "MANDI_CLICKHOUSE": empty_stores[1]}
+    example = REPOSITORY / "docs" / "examples" / "gold.csv"
+    summary = replay(example, tmp_path, env=environment)  # it fails if the stores differ
+    assert replay(example, tmp_path, env=environment)["output_hash"] == summary["output_hash"]
+    found = reconcile(timescale, empty_stores[1], wall_clock=True)
+    assert found.first is None
+    assert found.rows >= summary["rows_out"] > 0
