@@ -14,7 +14,7 @@ What it decides where the public contract leaves room:
 * A client that follows an instrument is told its quality by `status` messages, too, without asking; what concerns a
   whole venue is instrument `XCEC:*`. Rows of the status channel have `kind` "status" or "gap" (a hole in a venue's
   feed, with the columns of `gaps`).
-* `auth` is accepted and answered with `welcome` again: entitlements come later; the default listens on loopback,
+* Without keys for tokens anyone may see everything, and `auth` is answered with `welcome`; then it listens on loopback,
   where a page must be of the same host or a configured origin, and the host name must be a loopback one.
 * REST answers a JSON list of rows; ranges are [from, to); the newest `limit` of the range, oldest first.
 """

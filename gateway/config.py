@@ -1,11 +1,23 @@
 """What the gateway is told when it starts."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthConfig:
+    """Whose tokens are accepted: of a secret (HS256), or of public keys (RS256, EdDSA)."""
+
+    secret: str | None = field(default=None, repr=False)
+    secret_file: Path | None = None
+    jwks_file: Path | None = None
+    issuer: str | None = None  # None: not checked
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +30,8 @@ class GatewayConfig:
     timescale_dsn: str | None = field(default=None, repr=False)  # may hold a password
     bundle_dir: Path | None = None
     allowed_origins: tuple[str, ...] = ()  # besides the page's own host, such as "https://desk.example"
+    auth: AuthConfig | None = None  # None: anyone may see everything, on loopback only
+    wall_s: Callable[[], float] = time.time  # what the times of tokens are held against
     max_clients: int = 20_000
     tail_records: int = 1_000  # read back per partition at start, to know the last state
     ready_within_s: float = 5.0  # caught up with the log no longer ago than this

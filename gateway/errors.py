@@ -1,6 +1,8 @@
 """Errors the gateway tells its clients.
 
 GatewayError
+├── BadKeys         the keys for tokens cannot be used
+├── AuthError       a token was refused: `code`, `message`
 ├── RequestError    a message on the stream was refused: `id`, `code`, `message`
 └── HttpError       a REST request was refused: `status`, `code`, `message`
     └── StoreDown   the history store does not answer (503); the streams go on
@@ -17,6 +19,18 @@ class RequestError(GatewayError):
     def __init__(self, code: str, message: str, request_id: int | str | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code, self.message, self.id = code, message, request_id
+
+
+class BadKeys(GatewayError):
+    """The keys for tokens cannot be used. Never quotes them."""
+
+
+class AuthError(GatewayError):
+    """A token was refused. Never quotes it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code, self.message = code, message
 
 
 class HttpError(GatewayError):

@@ -8,7 +8,7 @@ import email.utils
 import gzip
 import mimetypes
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -53,6 +53,7 @@ SAFETY_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_ERROR_HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}
 _PAGE_POLICY: Final = (
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; "
     "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'"
@@ -107,7 +108,8 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 
 def error_reply(error: HttpError) -> Reply:
-    return json_reply({"error": {"code": error.code, "message": error.message}}, error.status)
+    reply = json_reply({"error": {"code": error.code, "message": error.message}}, error.status)
+    return replace(reply, headers=_ERROR_HEADERS.get(error.status, {}))
 
 
 def as_response(reply: Reply, *, head: bool, accepts_gzip: bool) -> Response:

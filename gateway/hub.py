@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway import protocol
+from gateway.auth import EVERYTHING, Grant
 from gateway.client import ClientQueue, Feed
 from gateway.errors import RequestError
 from gateway.metrics import Counts
@@ -28,13 +29,17 @@ class Subscription:
     request: Subscribe
     queue: ClientQueue
     matcher: Matcher
+    grant: Grant
 
     def covers(self, key: StreamKey) -> bool:
         return (
             key.channel == self.request.channel
             and key.interval == self.request.interval
-            and self.matcher.covers(key.instrument)
+            and self.follows(key.instrument)
         )
+
+    def follows(self, instrument: str) -> bool:
+        return self.matcher.covers(instrument) and self.grant.sees(instrument)
 
 
 class Hub:
@@ -54,6 +59,7 @@ class Hub:
         self.ordinal = 0  # of the newest update of any stream
         self._streams: dict[StreamKey, Stream] = {}
         self._subscriptions: dict[ClientQueue, dict[RequestId, Subscription]] = {}
+        self._grants: dict[ClientQueue, Grant] = {}
 
     @property
     def streams(self) -> Iterable[Stream]:
@@ -141,7 +147,7 @@ class Hub:
     def _tell_status(self, row: Row) -> None:
         frame = self._status_frame(row)
         for queue, subscriptions in self._subscriptions.items():
-            wants = (s.request.channel != "status" and s.matcher.covers(row.instrument) for s in subscriptions.values())
+            wants = (s.request.channel != "status" and s.follows(row.instrument) for s in subscriptions.values())
             if any(wants):
                 queue.control(frame)
 
@@ -150,18 +156,20 @@ class Hub:
 
     # Clients
 
-    def join(self, queue: ClientQueue) -> None:
+    def join(self, queue: ClientQueue, grant: Grant = EVERYTHING) -> None:
         self._subscriptions[queue] = {}
+        self._grants[queue] = grant
 
     def leave(self, queue: ClientQueue) -> None:
         """Forget a client whose connection ended."""
+        self._grants.pop(queue, None)
         for subscription in self._subscriptions.pop(queue, {}).values():
             self._detach(subscription)
 
     def subscribe(self, queue: ClientQueue, request: Subscribe) -> None:
         """Answer `subscribed`, then images or missed updates, then follow.
 
-        Raises: RequestError with code bad_request (id in use) or too_many_subscriptions.
+        Raises: RequestError with code bad_request (id in use), too_many_subscriptions or not_entitled.
         """
         mine = self._subscriptions[queue]
         if request.id in mine:
@@ -169,7 +177,10 @@ class Hub:
         if len(mine) >= MAX_SUBSCRIPTIONS:
             text = f"a connection may have {MAX_SUBSCRIPTIONS} subscriptions"
             raise RequestError("too_many_subscriptions", text, request.id)
-        subscription = Subscription(request, queue, Matcher(request.instruments))
+        grant = self._grants[queue]
+        if refusal := grant.refusal(request.channel, request.instruments):
+            raise RequestError("not_entitled", refusal, request.id)
+        subscription = Subscription(request, queue, Matcher(request.instruments), grant)
         mine[request.id] = subscription
         queue.control(text_frame(self._subscribed(subscription)))
         if self.primed:
@@ -185,6 +196,28 @@ class Hub:
             raise RequestError("unknown_subscription", "no subscription with this id", request_id)
         self._detach(subscription)
         queue.control(text_frame(protocol.message("unsubscribed", id=request_id)))
+
+    def regrant(self, queue: ClientQueue, grant: Grant) -> None:
+        """Take what a new token grants: what it no longer does ends, what it newly does begins with an image."""
+        self._grants[queue] = grant
+        for request_id, subscription in list(self._subscriptions[queue].items()):
+            request = subscription.request
+            if refusal := grant.refusal(request.channel, request.instruments):
+                self._detach(subscription)
+                del self._subscriptions[queue][request_id]
+                error = RequestError("not_entitled", refusal, request_id)
+                queue.control(text_frame(protocol.error_message(error)))
+                continue
+            before, subscription.grant = subscription.grant, grant
+            for stream in self._streams.values():
+                self._move(subscription, stream, replace(subscription, grant=before))
+
+    def _move(self, subscription: Subscription, stream: Stream, before: Subscription) -> None:
+        had, has = before.covers(stream.key), subscription.covers(stream.key)
+        if had and not has:
+            self._detach_from(subscription, stream)
+        elif has and not had and self.primed and stream.image is not None:
+            self._attach(subscription, stream, None, alone=False)
 
     def _subscribed(self, subscription: Subscription) -> bytes:
         request = subscription.request
@@ -209,7 +242,7 @@ class Hub:
         for stream in self._streams.values():
             row = stream.image
             bad = row is not None and row.quality not in ("", "LIVE")
-            if row is not None and bad and subscription.matcher.covers(row.instrument):
+            if row is not None and bad and subscription.follows(row.instrument):
                 subscription.queue.control(self._status_frame(row))
 
     def _attach_waiting(self, stream: Stream) -> None:
@@ -277,16 +310,20 @@ class Hub:
             queue.position(feed, frame, feed.stream.seq)
 
     def _detach(self, subscription: Subscription) -> None:
-        queue = subscription.queue
         for stream in self._streams.values():
-            feed = stream.feeds.get(queue)
-            if feed is None or not subscription.covers(stream.key):
-                continue
-            feed.leave(subscription.request.id)
-            if feed.closed:
-                queue.forget(feed)
-                self._counts.sent[stream.key.channel] += feed.sent
-                del stream.feeds[queue]
+            if subscription.covers(stream.key):
+                self._detach_from(subscription, stream)
+
+    def _detach_from(self, subscription: Subscription, stream: Stream) -> None:
+        queue = subscription.queue
+        feed = stream.feeds.get(queue)
+        if feed is None:
+            return
+        feed.leave(subscription.request.id)
+        if feed.closed:
+            queue.forget(feed)
+            self._counts.sent[stream.key.channel] += feed.sent
+            del stream.feeds[queue]
 
 
 _AMBIGUOUS: Final = -1

@@ -6,6 +6,7 @@ from typing import Final
 
 import orjson
 
+from gateway.auth import Grant
 from gateway.hub import Hub
 from gateway.protocol import Matcher
 from gateway.rows import Row
@@ -21,11 +22,13 @@ class LiveState:
         self._hub, self._now = hub, now
         self._master = InstrumentMaster.load()
 
-    def instruments(self) -> bytes:
-        """Return every instrument seen, by key, with its contract and its newest rows."""
+    def instruments(self, grant: Grant) -> bytes:
+        """Return every instrument seen that is granted, by key, with its contract and its newest rows."""
         newest: dict[str, dict[str, Row]] = {}
         for stream in self._hub.streams:
-            if stream.image is not None and not stream.key.instrument.endswith(":*"):
+            key = stream.key
+            granted = grant.sees(key.instrument) and grant.has_channel(key.channel)
+            if stream.image is not None and granted and not key.instrument.endswith(":*"):
                 newest.setdefault(stream.key.instrument, {})[stream.key.channel] = stream.image
         on = datetime.fromtimestamp(self._now() // 10**9, UTC).date()
         rows = [
@@ -35,13 +38,14 @@ class LiveState:
         ]
         return orjson.dumps(rows)
 
-    def statuses(self, pattern: str) -> bytes:
-        """Return the newest status of every instrument and venue that `pattern` covers."""
+    def statuses(self, pattern: str, grant: Grant) -> bytes:
+        """Return the newest status of every granted instrument and venue that `pattern` covers."""
         matcher = Matcher([pattern])
         rows = [
             orjson.Fragment(stream.image.data)
             for key, stream in sorted((stream.key, stream) for stream in self._hub.streams)
-            if key.channel == "status" and stream.image is not None and matcher.covers(key.instrument)
+            if key.channel == "status" and stream.image is not None
+            if matcher.covers(key.instrument) and grant.sees(key.instrument)
         ]
         return orjson.dumps(rows)
 

@@ -171,5 +171,10 @@ def document() -> dict[str, Any]:
             "description": "History and reference data. Live data: WebSocket at /v1/stream, events at /v1/sse.",
         },
         "paths": {f"/v1/{name}": _path(name) for name in _SUMMARIES} | {"/v1/sse": _events()},
-        "components": {"schemas": _SCHEMAS},
+        "components": {
+            "schemas": _SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+        # Either: without keys the gateway asks for no token.
+        "security": [{"token": []}, {}],
     }

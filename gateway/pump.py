@@ -9,11 +9,12 @@ messages share a write.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
-from websockets.protocol import OPEN, State
+from websockets.protocol import OPEN
 
+from gateway.auth import Identity, Standing
 from gateway.client import ClientQueue
 from gateway.protocol import message, text_frame
 
@@ -31,9 +32,7 @@ CLOSE_S: Final = 2.0
 class Link:
     """One connection and its queue."""
 
-    OPEN_STATE: ClassVar[State] = OPEN
-
-    __slots__ = ("_encode", "_pump", "_tasks", "blocked_since_s", "connection", "queue", "reason")
+    __slots__ = ("_encode", "_pump", "_tasks", "blocked_since_s", "connection", "queue", "reason", "standing")
 
     def __init__(
         self,
@@ -44,6 +43,7 @@ class Link:
     ) -> None:
         self._encode = encode
         self.connection, self.queue, self._pump = connection, queue, pump
+        self.standing: Standing | None = None  # of who must show a token
         self.reason = ""  # why the gateway ended it
         self.blocked_since_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,7 +51,7 @@ class Link:
     def flush(self) -> None:
         """Write what the socket takes."""
         queue = self.queue
-        if queue.closed or self.connection.protocol.state is not self.OPEN_STATE:
+        if queue.closed or not self.takes_data():
             return
         if queue.overflowed:
             text = "too many events wait for this client; reconnect and resume with since"
@@ -66,6 +66,9 @@ class Link:
             transport.write(data)
             self.blocked_since_s = None
         self._settle()
+
+    def takes_data(self) -> bool:
+        return self.connection.protocol.state is OPEN
 
     def _settle(self) -> None:
         queue = self.queue
@@ -155,6 +158,17 @@ class Pump:
         ended_s = time.perf_counter()
         self._not_before_s = ended_s + min(ended_s - started_s, MAX_PAUSE_S)
 
+    def end_unwelcome(self) -> None:
+        """Close who has no valid token any more; tell those whose token ends soon."""
+        for link in list(self.links.values()):
+            if link.standing is None or link.reason:
+                continue
+            if over := link.standing.ended():
+                link.end(4401, *over)
+            elif soon := link.standing.notice_due():
+                frame = text_frame(message("expiring", expires=str(round(soon.expires_s * 1e9))))
+                link.queue.control(frame)
+
     def cut_stalled(self, after_s: float) -> None:
         """Cut every connection whose socket took nothing for that long while something waited.
 
@@ -170,6 +184,7 @@ class GatewayConnection(ServerConnection):
     """A connection that tells its queue when the socket takes data again."""
 
     on_resume: Callable[[], None] | None = None
+    identity: Identity | None = None  # of the token of its request
     deadline: asyncio.Timeout  # by when the request must be answered
 
     async def handshake(self, *arguments: Any, **options: Any) -> None:

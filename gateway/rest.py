@@ -167,6 +167,7 @@ def _sql(table: str, distinct: str = "") -> str:
         f"SELECT coalesce(json_agg(line ORDER BY t, tie), '[]')::text FROM ("
         f"SELECT {distinct} json_build_object({_JSON[table]}) AS line, {time}_ns AS t, {tie} AS tie "
         f"FROM market.{_VIEWS.get(table, table)} WHERE {_KEY[table]} "
+        "AND (%(venues)s::text[] IS NULL OR venue = ANY (%(venues)s)) "
         f"AND {time} >= %(from)s AND {time} < %(to)s "
         f"AND {time}_ns >= %(from_ns)s AND {time}_ns < %(to_ns)s "
         f"ORDER BY {time} DESC, {time}_ns DESC, {tie} DESC LIMIT %(limit)s) newest"
@@ -202,8 +203,8 @@ class Store:
         self._idle: list[_Connection] = []
         self._slots = asyncio.Semaphore(CONNECTIONS)
 
-    async def rows(self, table: str, query: Query) -> bytes:
-        """Return the newest `limit` rows in range, oldest first, as a JSON list.
+    async def rows(self, table: str, query: Query, venues: frozenset[str] | None = None) -> bytes:
+        """Return the newest `limit` rows in range of `venues` (None: of all), oldest first, as a JSON list.
 
         Raises: StoreDown.
         """
@@ -215,6 +216,7 @@ class Store:
             "from_ns": query.from_ns,
             "to_ns": query.to_ns,
             "limit": query.limit,
+            "venues": None if venues is None else sorted(venues),
         }
         return await self._read(_SQL[table, query.revisions], parameters)
 

@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from gateway import openapi
+from gateway.auth import Grant
 from gateway.config import GatewayConfig
 from gateway.errors import HttpError, StoreDown
 from gateway.follow import Follower
@@ -27,7 +28,7 @@ class Routes:
         self._metrics, self._follower = metrics, follower
         self._bundle = Bundle(config.bundle_dir)
         self._openapi = json_reply(openapi.document())
-        self._handlers: dict[str, Callable[[Target], Awaitable[Reply]]] = {
+        self._handlers: dict[str, Callable[[Target, Grant], Awaitable[Reply]]] = {
             "/v1/instruments": self._instruments,
             "/v1/bars": self._history,
             "/v1/trades": self._history,
@@ -40,8 +41,8 @@ class Routes:
             "/metrics": self._scrape,
         }
 
-    async def reply(self, method: str, target: Target) -> Reply:
-        """Return the answer to a request.
+    async def reply(self, method: str, target: Target, grant: Grant) -> Reply:
+        """Return the answer to a request of a client that may see `grant`.
 
         Raises: HttpError.
         """
@@ -49,33 +50,41 @@ class Routes:
             raise HttpError(405, "method_not_allowed", "only GET and HEAD are answered")
         handler = self._handlers.get(target.path)
         if handler is not None:
-            return await handler(target)
+            return await handler(target, grant)
         if target.path in _PLANNED:
             raise HttpError(404, "not_available", f"{target.path} is not in this version")
         return self._bundle.reply(target.path)
 
-    async def _instruments(self, target: Target) -> Reply:
+    async def _instruments(self, target: Target, grant: Grant) -> Reply:
         if target.parameters:
             raise HttpError(400, "bad_request", "instruments has no parameters")
-        return Reply(body=self._live.instruments())
+        return Reply(body=self._live.instruments(grant))
 
-    async def _history(self, target: Target) -> Reply:
+    async def _history(self, target: Target, grant: Grant) -> Reply:
         table = target.path.rpartition("/")[2]
-        return Reply(body=await self._store.rows(table, parse_query(table, target.parameters)))
+        query = parse_query(table, target.parameters)
+        # Headlines are asked for by the instrument they are about; what is granted is where they come from.
+        refusal = grant.refusal(table, [] if table == "news" else [query.instrument])
+        if refusal:
+            raise HttpError(403, "not_entitled", refusal)
+        return Reply(body=await self._store.rows(table, query, grant.venues))
 
-    async def _status(self, target: Target) -> Reply:
+    async def _status(self, target: Target, grant: Grant) -> Reply:
         if {"from", "to"} & set(target.parameters):
-            return await self._history(target)
+            return await self._history(target, grant)
         query = parse_query("status", {"instrument": "*"} | target.parameters)
-        return Reply(body=self._live.statuses(query.instrument))
+        refusal = grant.refusal("status", [query.instrument])
+        if refusal:
+            raise HttpError(403, "not_entitled", refusal)
+        return Reply(body=self._live.statuses(query.instrument, grant))
 
-    async def _document(self, _: Target) -> Reply:
+    async def _document(self, *_: object) -> Reply:
         return self._openapi
 
-    async def _health(self, _: Target) -> Reply:
+    async def _health(self, *_: object) -> Reply:
         return json_reply({"status": "up"})
 
-    async def _ready(self, _: Target) -> Reply:
+    async def _ready(self, *_: object) -> Reply:
         ready = self._follower.caught_up_within(self._config.ready_within_s)
         store = {"configured": self._config.timescale_dsn is not None, "reachable": True, "message": ""}
         try:
@@ -85,5 +94,5 @@ class Routes:
         log = {"caught_up": ready, "lag_rows": self._follower.lag_rows, "message": self._follower.error}
         return json_reply({"ready": ready, "log": log, "store": store}, 200 if ready else 503)
 
-    async def _scrape(self, _: Target) -> Reply:
+    async def _scrape(self, *_: object) -> Reply:
         return Reply(body=self._metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

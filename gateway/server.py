@@ -22,12 +22,14 @@ from websockets.typing import Subprotocol
 
 from connectors.log import open_reader
 from gateway import protocol, sse
+from gateway.auth import EVERYTHING, Identity, Standing, Verifier, bearer_token
 from gateway.client import ClientQueue
 from gateway.config import LOOPBACK_HOSTS, GatewayConfig
-from gateway.errors import HttpError
+from gateway.errors import AuthError, BadKeys, HttpError
 from gateway.follow import Follower
 from gateway.http import Target, as_response, error_reply, host_name, parse_target, same_host
 from gateway.hub import Hub
+from gateway.keys import KeyRing
 from gateway.live import LiveState
 from gateway.metrics import Counts, GatewayCollector, Metrics
 from gateway.packing import SUBPROTOCOL, packed_frame, unpack_json, unpack_request
@@ -39,6 +41,9 @@ from gateway.sse import SSE_PATH, EventLink, EventQueue
 from market.records import Patience
 
 STREAM_PATH: Final = "/v1/stream"
+OPEN_PATHS: Final = frozenset({"/v1/openapi.json"})
+"""Under /v1, what says nothing about a market."""
+
 PING_S: Final = 20.0
 STALLED_S: Final = 40.0
 """A socket that takes nothing for two ping periods has nobody behind it."""
@@ -57,7 +62,8 @@ _LOG: Final = logging.getLogger("mandi.gateway")
 async def serve(config: GatewayConfig, now: Callable[[], int], stop: asyncio.Event) -> None:
     """Serve until `stop` is set. `now` is the market clock, ns UTC.
 
-    Raises: OSError if the port cannot be had; UnsupportedLog if the log's URL is not understood.
+    Raises: BadKeys if tokens cannot be verified, or are needed and not set up;
+        OSError if the port cannot be had; UnsupportedLog if the log's URL is not understood.
     """
     gateway = Gateway(config, now)
     await gateway.start()
@@ -77,6 +83,7 @@ class Gateway:
         self._hub = Hub(epoch=secrets.token_hex(8), now=now, counts=self._counts)
         self._pump = Pump(self._loop)
         self._conflated_by_gone = 0
+        self._verifier = _verifier(config)
         open_reader(config.log_url).close()  # an unusable URL ends the start, not the thread
         self._follower = Follower(
             partial(open_reader, config.log_url, patience=Patience(on_wait=_tell_away)),
@@ -120,7 +127,7 @@ class Gateway:
             close_timeout=STOP_S,
             write_limit=(SOCKET_HIGH_BYTES, SOCKET_LOW_BYTES),
             server_header=None,
-            logger=logging.getLogger("mandi.gateway.websockets"),
+            logger=_library_log(),
             backlog=4096,
         )
         host, port = next(iter(self._server.sockets)).getsockname()[:2]
@@ -156,6 +163,7 @@ class Gateway:
                 if queue.empty and not queue.closed:  # who has something waiting needs no sign of life
                     queue.heartbeat(frame)
             self._pump.cut_stalled(STALLED_S)
+            self._pump.end_unwelcome()
 
     # One connection
 
@@ -163,7 +171,8 @@ class Gateway:
         queue = ClientQueue(now=self._now, wake=self._pump.wake, schedule=self._loop.call_later)
         packed = connection.subprotocol == SUBPROTOCOL
         link = self._connect(Link(connection, queue, self._pump, packed_frame if packed else None))
-        session = Session(self._hub, queue, time.monotonic, unpack_request if packed else unpack_json)
+        decode = unpack_request if packed else unpack_json
+        session = Session(self._hub, queue, time.monotonic, decode, link.standing)
         session.open()
         try:
             async for text in connection:
@@ -187,7 +196,7 @@ class Gateway:
             wake=self._pump.wake,
             schedule=self._loop.call_later,
         )
-        self._hub.join(queue)
+        self._hub.join(queue, EVERYTHING if connection.identity is None else connection.identity.grant)
         link = EventLink(connection, queue, self._pump)
         try:
             queue.control(welcome_frame(self._hub.epoch))
@@ -211,6 +220,8 @@ class Gateway:
             socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES
         )
         connection.on_resume = lambda: None if queue.awake else self._pump.wake(queue)
+        if self._verifier is not None:
+            link.standing = Standing(self._verifier, connection.identity)
         self._pump.links[queue] = link
         return link
 
@@ -227,6 +238,7 @@ class Gateway:
         try:
             self._check_host(request)
             target = parse_target(request.path)
+            identity = self._identify(connection, request, target)
             if target.path == STREAM_PATH and not head:
                 self._check_origin(request)
                 self._check_room()
@@ -236,13 +248,33 @@ class Gateway:
                 self._check_room()
                 await self._send_events(connection, request, target)
                 return connection.respond(503, "")  # to nobody: the connection is closed
-            reply = await self._routes.reply(request.method, target)
+            grant = EVERYTHING if identity is None else identity.grant
+            reply = await self._routes.reply(request.method, target, grant)
         except HttpError as error:
             reply = error_reply(error)
         accepts_gzip = any("gzip" in value for value in request.headers.get_all("Accept-Encoding"))
         if len(reply.body) < COMPRESS_ASIDE_BYTES:
             return as_response(reply, head=head, accepts_gzip=accepts_gzip)
         return await asyncio.to_thread(as_response, reply, head=head, accepts_gzip=accepts_gzip)
+
+    def _identify(self, connection: ServerConnection, request: Request, target: Target) -> Identity | None:
+        """Return whose request it is; None if no token is asked for, or (on the stream) not yet.
+
+        Raises: HttpError 401.
+        """
+        if self._verifier is None or not target.path.startswith("/v1/") or target.path in OPEN_PATHS:
+            return None
+        token = bearer_token(request.headers.get_all("Authorization"))
+        if token is None:
+            if target.path == STREAM_PATH:
+                return None
+            raise HttpError(401, "not_authenticated", "this needs a token: Authorization: Bearer ...")
+        assert isinstance(connection, GatewayConnection)
+        try:
+            connection.identity = self._verifier.verify(token)
+        except AuthError as error:
+            raise HttpError(401, error.code, error.message) from None
+        return connection.identity
 
     def _check_host(self, request: Request) -> None:
         """Refuse a name we are not: a page elsewhere may point its own name at this machine (DNS rebinding)."""
@@ -274,6 +306,22 @@ class Gateway:
     def _check_room(self) -> None:
         if len(self._pump.links) >= self._config.max_clients:
             raise HttpError(503, "too_many_clients", "this gateway is full; try another or come back")
+
+
+def _verifier(config: GatewayConfig) -> Verifier | None:
+    if config.auth is not None:
+        keys = KeyRing(config.auth)
+        return Verifier(keys, issuer=config.auth.issuer, audience=config.auth.audience, wall_s=config.wall_s)
+    if config.host not in LOOPBACK_HOSTS:
+        raise BadKeys(f"without tokens the gateway listens on loopback only, not on {config.host}")
+    return None
+
+
+def _library_log() -> logging.Logger:
+    """The library's logger, never below INFO: at DEBUG it writes every header and message, tokens among them."""
+    logger = logging.getLogger("mandi.gateway.websockets")
+    logger.setLevel(logging.INFO)
+    return logger
 
 
 def _tell_away(reason: str, pause_s: float) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway import protocol
+from gateway.auth import NOTHING, Standing
 from gateway.client import QUEUE_LIMIT_BYTES, ClientQueue
-from gateway.errors import RequestError
+from gateway.errors import AuthError, RequestError
 from gateway.hub import MAX_SUBSCRIPTIONS, Hub
 from gateway.packing import unpack_json
 from gateway.protocol import Auth, Ping, Request, Subscribe, Unsubscribe, text_frame
@@ -64,13 +65,21 @@ class Session:
         queue: ClientQueue,
         clock_s: Callable[[], float],
         decode: Callable[[str | bytes], object] = unpack_json,
+        standing: Standing | None = None,  # None: no token is asked for
     ) -> None:
-        self._decode = decode
+        self._decode, self._standing = decode, standing
         self._hub, self._queue, self._clock_s = hub, queue, clock_s
         self._bucket = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST, clock_s())
 
     def open(self) -> None:
-        self._hub.join(self._queue)
+        """Begin; who has shown no token yet is welcomed when it does."""
+        if self._standing is None:
+            self._hub.join(self._queue)
+        elif self._standing.identity is None:
+            self._hub.join(self._queue, NOTHING)
+            return
+        else:
+            self._hub.join(self._queue, self._standing.identity.grant)
         self._welcome()
 
     def receive(self, text: str | bytes) -> bool:
@@ -88,6 +97,8 @@ class Session:
 
     def _act(self, request: Request) -> None:
         match request:
+            case Subscribe() if self._standing is not None and self._standing.identity is None:
+                raise RequestError("not_authenticated", "send auth with a token first", request.id)
             case Subscribe():
                 self._hub.subscribe(self._queue, request)
             case Unsubscribe(request_id):
@@ -95,9 +106,22 @@ class Session:
             case Ping(request_id):
                 members = {} if request_id is None else {"id": request_id}
                 self._queue.control(text_frame(protocol.message("pong", **members)))
-            case Auth():
-                # Entitlements come later: on the loopback default every client may see everything.
+            case Auth(token):
+                self._authenticate(token)
                 self._welcome()
+
+    def _authenticate(self, token: str) -> None:
+        standing = self._standing
+        if standing is None:  # anyone may see everything
+            return
+        try:
+            identity = standing.verifier.verify(token)
+        except AuthError as error:
+            raise RequestError(error.code, error.message) from None
+        if standing.identity is not None and standing.identity.grant.user != identity.grant.user:
+            raise RequestError("bad_token", "a new token must be of the same user")
+        standing.identity = identity
+        self._hub.regrant(self._queue, identity.grant)
 
     def _welcome(self) -> None:
         self._queue.control(welcome_frame(self._hub.epoch))

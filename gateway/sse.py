@@ -135,7 +135,10 @@ class EventQueue(ClientQueue):
 class EventLink(Link):
     """One response that never ends, and its queue."""
 
-    OPEN_STATE = CONNECTING  # for the library the handshake is still to be answered
+    def takes_data(self) -> bool:
+        # For the library the handshake is still to be answered; when the client ends its side, it ends ours, too.
+        found = self.connection.protocol
+        return found.state is CONNECTING and not (found.eof_sent or self.connection.transport.is_closing())
 
     def end(self, code: int, reason: str, text: str) -> None:  # noqa: ARG002  events have no close code
         """Tell the client why and close; cut the connection if it does not take that."""
@@ -144,7 +147,8 @@ class EventLink(Link):
         self.reason = reason
         self.queue.abandon()
         transport = self.connection.transport
-        transport.write(b"data: " + protocol.message("error", id=None, code=reason, message=text) + b"\n\n")
+        if self.takes_data():
+            transport.write(b"data: " + protocol.message("error", id=None, code=reason, message=text) + b"\n\n")
         transport.close()
         asyncio.get_running_loop().call_later(CLOSE_S, transport.abort)
 
@@ -161,4 +165,4 @@ def follow(subscribe: Callable[[Subscribe], None], wanted: list[Subscribe]) -> N
         try:
             subscribe(request)
         except RequestError as error:
-            raise HttpError(400, error.code, error.message) from None
+            raise HttpError(403 if error.code == "not_entitled" else 400, error.code, error.message) from None

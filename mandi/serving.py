@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import GatewayConfig
+from gateway.config import AuthConfig, GatewayConfig
+from gateway.errors import BadKeys
 from gateway.server import serve as serve_gateway
 from mandi.clock import FileClock
+from mandi.errors import UsageError
 from mandi.process import run_async, say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
@@ -26,9 +28,26 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             port=options.port,
             timescale_dsn=stores.timescale,
             bundle_dir=bundle_dir(),
+            allowed_origins=tuple((settings.allowed_origins or "").replace(",", " ").split()),
+            auth=_auth(settings),
             on_listening=lambda host, port: say(f"dashboard on http://{host}:{port}/"),
         )
-        run_async(lambda stop: serve_gateway(config, FileClock(settings.clock_file), stop))
+        try:
+            run_async(lambda stop: serve_gateway(config, FileClock(settings.clock_file), stop))
+        except BadKeys as error:
+            raise UsageError(str(error)) from error
+
+
+def _auth(settings: Settings) -> AuthConfig | None:
+    if settings.jwt_secret is None and settings.jwt_secret_file is None and settings.jwt_jwks_file is None:
+        return None
+    return AuthConfig(
+        secret=settings.jwt_secret,
+        secret_file=settings.jwt_secret_file,
+        jwks_file=settings.jwt_jwks_file,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+    )
 
 
 def bundle_dir() -> Path:

@@ -44,6 +44,10 @@ _ENVIRONMENT: Final = {
     "alert_webhook": "MANDI_ALERT_WEBHOOK",
     "webhooks": "MANDI_WEBHOOKS",
     "webhooks_allow": "MANDI_WEBHOOKS_ALLOW",
+    "jwt_jwks_file": "MANDI_JWT_JWKS_FILE",
+    "jwt_issuer": "MANDI_JWT_ISSUER",
+    "jwt_audience": "MANDI_JWT_AUDIENCE",
+    "allowed_origins": "MANDI_ALLOWED_ORIGINS",
     "log_days": "MANDI_LOG_DAYS",
     "log_gib": "MANDI_LOG_GIB",
 }
@@ -80,6 +84,11 @@ class Settings:
     backend_outbox_table: str = "trading.outbox"
     backend_outbox_hours: float | None = None
     """How long the outbox keeps what is on disk in our log; None: for ever."""
+    jwt_jwks_file: Path | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    allowed_origins: str | None = None
+    """Pages of these may use the gateway, besides its own."""
     metrics_port: int | None = None
     alert_webhook: str = field(default=DEFAULT_WEBHOOK, repr=False)
     """Where Alertmanager sends alerts; it may hold a token."""
@@ -113,6 +122,16 @@ class Settings:
     def mcx_feed_token(self) -> str:
         file = self.data_dir / "mcx.feed-token"
         return _secret("MANDI_MCX_FEED_TOKEN", "MANDI_MCX_FEED_TOKEN_FILE", file, os.environ)
+
+    @property
+    def jwt_secret(self) -> str | None:
+        """None: tokens are not signed with a secret, or it is in `jwt_secret_file`."""
+        return os.environ.get("MANDI_JWT_SECRET") or None
+
+    @property
+    def jwt_secret_file(self) -> Path | None:
+        name = os.environ.get("MANDI_JWT_SECRET_FILE")
+        return Path(name) if name and not self.jwt_secret else None
 
     @property
     def recovery_dir(self) -> Path:
@@ -165,6 +184,10 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         mcx_api_key=found.get("mcx_api_key", "mandi"),
         mcx_client_code=found.get("mcx_client_code"),
         mcx_buy_flag=int(_choice("mcx_buy_flag", found.get("mcx_buy_flag", "0"), ("0", "1"))),
+        jwt_jwks_file=Path(found["jwt_jwks_file"]) if "jwt_jwks_file" in found else None,
+        jwt_issuer=found.get("jwt_issuer"),
+        jwt_audience=found.get("jwt_audience"),
+        allowed_origins=found.get("allowed_origins"),
         bloomberg=_host_port("bloomberg", found.get("bloomberg")),
         bloomberg_sdk=found.get("bloomberg_sdk", DEFAULT_BLOOMBERG_SDK),
     )

@@ -267,3 +267,21 @@ def test_a_reader_too_slow_for_events_is_closed_and_told(tmp_path: Path) -> None
             client.close()
 
     asyncio.run(run())
+
+
+def test_a_reader_that_ends_its_side_disturbs_no_other(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with gateway(tmp_path) as running:
+            other = _open(running.port)
+            await asyncio.to_thread(_read, other, lambda data: b'"heartbeat"' in data)
+            for number in range(1, 6):
+                gone = _open(running.port)
+                await asyncio.to_thread(_read, gone, lambda data: b'"heartbeat"' in data)
+                gone.shutdown(socket.SHUT_WR)
+                running.ticks(trade(number))
+                last = f'"trade_id":"t{number}"'.encode()
+                await asyncio.to_thread(_read, other, lambda data, last=last: last in data)  # type: ignore[misc]
+                gone.close()
+            other.close()
+
+    asyncio.run(run())
