@@ -1,7 +1,6 @@
 """`mandi doctor`: check the installation, one line a finding, each with what to do about it."""
 
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from market.records import LogUnavailable, Patience
 from pipelines.engine import recovery
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
+from sinks.errors import SinkError, StoreUnavailable
+from sinks.migrations import unapplied_clickhouse, unapplied_timescale
 
 _LEAST_FREE_BYTES: Final = 2 * 2**30
 _MOST_LAG_RECORDS: Final = 10_000
@@ -128,12 +129,12 @@ def _recovery(settings: Settings) -> Iterator[Finding]:
         store = settings.recovery_dir / flow / "store"
         if not store.is_dir():
             continue
-        try:
-            epoch = recovery.resume_epoch(store)
-        except Exception as error:
-            yield Finding(False, f"recovery of {flow}: {error}", f"delete {store}: it is rebuilt from the log")
+        damage = recovery.damage(store)
+        if damage is not None:
+            do = f"stop the flow, then `mandi rebuild {flow}`: it is made anew from the log"
+            yield Finding(False, f"recovery of {flow} is damaged: {damage}", do)
         else:
-            yield Finding(True, f"recovery of {flow}: resumes at epoch {epoch}")
+            yield Finding(True, f"recovery of {flow}: resumes at epoch {recovery.resume_epoch(store)}")
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
@@ -141,13 +142,12 @@ def _stores(settings: Settings) -> Iterator[Finding]:
         server = EmbeddedPostgres(settings.data_dir)
         yield _embedded("PostgreSQL (embedded)", server.pid, postgres_answers(server), "postgres.log", settings)
     else:
-        yield _reachable("TimescaleDB", settings.timescale.split("@")[-1], "start it, or set MANDI_TIMESCALE")
+        yield _answering("TimescaleDB", "MANDI_TIMESCALE", lambda: unapplied_timescale(settings.timescale))
     if settings.clickhouse == EMBEDDED:
         engine = EmbeddedClickHouse(settings.data_dir)
         yield _embedded("ClickHouse (chDB)", engine.pid, clickhouse_answers(engine), "clickhouse.log", settings)
     else:
-        address = settings.clickhouse.split("//")[-1].split("@")[-1]
-        yield _reachable("ClickHouse", address, "start it, or set MANDI_CLICKHOUSE")
+        yield _answering("ClickHouse", "MANDI_CLICKHOUSE", lambda: unapplied_clickhouse(settings.clickhouse))
 
 
 def _embedded(name: str, pid: int | None, answers: bool, log: str, settings: Settings) -> Finding:
@@ -156,13 +156,18 @@ def _embedded(name: str, pid: int | None, answers: bool, log: str, settings: Set
     return Finding(answers, f"{name} runs as process {pid}", f"it does not answer: see {settings.data_dir / log}")
 
 
-def _reachable(name: str, address: str, do: str) -> Finding:
-    host, _, port = address.split("/")[0].partition(":")
+def _answering(name: str, setting: str, unapplied: Callable[[], list[str]]) -> Finding:
+    """Whether a server lets us in, answers, and has our tables: that a port is open says little."""
     try:
-        socket.create_connection((host, int(port or 5432)), timeout=2).close()
-    except (OSError, ValueError) as error:
-        return Finding(False, f"{name} at {host}:{port} cannot be reached ({error})", do)
-    return Finding(True, f"{name} at {host}:{port} can be reached")
+        missing = unapplied()
+    except StoreUnavailable as error:
+        do = f"start it, or correct {setting}; its flow waits, and the log holds the rows meanwhile"
+        return Finding(False, f"{name} is away: {error.reason}", do)
+    except SinkError as error:
+        return Finding(False, f"{name}: {error}", f"correct {setting}, or the rights of its user")
+    if missing:
+        return Finding(False, f"{name} answers and lacks {', '.join(missing)}", "run `mandi migrate`")
+    return Finding(True, f"{name} answers, its schema is up to date")
 
 
 def _processes(settings: Settings) -> Iterator[Finding]:

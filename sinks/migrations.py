@@ -23,6 +23,7 @@ from sinks.failures import clickhouse_failures, timescale_failures
 
 SQL_DIRECTORY_VARIABLE: Final = "MANDI_SQL_DIR"
 
+_ASK_TIMEOUT_S: Final = 5  # somebody waits at a terminal
 _ADVISORY_LOCK: Final = 0x6D616E6469  # "mandi": one migration at a time
 
 
@@ -93,6 +94,36 @@ def migrate_timescale(dsn: str, directory: Path | None = None) -> list[str]:
         for migration in missing:
             _apply_timescale(connection, migration)
     return [migration.name for migration in missing]
+
+
+def unapplied_timescale(dsn: str) -> list[str]:
+    """The names of the migrations that a store lacks; changes nothing. Raises: StoreUnavailable, MigrationError."""
+    found = read_migrations("timescale")
+    with timescale_failures(), psycopg.connect(dsn, connect_timeout=_ASK_TIMEOUT_S) as connection:
+        there = connection.execute("SELECT to_regclass('market.schema_migrations') IS NOT NULL").fetchone()
+        if there != (True,):
+            return [migration.name for migration in found]
+        rows = connection.execute("SELECT name, checksum FROM market.schema_migrations").fetchall()
+    return [migration.name for migration in pending("timescale", found, dict(rows))]
+
+
+def unapplied_clickhouse(url: str) -> list[str]:
+    """As `unapplied_timescale`, of ClickHouse."""
+    found = read_migrations("clickhouse")
+    with clickhouse_failures():
+        client = clickhouse_connect.get_client(
+            dsn=url,
+            autogenerate_session_id=False,
+            database="default",
+            connect_timeout=_ASK_TIMEOUT_S,
+            send_receive_timeout=_ASK_TIMEOUT_S,
+        )
+        try:
+            there = client.query("EXISTS TABLE market.schema_migrations").result_rows[0][0]
+            rows = client.query("SELECT name, checksum FROM market.schema_migrations").result_rows if there else []
+        finally:
+            client.close()
+    return [migration.name for migration in pending("clickhouse", found, {row[0]: row[1] for row in rows})]
 
 
 def _apply_timescale(connection: psycopg.Connection, migration: Migration) -> None:

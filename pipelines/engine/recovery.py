@@ -161,6 +161,25 @@ def resume_epoch(store: Path) -> int | None:
     return min(fronts.get((ex_num, worker), resumed_at) for worker in range(workers))
 
 
+def damage(store: Path) -> str | None:
+    """Say what is wrong with the files of a recovery store, or None; reads every page of them.
+
+    A damaged page may hold a key that is only met hours after the start.
+    """
+    parts = _partitions(store)
+    if len(parts) != PARTITIONS:
+        return f"{len(parts)} of {PARTITIONS} partitions are there"
+    for part in parts:
+        try:
+            with closing(sqlite3.connect(f"{part.as_uri()}?mode=ro", uri=True)) as db:
+                found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found != "ok":
+            return f"{part.name}: {' '.join(found.split())}"
+    return None
+
+
 def copy_store(store: Path, to: Path) -> None:
     """Copy a recovery store, of a flow that may be running, as it is at one instant.
 

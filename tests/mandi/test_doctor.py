@@ -1,0 +1,90 @@
+"""What the doctor says about stores and recovery stores, in every state that a test can bring about."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import bytewax.operators as op
+import psycopg
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource
+
+from mandi import settings
+from mandi.doctor import Finding, examine
+from pipelines.engine.recovery import run_flow
+from tests.services.base import free_port
+
+
+@pytest.fixture
+def found(tmp_path: Path, empty_stores: tuple[str, str]):  # type: ignore[no-untyped-def]
+    """Examines an installation on the shared stores, with other settings where a test names them."""
+
+    def examined(**environment: str) -> list[Finding]:
+        usual = {"MANDI_TIMESCALE": empty_stores[0], "MANDI_CLICKHOUSE": empty_stores[1]}
+        return list(examine(settings.load(tmp_path, usual | environment)))
+
+    return examined
+
+
+def about(findings: list[Finding], word: str) -> Finding:
+    (one,) = [finding for finding in findings if word in finding.what]
+    return one
+
+
+def test_stores_that_answer_and_are_migrated_are_well(found) -> None:
+    findings = found()
+    assert about(findings, "TimescaleDB").ok is True
+    assert about(findings, "ClickHouse").ok is True
+
+
+def test_a_store_that_is_away_is_named_with_what_to_do(found) -> None:
+    port = free_port()
+    away = found(MANDI_TIMESCALE=f"postgresql://x@127.0.0.1:{port}/x", MANDI_CLICKHOUSE=f"http://127.0.0.1:{port}")
+    for name, setting in (("TimescaleDB", "MANDI_TIMESCALE"), ("ClickHouse", "MANDI_CLICKHOUSE")):
+        finding = about(away, name)
+        assert finding.ok is False
+        assert f"{name} is away" in finding.what
+        assert setting in finding.do
+
+
+def test_a_database_that_lets_nobody_in_is_not_well_though_its_port_is_open(found, postgres_dsn: str) -> None:
+    wrong = postgres_dsn.replace("@", "x@", 1)
+    finding = about(found(MANDI_TIMESCALE=wrong), "TimescaleDB")
+    assert finding.ok is False
+    assert "password authentication failed" in finding.what
+    assert wrong not in finding.what
+
+
+def test_a_schema_that_is_behind_is_told(found, postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS unmigrated WITH (FORCE)")
+        connection.execute("CREATE DATABASE unmigrated")
+    finding = about(found(MANDI_TIMESCALE=f"{postgres_dsn.rpartition('/')[0]}/unmigrated"), "TimescaleDB")
+    assert (finding.ok, finding.do) == (False, "run `mandi migrate`")
+    assert "0001_market" in finding.what
+
+
+def test_a_damaged_page_of_a_recovery_store_is_found(found, tmp_path: Path) -> None:
+    def build() -> Dataflow:
+        flow = Dataflow("bars")
+        numbers = op.input("in", flow, TestingSource(range(300), batch_size=1))  # type: ignore[arg-type]
+        keyed = op.key_on("key", numbers, lambda number: f"{number:0200d}")
+        kept = op.stateful_map("keep", keyed, lambda state, value: (state or value, value))
+        op.output("out", kept, TestingSink([]))
+        return flow
+
+    run_flow("bars", build, tmp_path / "recovery" / "bars", epoch=timedelta(0))
+    assert about(found(), "recovery of bars").ok is True
+    part = next((tmp_path / "recovery" / "bars" / "store").glob("part-*.sqlite3"))
+    size = part.stat().st_size
+    with part.open("r+b") as file:
+        file.seek(size - size // 4)
+        file.write(b"\xff" * (size // 4))
+    finding = about(found(), "recovery of bars")
+    assert finding.ok is False
+    assert "mandi rebuild bars" in finding.do
+
+
+def test_a_missing_partition_is_found(found, tmp_path: Path) -> None:
+    (tmp_path / "recovery" / "bars" / "store").mkdir(parents=True)
+    assert about(found(), "recovery of bars").ok is False
