@@ -69,6 +69,44 @@ _SCHEMAS: Final = {
         instruments=_NAMES,
         urgency=_COUNT,
     ),
+    "arbitrage": _row(
+        opportunity_id=_TEXT,
+        ts_event=_NS,
+        commodity=_TEXT,
+        direction=_TEXT,
+        buy_instrument=_TEXT,
+        sell_instrument=_TEXT,
+        state=_TEXT,
+        reason=_TEXT,
+        currency=_TEXT,
+        unit=_TEXT,
+        buy_price=_or_null(_NUMBER),
+        sell_price=_or_null(_NUMBER),
+        fx_price=_or_null(_NUMBER),
+        gross=_or_null(_NUMBER),
+        cost_freight=_or_null(_NUMBER),
+        cost_duty=_or_null(_NUMBER),
+        cost_bank=_or_null(_NUMBER),
+        cost_inland=_or_null(_NUMBER),
+        cost_fees=_or_null(_NUMBER),
+        cost_taxes=_or_null(_NUMBER),
+        cost_financing=_or_null(_NUMBER),
+        cost_margin=_or_null(_NUMBER),
+        cost_fx_hedge=_or_null(_NUMBER),
+        cost_slippage=_or_null(_NUMBER),
+        net=_or_null(_NUMBER),
+        basis=_or_null(_NUMBER),
+        level=_or_null(_NUMBER),
+        size=_or_null(_NUMBER),
+        foreign_size=_or_null(_NUMBER),
+        net_inr=_or_null(_NUMBER),
+        net_usd=_or_null(_NUMBER),
+        buy_age_ms=_or_null(_COUNT),
+        sell_age_ms=_or_null(_COUNT),
+        fx_age_ms=_or_null(_COUNT),
+        skew_ms=_or_null(_COUNT),
+        assumed=_NAMES,
+    ),
     "instruments": _row(
         instrument=_TEXT,
         venue=_TEXT,
@@ -94,6 +132,7 @@ _SUMMARIES: Final = {
     "trades": "Trades, oldest first.",
     "quotes": "Top-of-book quotes, oldest first.",
     "news": "Headlines, oldest first; of one instrument, those that name it.",
+    "arbitrage": "Arbitrage opportunities, one row a change, oldest first; of an instrument, or of a commodity.",
     "status": "Newest status of every instrument and venue, from memory; with from or to, history.",
 }
 
@@ -115,7 +154,9 @@ def _range() -> list[dict[str, Any]]:
 def _parameters(name: str) -> list[dict[str, Any]]:
     if name == "instruments":
         return []
-    instrument = _parameter("instrument", "key, such as XCEC:GC:202612", _TEXT, required=name not in ("status", "news"))
+    instrument = _parameter(
+        "instrument", "key, such as XCEC:GC:202612", _TEXT, required=name not in ("status", "news", "arbitrage")
+    )
     if name != "bars":
         return [instrument, *_range()]
     interval = _parameter("interval", "width", {"enum": list(INTERVALS_NS)}, required=True)

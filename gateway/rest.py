@@ -51,7 +51,7 @@ def parse_query(table: str, parameters: Mapping[str, str]) -> Query:
     unknown = set(parameters) - _PARAMETERS[table]
     if unknown:
         raise _bad(f"{table} has no parameter {min(unknown)[:40]!r}")
-    instrument = parameters.get("instrument", "*" if table == "news" else "")
+    instrument = parameters.get("instrument", "*" if table in _OF_ALL else "")
     if not instrument or len(instrument) > MAX_ID_CHARS:
         raise _bad("instrument is required: a key such as XCEC:GC:202612")
     revisions = parameters.get("revisions", "")
@@ -116,7 +116,7 @@ def parse_time(text: str) -> int | None:
     return (moment - _EPOCH) // timedelta(seconds=1) * 10**9 + int((fraction or "").ljust(9, "0"))
 
 
-_TIMES: Final = {"bars": "ts_open"} | dict.fromkeys(("trades", "quotes", "status", "news"), "ts_event")
+_TIMES: Final = {"bars": "ts_open"} | dict.fromkeys(("trades", "quotes", "status", "news", "arbitrage"), "ts_event")
 _RANGE: Final = frozenset({"instrument", "from", "to", "limit"})
 _PARAMETERS: Final = {
     "bars": _RANGE | {"interval", "revisions"},
@@ -124,7 +124,9 @@ _PARAMETERS: Final = {
     "quotes": _RANGE,
     "status": _RANGE,
     "news": _RANGE,
+    "arbitrage": _RANGE,
 }
+_OF_ALL: Final = ("news", "arbitrage")  # an instrument only narrows them
 
 # JSON members of each table: times as text of the exact companion, numerics without padding zeros.
 _TICK_START: Final = (
@@ -145,6 +147,21 @@ _JSON: Final = {
     "news": "'news_id', news_id, 'venue', venue, 'ts_event', ts_event_ns::text, 'ts_recv', ts_recv_ns::text, "
     "'headline', headline, 'body', body, 'topics', array_remove(string_to_array(topics, ' '), ''), "
     "'instruments', array_remove(string_to_array(instruments, ' '), ''), 'urgency', urgency",
+    "arbitrage": "'opportunity_id', opportunity_id, 'ts_event', ts_event_ns::text, 'commodity', commodity, "
+    "'direction', direction, 'buy_instrument', buy_instrument, 'sell_instrument', sell_instrument, "
+    "'state', state, 'reason', reason, 'currency', currency, 'unit', unit, "
+    "'buy_price', trim_scale(buy_price), 'sell_price', trim_scale(sell_price), "
+    "'fx_price', trim_scale(fx_price), 'gross', trim_scale(gross), "
+    "'cost_freight', trim_scale(cost_freight), 'cost_duty', trim_scale(cost_duty), "
+    "'cost_bank', trim_scale(cost_bank), 'cost_inland', trim_scale(cost_inland), "
+    "'cost_fees', trim_scale(cost_fees), 'cost_taxes', trim_scale(cost_taxes), "
+    "'cost_financing', trim_scale(cost_financing), 'cost_margin', trim_scale(cost_margin), "
+    "'cost_fx_hedge', trim_scale(cost_fx_hedge), 'cost_slippage', trim_scale(cost_slippage), "
+    "'net', trim_scale(net), 'basis', trim_scale(basis), 'level', trim_scale(level), "
+    "'size', trim_scale(size), 'foreign_size', trim_scale(foreign_size), 'net_inr', trim_scale(net_inr), "
+    "'net_usd', trim_scale(net_usd), 'buy_age_ms', buy_age_ms, 'sell_age_ms', sell_age_ms, "
+    "'fx_age_ms', fx_age_ms, 'skew_ms', skew_ms, "
+    "'assumed', array_remove(string_to_array(assumed, ' '), '')",
 }
 _KEY: Final = {
     "trades": "instrument = %(instrument)s",
@@ -154,10 +171,19 @@ _KEY: Final = {
     "status": "(instrument = %(instrument)s OR (instrument = '' AND venue || ':*' = %(instrument)s))",
     # Headlines that name an instrument; * stands for all.
     "news": "(%(instrument)s = '*' OR %(instrument)s = ANY (string_to_array(instruments, ' ')))",
+    # Of either leg, or of a commodity.
+    "arbitrage": "(%(instrument)s IN ('*', buy_instrument, sell_instrument, commodity))",
 }
 # Without the trades that were busted, the others with their newest terms: what the bars are made of.
 _VIEWS: Final = {"trades": "trades_net"}
-_TIE: Final = {"trades": "seq", "quotes": "seq", "bars": "revision", "status": "venue", "news": "news_id"}
+_TIE: Final = {
+    "trades": "seq",
+    "quotes": "seq",
+    "bars": "revision",
+    "status": "venue",
+    "news": "news_id",
+    "arbitrage": "opportunity_id",
+}
 
 
 def _sql(table: str, distinct: str = "") -> str:
@@ -175,7 +201,7 @@ def _sql(table: str, distinct: str = "") -> str:
 
 
 _SQL: Final = {
-    **{(table, False): _sql(table) for table in ("trades", "quotes", "status", "news")},
+    **{(table, False): _sql(table) for table in ("trades", "quotes", "status", "news", "arbitrage")},
     # The rule of the view bars_latest, turned round: walking the key backwards, LIMIT ends it early.
     ("bars", False): _sql("bars", "DISTINCT ON (ts_open, ts_open_ns)"),
     ("bars", True): _sql("bars"),

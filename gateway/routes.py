@@ -15,7 +15,7 @@ from gateway.live import LiveState
 from gateway.metrics import Metrics
 from gateway.rest import Store, parse_query
 
-_PLANNED: Final = ("/v1/anomalies", "/v1/arbitrage", "/v1/forecasts")
+_PLANNED: Final = ("/v1/anomalies", "/v1/forecasts")
 
 
 class Routes:
@@ -34,6 +34,7 @@ class Routes:
             "/v1/trades": self._history,
             "/v1/quotes": self._history,
             "/v1/news": self._history,
+            "/v1/arbitrage": self._history,
             "/v1/status": self._status,
             "/v1/openapi.json": self._document,
             "/healthz": self._health,

@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 
 from market.packed import PackedRows
+from market.parity import BUY_FOREIGN
 from market.records import Record
 from market.schemas import BUY, PRICE_SCALE, QUOTE, SELL, TRADE, require
 
@@ -240,4 +241,30 @@ def _news_rows(batch: pa.RecordBatch) -> Iterator[Row]:
         )
 
 
-_READERS: Final = {"bars": _bar_rows, "status": _status_rows, "gaps": _gap_rows, "news": _news_rows}
+def _arbitrage_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        text = {name: value for name, value in row.items() if isinstance(value, str)}
+        fields = {name: json_text(value) for name, value in text.items()}
+        fields["ts_event"] = f'"{row["ts_event"]}"'
+        fields["assumed"] = orjson.dumps(row["assumed"].split()).decode()
+        for name, value in row.items():
+            if name not in fields:
+                fields[name] = _int(value) if name.endswith("_ms") else _number(value)
+        local = row["sell_instrument"] if row["direction"] == BUY_FOREIGN else row["buy_instrument"]
+        yield Row(
+            channel="arbitrage",
+            instrument=local,
+            venue=local.partition(":")[0],
+            data=("{" + ",".join(f'"{name}":{fields[name]}' for name in row) + "}").encode(),
+            ts_recv=row["ts_event"],
+            ts_event=row["ts_event"],
+        )
+
+
+_READERS: Final = {
+    "bars": _bar_rows,
+    "status": _status_rows,
+    "gaps": _gap_rows,
+    "news": _news_rows,
+    "arbitrage": _arbitrage_rows,
+}

@@ -24,7 +24,7 @@ from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
 
 _SWITCH_S: Final = 0.0005
-FLOWS: Final = ("bars", "quality", "timescale", "clickhouse")
+FLOWS: Final = ("bars", "quality", "arbitrage", "timescale", "clickhouse")
 MIRROR: Final = "mirror"
 WEBHOOKS: Final = "webhooks"
 """Flows that run only when they are named."""
@@ -97,6 +97,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
                 _run_bars(settings, stop, lateness)
             elif flow == "quality":
                 _run_quality(settings, stop, lateness)
+            elif flow == "arbitrage":
+                _run_arbitrage(settings, stop, lateness)
             elif flow == MIRROR:
                 _run_mirror(settings, stop)
             elif flow == WEBHOOKS:
@@ -135,6 +137,21 @@ def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) 
         lateness=lateness,
     )
     run_flow("quality", partial(quality.build, config), settings.recovery_dir / "quality", epoch=timedelta(seconds=1))
+
+
+def _run_arbitrage(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
+    from pipelines import arbitrage
+
+    config = arbitrage.ArbitrageConfig(
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
+        now=FileClock(settings.clock_file),
+        stop=stop,
+        lateness=lateness,
+    )
+    run_flow(
+        "arbitrage", partial(arbitrage.build, config), settings.recovery_dir / "arbitrage", epoch=timedelta(seconds=1)
+    )
 
 
 def _run_mirror(settings: Settings, stop: threading.Event) -> None:

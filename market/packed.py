@@ -26,7 +26,7 @@ from market.schemas import SCHEMAS
 MOST_ROWS: Final = 64
 """More rows than this are smaller and no slower as Arrow."""
 
-KINDS: Final = ("ticks", "depth")
+KINDS: Final = ("ticks", "fx", "depth")
 """Schemas that may be packed."""
 
 _HEAD: Final = struct.Struct("<II")

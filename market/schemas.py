@@ -346,6 +346,7 @@ ANOMALIES: Final = pa.schema(
 
 SCHEMAS: Final = {
     "ticks": TICKS,
+    "fx": TICKS,
     "depth": DEPTH,
     "news": NEWS,
     "trades": TRADES,
@@ -370,6 +371,7 @@ NATURAL_KEYS: Final = {
     "status": ("venue", "instrument", "ts_event"),
     "trade_events": ("event_id",),
     "news": ("news_id",),
+    "arbitrage": ("opportunity_id", "ts_event"),
 }
 """What makes a stored row the same row: writing it again changes nothing."""
 

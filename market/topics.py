@@ -10,6 +10,7 @@ STATUS: Final = "market.status"
 LATE: Final = "market.late"
 REJECTED: Final = "market.rejected"
 NEWS: Final = "market.news.alerts"
+ARBITRAGE: Final = "market.arbitrage"
 TRADING_EVENTS: Final = "trading.events"
 """One JSON record an event of the trading backend (market/trade_events.py), keyed by trade."""
 WEBHOOKS_DEAD: Final = "market.webhooks.dead"
@@ -21,6 +22,11 @@ INGEST_POSITIONS: Final = "ingest.positions"
 FROM_INGEST: Final = 0
 FROM_ANALYTICS: Final = 1
 FROM_BACKEND: Final = 2
+
+
+FX_COMMODITY: Final = "usdinr"
+FX_KIND: Final = "fx"
+"""Kind of the exchange rate's ticks among those of a commodity that is compared across currencies."""
 
 
 def prices(commodity: str) -> TopicPartition:

@@ -29,6 +29,7 @@ from connectors.feed import Feed, Flush, Positions
 from connectors.ticks import DetachedRows, Row
 from market import topics
 from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
+from market.reference import Reference
 from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, SCHEMAS, STATE, TICKS, TRADE
 from pipelines import metrics
 from pipelines.engine.recovery import execute
@@ -164,6 +165,7 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     written: dict[TopicPartition, Written] = field(default_factory=dict)  # when this process started
     newest: dict[TopicPartition, Written] = field(default_factory=dict)
     rows: Counter[TopicPartition] = field(default_factory=Counter)
+    rated: frozenset[str] = frozenset(Reference.load().commodities)  # what needs an exchange rate to be compared
     reached: dict[str, Positions] = field(default_factory=dict)
     waiting: deque[tuple[float, dict[str, Positions]]] = field(default_factory=deque)  # flushed by, positions
 
@@ -221,6 +223,9 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     def _append(self, flush: Flush) -> None:
         for part in flush.prices:
             self._append_prices(topics.prices(part.commodity), part, flush)
+        for part in flush.prices:
+            if part.commodity == topics.FX_COMMODITY and part.kind == "ticks":
+                self._broadcast(part)
         for kind, topic in _LEDGERS.items():
             rows: pa.RecordBatch | None = getattr(flush, kind)
             if rows is not None:
@@ -237,6 +242,17 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
         if "session" in flush.positions:
             newest[flush.venue] = _reached(fresh.kind, flush.positions, newest.get(flush.venue, {}))
         self.writer.append(tp, fresh.kind, fresh.payload(), key=fresh.commodity, meta=_meta_of(newest, self.rows[tp]))
+
+    def _broadcast(self, part: DetachedRows) -> None:
+        """Tell an exchange rate among the ticks of what is compared with it: one order of arrival for both.
+
+        Saying a quote twice changes nothing, so a repair may. Topics in which nothing was written yet are left alone.
+        """
+        rates = replace(part, kind=topics.FX_KIND)
+        for tp, newest in self.newest.items():
+            if topics.commodity_of(tp.topic) in self.rated:
+                meta = _meta_of(newest, self.rows[tp])
+                self.writer.append(tp, rates.kind, rates.payload(), key=topics.commodity_of(tp.topic), meta=meta)
 
     def _written_to(self, tp: TopicPartition, flush: Flush) -> Positions:
         """The venue's positions in the topic's last record when this process started, if of this session."""

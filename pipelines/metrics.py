@@ -30,6 +30,7 @@ CLOCK_SKEW_SECONDS: Final = Gauge(
     "How far a venue's stamps are behind receipt (negative: ahead); 0 while right.",
     ["venue"],
 )
+ARBITRAGE_OPEN: Final = Gauge("mandi_arbitrage_open", "Arbitrage opportunities that are open.", ["commodity"])
 INSTRUMENTS: Final = Gauge("mandi_instruments", "Instruments watched, by venue and quality.", ["venue", "quality"])
 MARKET_TIME_SECONDS: Final = Gauge("mandi_market_time_seconds", "The market clock of an ingest, Unix seconds.")
 UNACCOUNTED_ROWS: Final = Gauge(

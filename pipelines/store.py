@@ -13,6 +13,7 @@ from typing import Final
 
 import bytewax.operators as op
 import pyarrow as pa
+import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
 from market import topics
@@ -28,7 +29,15 @@ from sinks.base import Sink
 
 _POLL: Final = timedelta(milliseconds=200)  # rows are written once an epoch anyway
 
-_DERIVED: Final = (topics.BARS, topics.STATUS, topics.LATE, topics.REJECTED, topics.TRADING_EVENTS, topics.NEWS)
+_DERIVED: Final = (
+    topics.BARS,
+    topics.STATUS,
+    topics.LATE,
+    topics.REJECTED,
+    topics.TRADING_EVENTS,
+    topics.NEWS,
+    topics.ARBITRAGE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,4 +92,6 @@ def _stored(item: tuple[str, Derived]) -> tuple[str, TableRows] | None:
     batch: pa.RecordBatch = derived.batch
     if derived.kind == "bars":
         batch = batch.filter(batch.column("final"))  # forming bars go to the wire only
+    elif derived.kind == "arbitrage":
+        batch = batch.filter(pc.not_equal(batch.column("state"), "watch"))  # samples, too
     return ("store", (derived.kind, batch)) if batch.num_rows else None

@@ -26,7 +26,9 @@ VOLUME: Final = pa.decimal128(38, 9)
 NUL: Final = "\x00"
 NUL_SHOWN_AS: Final = "\N{SYMBOL FOR NULL}"
 
-_PRICES: Final = frozenset({"price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage"})
+_PRICES: Final = frozenset(
+    {"price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage", "gross", "net", "basis", "level"}
+)
 _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})
 
 NULL_IS_EMPTY: Final = frozenset({("trades", "trade_id"), ("status", "instrument")})
@@ -98,7 +100,7 @@ def _column(field: pa.Field, in_key: bool) -> Column:
         return Column(name=name, kind="text", type=pa.utf8(), in_key=in_key)
     if name.startswith("ts_") or name in ("as_known_at", "watermark"):
         return Column(name=name, kind="time", type=pa.int64(), in_key=in_key)
-    if name in _PRICES or name.endswith(("_price", "_size")) or name.startswith("markout_"):
+    if name in _PRICES or name.endswith(("_price", "_size")) or name.startswith(("markout_", "cost_", "net_")):
         return Column(name=name, kind="decimal", type=DECIMAL, in_key=in_key)
     return Column(name=name, kind="integer", type=kind, in_key=in_key)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from gateway.client import ClientQueue
 from gateway.rows import Row, rows_of
 from market.records import OffsetOutOfRange, Record, TopicPartition
-from market.schemas import BARS, GAPS, INTERVALS_NS, NEWS, PRICE_SCALE, QUOTE, STATUS, TICKS, TRADE
+from market.schemas import ARBITRAGE, BARS, GAPS, INTERVALS_NS, NEWS, PRICE_SCALE, QUOTE, STATUS, TICKS, TRADE
 
 GC = "XCEC:GC:202612"
 GOLD = "XIMC:GOLD:202612"
@@ -96,7 +96,14 @@ def feed_gap(venue: str = "XCEC") -> Json:
     }
 
 
-SCHEMAS: Mapping[str, pa.Schema] = {"ticks": TICKS, "bars": BARS, "status": STATUS, "gaps": GAPS, "news": NEWS}
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "ticks": TICKS,
+    "bars": BARS,
+    "status": STATUS,
+    "gaps": GAPS,
+    "news": NEWS,
+    "arbitrage": ARBITRAGE,
+}
 
 
 def headline(number: int, instruments: str = GC) -> Json:

@@ -4,7 +4,7 @@ Delivery: positions are part of Bytewax recovery; reading resumes at the exact n
 no longer has stops the flow loudly (market.records.OffsetOutOfRange).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -174,20 +174,22 @@ def _parse(name: str) -> TopicPartition:
     return TopicPartition(topic, int(partition))
 
 
-def ticks_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
+def ticks_of(
+    tp: TopicPartition, records: list[Record], is_start: bool, *, kinds: Collection[str] = (TICKS_KIND,)
+) -> Iterator[tuple[str, Chunk]]:
     """The ticks of a price topic as chunks of about _BATCH_ROWS rows, each row with its record's offset.
 
-    Records of other kinds, depth say, are passed over, and never decoded.
+    Records of other kinds than `kinds`, depth say, are passed over, and never decoded.
     """
     shard, pending, rows = commodity_of(tp.topic), list[Record](), 0
     for record in records:
         pending.append(record)
-        rows += record.num_rows if record.kind == TICKS_KIND else 0
+        rows += record.num_rows if record.kind in kinds else 0
         if rows >= _BATCH_ROWS:
-            yield shard, _chunk(tp, pending, is_start)
+            yield shard, _chunk(tp, pending, is_start, kinds)
             pending, rows, is_start = [], 0, False
     if pending:
-        yield shard, _chunk(tp, pending, is_start)
+        yield shard, _chunk(tp, pending, is_start, kinds)
 
 
 @cache
@@ -195,8 +197,8 @@ def _no_ticks() -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema=TICKS)
 
 
-def _chunk(tp: TopicPartition, records: list[Record], is_start: bool) -> Chunk:
-    found = [record for record in records if record.kind == TICKS_KIND]
+def _chunk(tp: TopicPartition, records: list[Record], is_start: bool, kinds: Collection[str]) -> Chunk:
+    found = [record for record in records if record.kind in kinds]
     ticks = joined(found) if found else _no_ticks()
     sizes = np.array([record.num_rows for record in found], np.int64)
     offsets = np.repeat(np.array([record.offset for record in found], np.int64), sizes)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import HttpError, StoreDown
 from gateway.rest import DEFAULT_LIMIT, Store, parse_query, parse_time
+from market.schemas import ARBITRAGE
 from sinks.embedded.postgres import EmbeddedPostgres
 
 MINUTE_NS = 60 * 10**9
@@ -80,6 +81,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
         _insert_bar(connection, 3, 1)
         _insert_status(connection, GC, "STALE")
         _insert_status(connection, "", "GAP")
+        for n, commodity in enumerate(("gold", "gold", "wti")):
+            _insert_opportunity(connection, n, commodity)
         for n, instruments in enumerate((GC, f"BBG:CT:202612 {GC}", "", "BBG:USDINR:SPOT")):
             _insert_news(connection, n, instruments)
     yield server
@@ -121,6 +124,16 @@ def _insert_news(connection: psycopg.Connection[Any], n: int, instruments: str) 
     connection.execute(
         f"INSERT INTO market.news VALUES ('N{n}', 'BBG', {_stamp(ns)}, {ns}, {_stamp(ns)}, {ns}, 'headline {n}',"
         f" 'body', 'gold silver', '{instruments}', {n % 3})".encode()
+    )
+
+
+def _insert_opportunity(connection: psycopg.Connection[Any], n: int, commodity: str) -> None:
+    ns = T0_NS + n
+    connection.execute(
+        "INSERT INTO market.arbitrage (opportunity_id, ts_event, ts_event_ns, commodity, direction, buy_instrument,"
+        " sell_instrument, state, reason, currency, unit, net, cost_duty, skew_ms, assumed)"
+        f" VALUES ('O{n}', {_stamp(ns)}, {ns}, '{commodity}', 'buy_foreign', '{GC}', 'XIMC:X:20261{n}', 'open', '',"
+        f" 'INR', '10g', 12.340000001, -1.5, 7, 'a b')".encode()
     )
 
 
@@ -211,6 +224,25 @@ def test_news_of_all_of_one_instrument_and_of_a_time(server: EmbeddedPostgres) -
     assert [row["news_id"] for row in later] == ["N2", "N3"]
     assert (gold[1]["instruments"], gold[1]["topics"]) == (["BBG:CT:202612", GC], ["gold", "silver"])
     assert (every[2]["instruments"], every[2]["ts_event"]) == ([], str(T0_NS + 2))
+
+
+def test_opportunities_of_all_of_a_leg_and_of_a_commodity(server: EmbeddedPostgres) -> None:
+    every, leg, wti = read(
+        server.dsn,
+        ("arbitrage", {}),
+        ("arbitrage", {"instrument": "XIMC:X:202611"}),
+        ("arbitrage", {"instrument": "wti"}),
+    )
+    assert [row["opportunity_id"] for row in every] == ["O0", "O1", "O2"]
+    assert [row["opportunity_id"] for row in leg] == ["O1"]
+    assert [row["opportunity_id"] for row in wti] == ["O2"]
+    assert list(every[0]) == ARBITRAGE.names
+    assert (every[0]["net"], every[0]["cost_duty"], every[0]["gross"]) == (
+        Decimal("12.340000001"),
+        Decimal("-1.5"),
+        None,
+    )
+    assert (every[0]["ts_event"], every[0]["assumed"], every[0]["skew_ms"]) == (str(T0_NS), ["a", "b"], 7)
 
 
 async def _refused(call: Callable[[], Awaitable[object]]) -> StoreDown:

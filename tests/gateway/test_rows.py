@@ -3,8 +3,9 @@
 import json
 from decimal import Decimal
 
+import pyarrow as pa
 import pytest
-from gateway_support import GC, T0_NS, bar, batch, feed_gap, headline, quote, rows, status, trade
+from gateway_support import GC, GOLD, T0_NS, bar, batch, feed_gap, headline, quote, rows, status, trade
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from connectors.ticks import TickBuilder
 from gateway.rows import decimal_text, rows_of
 from market.packed import PackedRows
 from market.records import Payload, Record
-from market.schemas import BUST, CLOCK, CORRECTION, PRICE_SCALE, STATE, SchemaMismatch
+from market.schemas import ARBITRAGE, BUST, CLOCK, CORRECTION, PRICE_SCALE, STATE, SchemaMismatch
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -97,6 +98,25 @@ def test_a_headline_is_of_its_venue_and_names_its_instruments() -> None:
         "urgency": 2,
     }
     assert json.loads(second.data)["instruments"] == []
+
+
+def test_an_opportunity_is_of_its_indian_contract_and_exact() -> None:
+    nothing = dict.fromkeys(ARBITRAGE.names)
+    text = {name: "" for name in ARBITRAGE.names if ARBITRAGE.field(name).type == pa.utf8()}
+    sold = {
+        "direction": "buy_foreign",
+        "buy_instrument": GC,
+        "sell_instrument": GOLD,
+        "assumed": "gold/bank gold/freight",
+    }
+    numbers = {"net": 1_941_700_000_001, "cost_duty": -1, "skew_ms": 12, "ts_event": T0_NS}
+    (row,) = rows("arbitrage", {**nothing, **text, **sold, **numbers})
+    assert (row.channel, row.instrument, row.venue, row.ts_recv) == ("arbitrage", GOLD, "XIMC", T0_NS)
+    data = json.loads(row.data, parse_float=Decimal)
+    assert list(data) == ARBITRAGE.names
+    assert (data["net"], data["cost_duty"]) == (Decimal("1941.700000001"), Decimal("-0.000000001"))
+    assert (data["gross"], data["skew_ms"], data["ts_event"]) == (None, 12, str(T0_NS))
+    assert data["assumed"] == ["gold/bank", "gold/freight"]
 
 
 def test_text_from_a_feed_is_escaped() -> None:

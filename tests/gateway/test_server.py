@@ -283,7 +283,8 @@ def test_http_details(tmp_path: Path) -> None:
             assert int(headers["Content-Length"]) > 1_000
             paths = (await running.json("/v1/openapi.json"))["paths"]
             assert set(paths) == {
-                f"/v1/{name}" for name in ("instruments", "bars", "trades", "quotes", "status", "news", "sse")
+                f"/v1/{name}"
+                for name in ("instruments", "bars", "trades", "quotes", "status", "news", "arbitrage", "sse")
             }
             for path, expected in (
                 ("/v1/nothing", 404),

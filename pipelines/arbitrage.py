@@ -1,0 +1,126 @@
+"""The arbitrage dataflow: price topics, with the exchange rate among them, in; `market.arbitrage` out.
+
+Delivery: state and positions recover together; rows are at least once, told apart by their natural key.
+Step ids are stable: recovery is keyed by them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from threading import Event
+from time import monotonic
+from typing import Final
+
+import bytewax.operators as op
+import pyarrow as pa
+from bytewax.dataflow import Dataflow
+
+from market import topics
+from market.arbitrage import ArbitrageKernel
+from market.kernel import Outputs
+from market.records import LogReader, LogWriter, TopicPartition
+from market.reference import Reference
+from market.watermark import Lateness
+from pipelines import metrics
+from pipelines.engine.log_source import TICKS_KIND, LogSource, ticks_of
+from pipelines.engine.observe import Lag
+from pipelines.engine.outputs import TopicSink
+from pipelines.engine.steps import kernel_step
+from pipelines.quality import Reading
+
+_POLL: Final = timedelta(milliseconds=20)  # an opportunity is of seconds
+_AGAIN_NS: Final = 1_000_000_000
+_COUNT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArbitrageConfig:
+    """What the flow needs. `now` is the market clock; `stop` ends it with its state kept."""
+
+    open_reader: Callable[[], LogReader]
+    open_writer: Callable[[], LogWriter]
+    now: Callable[[], int]
+    stop: Event
+    lateness: Lateness = field(default_factory=Lateness)
+
+
+def build(config: ArbitrageConfig) -> Dataflow:
+    """Wire the flow."""
+    flow = Dataflow("arbitrage")
+    reading, tally = Reading(Lag("arbitrage", config.open_reader), config.open_reader), _Tally()
+    source = LogSource(
+        open_reader=config.open_reader,
+        patterns=[topics.prices(commodity).topic for commodity in Reference.load().commodities],
+        convert=partial(ticks_of, kinds=(TICKS_KIND, topics.FX_KIND)),
+        stop=config.stop,
+        on_read=reading,
+        poll=_POLL,
+    )
+    ticks = op.input("prices", flow, source)
+    found = kernel_step("compare", ticks, lambda: LiveArbitrage(config.lateness, reading, tally), now=config.now)
+    op.output("topics", found, TopicSink(open_writer=config.open_writer, target=_target))
+    return flow
+
+
+def _target(name: str) -> TopicPartition:
+    assert name == "arbitrage"
+    return TopicPartition(topics.ARBITRAGE, topics.FROM_ANALYTICS)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is open in all shards, for Prometheus, about once a second."""
+
+    kernels: list[ArbitrageKernel] = field(default_factory=list)
+    _counted_s: float = -1e9
+
+    def export(self) -> None:
+        if monotonic() < self._counted_s + _COUNT_S:
+            return
+        self._counted_s = monotonic()
+        for kernel in self.kernels:
+            for commodity, opportunities in kernel.open_count().items():
+                metrics.ARBITRAGE_OPEN.labels(commodity).set(opportunities)
+
+
+class LiveArbitrage:
+    """The arbitrage kernel of one shard, asked by time only while the flow is not behind; a market.kernel.Kernel.
+
+    A flow that is behind would take its own delay for quotes that are too old.
+    """
+
+    def __init__(self, lateness: Lateness, reading: Reading, tally: _Tally) -> None:
+        self._kernel = ArbitrageKernel(lateness)
+        self._reading, self._tally = reading, tally
+        self._not_before = 0
+        tally.kernels.append(self._kernel)
+
+    def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
+        outputs = self._kernel.on_batch(arrivals)
+        self._tally.export()
+        return outputs
+
+    def on_time(self, now_ns: int) -> Outputs:
+        self._not_before = now_ns + _AGAIN_NS
+        if not self._reading.caught_up():
+            return {}
+        outputs = self._kernel.on_time(now_ns)
+        self._tally.export()
+        return outputs
+
+    def on_eof(self) -> Outputs:
+        return self._kernel.on_eof()
+
+    def next_wake_ns(self) -> int | None:
+        due = self._kernel.next_wake_ns()
+        return None if due is None else max(due, self._not_before)
+
+    def on_history_lost(self) -> None:
+        self._kernel.on_history_lost()
+
+    def snapshot(self) -> object:
+        return self._kernel.snapshot()
+
+    def restore(self, state: object) -> None:
+        self._kernel.restore(state)

@@ -1,0 +1,42 @@
+-- Opportunities between an Indian contract and a foreign one, landed: one row a change. See docs/arbitrage.md.
+
+CREATE TABLE IF NOT EXISTS market.arbitrage (
+    opportunity_id String CODEC(ZSTD(1)),
+    ts_event DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    commodity LowCardinality(String),
+    direction LowCardinality(String),
+    buy_instrument LowCardinality(String),
+    sell_instrument LowCardinality(String),
+    state LowCardinality(String),
+    reason String CODEC(ZSTD(1)),
+    currency LowCardinality(String),
+    unit LowCardinality(String),
+    buy_price Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    sell_price Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    fx_price Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    gross Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_freight Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_duty Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_bank Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_inland Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_fees Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_taxes Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_financing Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_margin Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_fx_hedge Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    cost_slippage Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    net Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    basis Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    level Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    size Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    foreign_size Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    net_inr Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    net_usd Nullable(Decimal(18, 9)) CODEC(ZSTD(1)),
+    buy_age_ms Nullable(Int64) CODEC(ZSTD(1)),
+    sell_age_ms Nullable(Int64) CODEC(ZSTD(1)),
+    fx_age_ms Nullable(Int64) CODEC(ZSTD(1)),
+    skew_ms Nullable(Int64) CODEC(ZSTD(1)),
+    assumed String CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (opportunity_id, ts_event);

@@ -1,0 +1,45 @@
+-- Opportunities between an Indian contract and a foreign one, landed: one row a change. See docs/arbitrage.md.
+
+CREATE TABLE market.arbitrage (
+    opportunity_id text COLLATE "C" NOT NULL,
+    ts_event timestamptz NOT NULL,
+    ts_event_ns bigint NOT NULL,
+    commodity text COLLATE "C" NOT NULL,
+    direction text NOT NULL,
+    buy_instrument text COLLATE "C" NOT NULL,
+    sell_instrument text COLLATE "C" NOT NULL,
+    state text NOT NULL,
+    reason text NOT NULL,
+    currency text NOT NULL,
+    unit text NOT NULL,
+    buy_price numeric(18, 9),
+    sell_price numeric(18, 9),
+    fx_price numeric(18, 9),
+    gross numeric(18, 9),
+    cost_freight numeric(18, 9),
+    cost_duty numeric(18, 9),
+    cost_bank numeric(18, 9),
+    cost_inland numeric(18, 9),
+    cost_fees numeric(18, 9),
+    cost_taxes numeric(18, 9),
+    cost_financing numeric(18, 9),
+    cost_margin numeric(18, 9),
+    cost_fx_hedge numeric(18, 9),
+    cost_slippage numeric(18, 9),
+    net numeric(18, 9),
+    basis numeric(18, 9),
+    level numeric(18, 9),
+    size numeric(18, 9),
+    foreign_size numeric(18, 9),
+    net_inr numeric(18, 9),
+    net_usd numeric(18, 9),
+    buy_age_ms bigint,
+    sell_age_ms bigint,
+    fx_age_ms bigint,
+    skew_ms bigint,
+    assumed text NOT NULL,
+    PRIMARY KEY (opportunity_id, ts_event, ts_event_ns)
+);
+
+CREATE INDEX arbitrage_time ON market.arbitrage (ts_event, ts_event_ns);
+CREATE INDEX arbitrage_commodity ON market.arbitrage (commodity, ts_event, ts_event_ns);
