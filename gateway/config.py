@@ -33,6 +33,7 @@ class GatewayConfig:
     auth: AuthConfig | None = None  # None: anyone may see everything, on loopback only
     wall_s: Callable[[], float] = time.time  # what the times of tokens are held against
     max_clients: int = 20_000
+    max_clients_per_address: int = 2_000  # behind a proxy all have the proxy's
     tail_records: int = 1_000  # read back per partition at start, to know the last state
     ready_within_s: float = 5.0  # caught up with the log no longer ago than this
     on_listening: Callable[[str, int], None] | None = None  # host, port

@@ -53,7 +53,7 @@ class Hub:
         self.epoch = epoch
         self.primed = False
         self._now = now
-        self._counts = counts
+        self.counts = counts
         self._rings_bytes = rings_bytes
         self._ring_total_bytes = 0
         self.ordinal = 0  # of the newest update of any stream
@@ -67,7 +67,7 @@ class Hub:
 
     def sent(self) -> Counter[str]:
         """Return how many updates left to clients, by channel."""
-        total = self._counts.sent.copy()
+        total = self.counts.sent.copy()
         for stream in self._streams.values():
             total[stream.key.channel] += sum(feed.sent for feed in stream.feeds.values())
         return total
@@ -109,14 +109,14 @@ class Hub:
         row = self._qualified(stream, row)
         first = stream.image is None
         if not stream.absorb(row):
-            self._counts.suppressed += 1
+            self.counts.suppressed += 1
             return
         if first:
             self._attach_waiting(stream)
         ts_out = self._now()
         self.ordinal += 1
         update = stream.next_update(row, ts_out, self.ordinal)
-        self._counts.observe(row.channel, row.ts_recv, ts_out)
+        self.counts.observe(row.channel, row.ts_recv, ts_out)
         for queue, feed in stream.feeds.items():
             queue.offer(feed, update)
         self._keep_rings_bounded(stream, len(update.frame))
@@ -322,7 +322,7 @@ class Hub:
         feed.leave(subscription.request.id)
         if feed.closed:
             queue.forget(feed)
-            self._counts.sent[stream.key.channel] += feed.sent
+            self.counts.sent[stream.key.channel] += feed.sent
             del stream.feeds[queue]
 
 

@@ -21,6 +21,12 @@ DISCONNECT_REASONS: Final = (
     *("not_authenticated", "token_expired", "token_revoked"),
 )
 
+REFUSAL_CODES: Final = (
+    *("not_authenticated", "bad_token", "token_expired", "token_not_yet_valid", "not_entitled"),
+    *("host_not_allowed", "origin_not_allowed", "too_many_clients", "too_many_subscriptions"),
+)
+"""What is counted as a refusal of access; requests that are merely wrong are not."""
+
 
 @dataclass(slots=True)
 class Latency:
@@ -44,6 +50,7 @@ class Counts:
     conflated: int = 0  # of those, updates that a newer one replaced before they left
     suppressed: int = 0  # rows of the log that said nothing new: duplicates and outdated samples
     disconnects: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)  # of requests and of messages, by code
     latency: dict[str, Latency] = field(default_factory=lambda: {channel: Latency() for channel in CHANNELS})
 
     def observe(self, channel: str, ts_recv: int | None, ts_out: int) -> None:
@@ -95,6 +102,8 @@ class GatewayCollector(Collector):
         yield _labelled(
             "mandi_gateway_disconnects", "Closed connections.", "reason", DISCONNECT_REASONS, counts.disconnects
         )
+        text = "Requests and stream messages that were refused."
+        yield _labelled("mandi_gateway_refusals", text, "code", REFUSAL_CODES, counts.refusals)
         yield _lag(self._follower.lag_rows)
         yield _latency(counts.latency)
 

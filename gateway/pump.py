@@ -184,6 +184,7 @@ class GatewayConnection(ServerConnection):
     """A connection that tells its queue when the socket takes data again."""
 
     on_resume: Callable[[], None] | None = None
+    address: str = ""  # the peer's
     identity: Identity | None = None  # of the token of its request
     deadline: asyncio.Timeout  # by when the request must be answered
 

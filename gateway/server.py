@@ -9,6 +9,7 @@ import logging
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -83,6 +84,7 @@ class Gateway:
         self._hub = Hub(epoch=secrets.token_hex(8), now=now, counts=self._counts)
         self._pump = Pump(self._loop)
         self._conflated_by_gone = 0
+        self._addresses: Counter[str] = Counter()  # open connections by the peer's address
         self._verifier = _verifier(config)
         open_reader(config.log_url).close()  # an unusable URL ends the start, not the thread
         self._follower = Follower(
@@ -223,11 +225,16 @@ class Gateway:
         if self._verifier is not None:
             link.standing = Standing(self._verifier, connection.identity)
         self._pump.links[queue] = link
+        self._addresses[_address(connection)] += 1
         return link
 
     def _disconnect(self, link: Link) -> None:
         link.queue.abandon()
         del self._pump.links[link.queue]
+        address = _address(link.connection)
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
         self._conflated_by_gone += link.queue.conflated
         self._counts.disconnects[link.reason or "closed"] += 1
 
@@ -241,16 +248,17 @@ class Gateway:
             identity = self._identify(connection, request, target)
             if target.path == STREAM_PATH and not head:
                 self._check_origin(request)
-                self._check_room()
+                self._check_room(connection)
                 return None
             if target.path == SSE_PATH and request.method == "GET":
                 self._check_origin(request)
-                self._check_room()
+                self._check_room(connection)
                 await self._send_events(connection, request, target)
                 return connection.respond(503, "")  # to nobody: the connection is closed
             grant = EVERYTHING if identity is None else identity.grant
             reply = await self._routes.reply(request.method, target, grant)
         except HttpError as error:
+            self._counts.refusals[error.code] += 1
             reply = error_reply(error)
         accepts_gzip = any("gzip" in value for value in request.headers.get_all("Accept-Encoding"))
         if len(reply.body) < COMPRESS_ASIDE_BYTES:
@@ -303,7 +311,9 @@ class Gateway:
             "Cross-Origin-Resource-Policy": "cross-origin",
         }
 
-    def _check_room(self) -> None:
+    def _check_room(self, connection: ServerConnection) -> None:
+        if self._addresses[_address(connection)] >= self._config.max_clients_per_address:
+            raise HttpError(429, "too_many_clients", "too many connections of your address")
         if len(self._pump.links) >= self._config.max_clients:
             raise HttpError(503, "too_many_clients", "this gateway is full; try another or come back")
 
@@ -315,6 +325,15 @@ def _verifier(config: GatewayConfig) -> Verifier | None:
     if config.host not in LOOPBACK_HOSTS:
         raise BadKeys(f"without tokens the gateway listens on loopback only, not on {config.host}")
     return None
+
+
+def _address(connection: ServerConnection) -> str:
+    # Kept on the connection: the socket of one that was lost no longer tells.
+    assert isinstance(connection, GatewayConnection)
+    if not connection.address:
+        peer = connection.transport.get_extra_info("peername")
+        connection.address = str(peer[0]) if peer else "unknown"
+    return connection.address
 
 
 def _library_log() -> logging.Logger:

@@ -89,6 +89,7 @@ class Session:
         try:
             self._act(protocol.parse(self._decode(text)))
         except RequestError as error:
+            self._hub.counts.refusals[error.code] += 1
             self._queue.control(text_frame(protocol.error_message(error)))
         return True
 

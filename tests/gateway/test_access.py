@@ -103,6 +103,9 @@ def test_rest_and_events_answer_what_is_granted(tmp_path: Path) -> None:
                 assert (await running.get(path))[0] == 200
             _, _, body = await running.get("/v1/instruments", **mine)
             assert [row["instrument"] for row in json.loads(body)] == [GC]
+            text = (await running.get("/metrics"))[2].decode()
+            for refused, times in (("not_authenticated", 2), ("token_expired", 1), ("not_entitled", 4)):
+                assert float(metric_value(text, f'mandi_gateway_refusals_total{{code="{refused}"}}')) == times
             _, headers, _ = await running.get("/v1/instruments")
             assert headers["WWW-Authenticate"] == "Bearer"
             body = await asyncio.to_thread(_events, running.port, "/v1/sse?channels=trades", mine["Authorization"])

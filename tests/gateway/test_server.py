@@ -246,6 +246,27 @@ def test_a_full_gateway_says_so(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_an_address_has_only_so_many_connections(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with gateway(tmp_path, max_clients_per_address=1) as running:
+            for _ in range(2):  # the place is free again when the first has left
+                async with running.connect() as client:
+                    await receive(client)
+                    with pytest.raises(InvalidStatus) as refused:
+                        await running.connect()
+                    assert refused.value.response.status_code == 429
+
+                async def left() -> bool:
+                    text = (await running.get("/metrics"))[2].decode()
+                    return float(metric_value(text, "mandi_gateway_clients")) == 0
+
+                await until(left)
+            text = (await running.get("/metrics"))[2].decode()
+            assert float(metric_value(text, 'mandi_gateway_refusals_total{code="too_many_clients"}')) == 2
+
+    asyncio.run(run())
+
+
 def test_http_answers_from_memory_while_the_store_is_down(tmp_path: Path) -> None:
     async def run() -> None:
         dsn = "postgresql://127.0.0.1:1/none"
