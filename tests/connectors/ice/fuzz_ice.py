@@ -27,6 +27,15 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+class Venue(FakeVenue):
+    """Refuses a symbol that only a damaged frame has named."""
+
+    def _snapshot(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        if request["symbol"] not in self.symbols:
+            return [{"op": "error", "code": "bad_request", "msg": "unknown symbol"}]
+        return super()._snapshot(request)
+
+
 def frames(draws: random.Random, venue: FakeVenue) -> list[bytes]:
     """Something that the venue would say now."""
     symbol, what = draws.choice(SYMBOLS), draws.randrange(8)
@@ -84,7 +93,7 @@ def fuzz(inputs: int, seed: int) -> Counter[str]:
     draws, outcomes = random.Random(seed), Counter[str]()
     given = 0
     while given < inputs:
-        venue = FakeVenue(SYMBOLS)
+        venue = Venue(SYMBOLS)
         line = Line(venue)
         line.open()
         for _ in range(ROUND):
