@@ -1,23 +1,28 @@
-"""Who is told of what, by real Alertmanager over the configuration of the repository."""
+"""An alert from its cause to a receiver, through real Prometheus and Alertmanager, and its end; and who gets what."""
 
 import http.server
 import json
+import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
 from docs_pages import ROOT
 
-from mandi.alerting import DEFAULT_WEBHOOK, alertmanager_config
+from mandi.alerting import DEFAULT_WEBHOOK, alertmanager_config, scrape_targets, write_json
+from mandi.supervisor import Child, Supervisor
 from tests.services import monitoring
-from tests.services.base import LOOPBACK, Missing, Server
+from tests.services.base import LOOPBACK, Missing, Server, free_port
 
 PROMETHEUS = ROOT / "dashboards" / "prometheus"
 PATIENCE_S = 40.0
@@ -79,11 +84,70 @@ def receiver() -> Iterator[Receiver]:
     found.close()
 
 
+def hasty(text: str) -> str:
+    """Rules and routes as they are, but for how long they wait."""
+    text = re.sub(r"\[\d+[mh]( offset \d+m)?\]", "[10s]", text)
+    text = re.sub(r"( offset) \d+m", r"\1 1s", text)
+    return re.sub(r"\b(for|group_wait|group_interval|\w+_interval): \d+[smh]$", r"\1: 1s", text, flags=re.MULTILINE)
+
+
 def until(ready: Callable[[], object], what: str) -> None:
     end_s = time.monotonic() + PATIENCE_S
     while not ready():
         assert time.monotonic() < end_s, what
         time.sleep(0.05)
+
+
+@contextmanager
+def watched(directory: Path, receiver: Receiver, metrics_port: int) -> Iterator[tuple[Server, Server]]:
+    """Prometheus and Alertmanager over the files of the repository, scraping one process."""
+    for part in ("alertmanager", "prometheus"):
+        (directory / part).mkdir()
+    config = directory / "alertmanager.yml"
+    config.write_text(hasty(alertmanager_config(receiver.url)))
+    with running(lambda: monitoring.start_alertmanager(directory / "alertmanager", config)) as alertmanager:
+        write_json(directory / "targets.json", scrape_targets({"demo": f"{LOOPBACK}:{metrics_port}"}))
+        (directory / "alerts.yml").write_text(hasty((PROMETHEUS / "alerts.yml").read_text()))
+        text = hasty((PROMETHEUS / "prometheus.yml").read_text()).replace("../../.mandi/", "")
+        (directory / "prometheus.yml").write_text(text.replace("127.0.0.1:9093", f"{LOOPBACK}:{alertmanager.port}"))
+        start = lambda: monitoring.start_prometheus(directory / "prometheus", directory / "prometheus.yml")  # noqa: E731
+        with running(start) as prometheus:
+            yield prometheus, alertmanager
+
+
+def test_a_process_that_does_not_stay_up_reaches_whoever_is_on_call_and_clears(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    port = free_port()
+    server, thread = prometheus_client.start_http_server(port, addr=LOOPBACK)
+    supervisor = Supervisor(tmp_path / "logs", lambda _: None)
+    try:
+        with watched(tmp_path, receiver, port) as (prometheus, _):
+            healthy = f"{prometheus.url}/api/v1/query?query=up%7Bservice%3D%22demo%22%7D"
+            until(lambda: scraped(healthy), "Prometheus does not scrape the process")
+            supervisor.start(Child(name="flapping", command=[sys.executable, "-S", "-c", "raise SystemExit(1)"]))
+            until(lambda: supervisor.poll() or receiver.told("MandiProcessFlapping"), "the alert did not arrive")
+            assert receiver.told("MandiProcessFlapping") == [("page", "firing")]
+            (alert,) = [each for post in receiver.posts for each in post["alerts"] if "process" in each["labels"]]
+            assert re.match(r"flapping was restarted \d+ times", alert["annotations"]["description"])
+            supervisor.stop()
+            over = ("page", "resolved")
+            until(lambda: receiver.told("MandiProcessFlapping")[-1] == over, "it did not clear")
+            assert not receiver.told("MandiProcessDown")
+    finally:
+        supervisor.stop()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def scraped(query: str) -> bool:
+    try:
+        return bool(read(query)["data"]["result"])
+    except urllib.error.HTTPError as error:
+        if error.code != 503:  # it reads its own log before it answers
+            raise
+        return False
 
 
 def read(url: str, body: object = None) -> Any:
