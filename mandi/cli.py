@@ -150,7 +150,9 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands, "ingest", "Connect to venues (default: all), or to the trading backend, and write the log.", _ingest
     )
     ingest.add_argument("venues", nargs="*", metavar="VENUE|backend")
-    run = _add(commands, "run", "Run dataflows: bars, quality, arbitrage, timescale, clickhouse (default: all).", _run)
+    run = _add(
+        commands, "run", "Run dataflows: bars, quality, book, arbitrage, timescale, clickhouse (default: all).", _run
+    )
     run.add_argument("flows", nargs="*", metavar="FLOW")
     _add_lateness(run)
     serve = _add(commands, "serve", "Run the gateway: WebSocket, REST and the dashboard.", _serve)

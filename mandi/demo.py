@@ -34,7 +34,7 @@ _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _START_TIMEOUT_S: Final = 60.0
 _SOURCES: Final = ("trading", "ingest", "backend")
 _KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events that are in the log
-_FLOWS: Final = ("bars", "quality", "arbitrage", "timescale", "clickhouse")
+_FLOWS: Final = ("bars", "quality", "book", "arbitrage", "timescale", "clickhouse")
 _MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
 
 
@@ -141,7 +141,7 @@ class _Demo:
         self._supervisor.signal_stop(_SOURCES)
         self._supervisor.stop(_SOURCES)
         self._supervisor.stop(["simulate"])
-        self._supervisor.stop(["bars", "quality", "arbitrage"])
+        self._supervisor.stop(["bars", "quality", "book", "arbitrage"])
         self._supervisor.signal_stop(["timescale", "clickhouse", "gateway"])
         self._supervisor.stop(["timescale", "clickhouse", "gateway"])
         if self._options.duration_s is not None:

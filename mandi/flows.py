@@ -24,7 +24,7 @@ from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
 
 _SWITCH_S: Final = 0.0005
-FLOWS: Final = ("bars", "quality", "arbitrage", "timescale", "clickhouse")
+FLOWS: Final = ("bars", "quality", "book", "arbitrage", "timescale", "clickhouse")
 MIRROR: Final = "mirror"
 WEBHOOKS: Final = "webhooks"
 """Flows that run only when they are named."""
@@ -97,6 +97,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
                 _run_bars(settings, stop, lateness)
             elif flow == "quality":
                 _run_quality(settings, stop, lateness)
+            elif flow == "book":
+                _run_book(settings, stop)
             elif flow == "arbitrage":
                 _run_arbitrage(settings, stop, lateness)
             elif flow == MIRROR:
@@ -137,6 +139,18 @@ def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) 
         lateness=lateness,
     )
     run_flow("quality", partial(quality.build, config), settings.recovery_dir / "quality", epoch=timedelta(seconds=1))
+
+
+def _run_book(settings: Settings, stop: threading.Event) -> None:
+    from pipelines import book
+
+    config = book.BookConfig(
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
+        now=FileClock(settings.clock_file),
+        stop=stop,
+    )
+    run_flow("book", partial(book.build, config), settings.recovery_dir / "book", epoch=timedelta(seconds=1))
 
 
 def _run_arbitrage(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:

@@ -7,6 +7,7 @@ from market.records import TopicPartition
 PRICES_PATTERN: Final = "market.prices.*"
 BARS: Final = "market.bars"
 STATUS: Final = "market.status"
+BOOKS: Final = "market.books"
 LATE: Final = "market.late"
 REJECTED: Final = "market.rejected"
 NEWS: Final = "market.news.alerts"

@@ -31,6 +31,7 @@ _POLL: Final = timedelta(milliseconds=200)  # rows are written once an epoch any
 
 _DERIVED: Final = (
     topics.BARS,
+    topics.BOOKS,
     topics.STATUS,
     topics.LATE,
     topics.REJECTED,

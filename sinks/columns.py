@@ -27,7 +27,22 @@ NUL: Final = "\x00"
 NUL_SHOWN_AS: Final = "\N{SYMBOL FOR NULL}"
 
 _PRICES: Final = frozenset(
-    {"price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage", "gross", "net", "basis", "level"}
+    {
+        "price",
+        "size",
+        "quantity",
+        "open",
+        "high",
+        "low",
+        "close",
+        "vwap",
+        "slippage",
+        "imbalance",
+        "gross",
+        "net",
+        "basis",
+        "level",
+    }
 )
 _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})
 

@@ -30,7 +30,7 @@ def rows_of(table: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
 def _value(field: pa.Field, table: str, number: int, chance: random.Random) -> Any:
     name, kind = field.name, field.type
     if name in NATURAL_KEYS[table]:
-        return _key_value(name, kind, number)
+        return _key_value(table, name, kind, number)
     if field.nullable and chance.random() < 0.2:
         return None
     if name.startswith("ts_") or name in ("as_known_at", "watermark"):
@@ -48,9 +48,11 @@ def _value(field: pa.Field, table: str, number: int, chance: random.Random) -> A
     return chance.randrange(-100, 100)
 
 
-def _key_value(name: str, kind: pa.DataType, number: int) -> Any:
+def _key_value(table: str, name: str, kind: pa.DataType, number: int) -> Any:
     if name in ("ts_event", "ts_open"):
-        return NOW_NS + number // 3  # keys that differ by a nanosecond, or only in another column
+        return NOW_NS + (
+            number if table == "books" else number // 3
+        )  # keys that differ by a nanosecond, or only in another column
     if name == "instrument":
         return ["XCEC:GC:202612", "XIMC:GOLD:202612"][number % 2]
     if name == "trade_id":
@@ -79,7 +81,7 @@ def expected(table: str, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]
 
 
 def _stored(table: str, name: str, value: Any) -> Any:
-    prices = ("price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage")
+    prices = ("price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage", "imbalance")
     if value is None:
         return "" if name in NATURAL_KEYS[table] else None
     if isinstance(value, str):

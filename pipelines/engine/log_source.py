@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import groupby
 from threading import Event
 from time import monotonic
 from typing import Final, Generic, TypeVar
@@ -16,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from market.book import BOOK_ARRIVALS, from_ticks
+from market.columns import concat_batches
 from market.kernel import arrivals
 from market.records import JSON_KIND, LogReader, Record, TopicPartition, joined
 from market.schemas import TICKS
@@ -209,6 +212,28 @@ def _chunk(tp: TopicPartition, records: list[Record], is_start: bool, kinds: Col
         next=records[-1].offset + 1,
         arrivals=arrivals(ticks, str(tp), pa.array(offsets), pa.array(rows)),
         is_start=is_start,
+    )
+
+
+def books_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
+    """The changes of books in a price topic, and the ticks that say a state or the time, in their order."""
+    batches = []
+    for kind, run in groupby(records, lambda record: record.kind):
+        if kind == "depth":
+            depth = joined(list(run))
+            batches.append(pa.RecordBatch.from_arrays(depth.columns, schema=BOOK_ARRIVALS))
+        elif kind == TICKS_KIND:
+            batches.append(from_ticks(joined(list(run))))
+    found = [batch for batch in batches if batch.num_rows] or [pa.RecordBatch.from_pylist([], schema=BOOK_ARRIVALS)]
+    yield (
+        commodity_of(tp.topic),
+        Chunk(
+            source=str(tp),
+            first=records[0].offset,
+            next=records[-1].offset + 1,
+            arrivals=concat_batches(found),
+            is_start=is_start,
+        ),
     )
 
 
