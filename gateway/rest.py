@@ -186,6 +186,13 @@ _TIE: Final = {
 }
 
 
+# Whose venue is not a column: an opportunity is of both its legs' venues.
+_GRANTED: Final = {
+    "arbitrage": "(split_part(buy_instrument, ':', 1) = ANY (%(venues)s) "
+    "AND split_part(sell_instrument, ':', 1) = ANY (%(venues)s))"
+}
+
+
 def _sql(table: str, distinct: str = "") -> str:
     time, tie = _TIMES[table], _TIE[table]
     # The timestamptz bounds (1 ms wide of the mark, it is rounded) let the planner skip partitions.
@@ -193,7 +200,7 @@ def _sql(table: str, distinct: str = "") -> str:
         f"SELECT coalesce(json_agg(line ORDER BY t, tie), '[]')::text FROM ("
         f"SELECT {distinct} json_build_object({_JSON[table]}) AS line, {time}_ns AS t, {tie} AS tie "
         f"FROM market.{_VIEWS.get(table, table)} WHERE {_KEY[table]} "
-        "AND (%(venues)s::text[] IS NULL OR venue = ANY (%(venues)s)) "
+        f"AND (%(venues)s::text[] IS NULL OR {_GRANTED.get(table, 'venue = ANY (%(venues)s)')}) "
         f"AND {time} >= %(from)s AND {time} < %(to)s "
         f"AND {time}_ns >= %(from_ns)s AND {time}_ns < %(to_ns)s "
         f"ORDER BY {time} DESC, {time}_ns DESC, {tie} DESC LIMIT %(limit)s) newest"

@@ -64,8 +64,8 @@ class Routes:
     async def _history(self, target: Target, grant: Grant) -> Reply:
         table = target.path.rpartition("/")[2]
         query = parse_query(table, target.parameters)
-        # Headlines are asked for by the instrument they are about; what is granted is where they come from.
-        refusal = grant.refusal(table, [] if table == "news" else [query.instrument])
+        # Of these an instrument only narrows what comes; the rows themselves say what must be granted.
+        refusal = grant.refusal(table, [] if table in ("news", "arbitrage") else [query.instrument])
         if refusal:
             raise HttpError(403, "not_entitled", refusal)
         return Reply(body=await self._store.rows(table, query, grant.venues))
