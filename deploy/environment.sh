@@ -21,5 +21,7 @@ if ! { [ -x "$venv/bin/python" ] && usable "$venv/bin/python"; }; then
   fi
 fi
 echo "==> installing the pinned packages"
-"$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+"$venv/bin/pip" install --progress-bar off --disable-pip-version-check --require-hashes -r requirements/dev.txt \
+  | awk '/^Collecting/ && ++n % 10 == 0 { print "    " n " packages found"; fflush() }
+         /^Installing collected/ { print "    unpacking them"; fflush() }'
 "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -31,6 +31,7 @@ from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
+_PATIENT_STOP_S: Final = 30.0  # at the end of a --duration nobody waits for the prompt, and its counts shall be whole
 _START_TIMEOUT_S: Final = 60.0
 _SOURCES: Final = ("trading", "ingest", "backend")
 _KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events that are in the log
@@ -135,6 +136,8 @@ class _Demo:
         """Stop in the order in which data flows, so that what was received is also stored."""
         began = time.monotonic()
         self._shown.say("stopping: draining what was received")
+        if not self._stop.is_set():
+            self._supervisor.least_stop_s = _PATIENT_STOP_S
         # Who receives stops before who sends: what was said is not lost in between.
         self._supervisor.send("simulate", signal.SIGUSR1)
         self._stop.wait(self._options.settle_s)

@@ -55,6 +55,8 @@ class Supervisor:
     def __init__(self, log_dir: Path, say: Callable[[str], None]) -> None:
         self._log_dir, self._say = log_dir, say
         self._running: dict[str, _Running] = {}
+        self.least_stop_s = 0.0
+        """However little time a child is given to stop, it gets this much: for when nobody waits."""
         log_dir.mkdir(parents=True, exist_ok=True)
 
     def start(self, child: Child) -> None:
@@ -136,10 +138,11 @@ class Supervisor:
         if process is None:
             return
         process.send_signal(signal.SIGTERM)
+        within_s = max(running.child.stop_within_s, self.least_stop_s)
         try:
-            process.wait(running.child.stop_within_s)
+            process.wait(within_s)
         except subprocess.TimeoutExpired:
-            self._say(f"{running.child.name} did not stop within {running.child.stop_within_s:.0f} s; killed")
+            self._say(f"{running.child.name} did not stop within {within_s:.0f} s; killed")
             process.kill()
             process.wait()
 
