@@ -82,11 +82,14 @@ def expected(table: str, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]
 
 def _stored(table: str, name: str, value: Any) -> Any:
     prices = ("price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage", "imbalance")
+    prices += ("gross", "net", "basis", "level")
     if value is None:
         return "" if name in NATURAL_KEYS[table] else None
     if isinstance(value, str):
         return value.replace("\x00", "\N{SYMBOL FOR NULL}")
-    if isinstance(value, int) and (name in prices or name.endswith(("_price", "_size")) or name.startswith("markout_")):
+    if isinstance(value, int) and (
+        name in prices or name.endswith(("_price", "_size")) or name.startswith(("markout_", "cost_", "net_"))
+    ):
         return Decimal(value).scaleb(-9)
     return value
 
