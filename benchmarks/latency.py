@@ -11,12 +11,14 @@ import hashlib
 import hmac
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -63,12 +65,19 @@ def bench_latency(directory: Path) -> Mapping[str, object]:
 
 def _endpoints(directory: Path, demo: subprocess.Popen[bytes]) -> dict[str, Any]:
     path, deadline = directory / "endpoints.json", time.monotonic() + _START_TIMEOUT_S
-    while not path.exists():
+    while not (path.exists() and (directory / "ice.secret").exists() and _listens(path)):
         if demo.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("the demo did not start: run `mandi demo` to see why")
         time.sleep(0.1)
     found: dict[str, Any] = orjson.loads(path.read_bytes())
     return found
+
+
+def _listens(endpoints: Path) -> bool:
+    """Whether the venue takes connections yet: the dashboard is there before it."""
+    venue = urlsplit(str(orjson.loads(endpoints.read_bytes())["venue"]))
+    with socket.socket() as probe:
+        return probe.connect_ex((venue.hostname or "", venue.port or 0)) == 0
 
 
 async def _measure(directory: Path, endpoints: Mapping[str, Any]) -> _Seen:
