@@ -29,7 +29,7 @@ from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import kernel_step
 from pipelines.quality import Reading
 
-_POLL: Final = timedelta(milliseconds=20)  # an opportunity is of seconds
+_POLL: Final = timedelta(milliseconds=250)  # an opportunity is of seconds
 _AGAIN_NS: Final = 1_000_000_000
 _COUNT_S: Final = 1.0
 

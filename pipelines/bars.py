@@ -30,7 +30,7 @@ from pipelines.engine.steps import Output, kernel_step
 SAMPLE_NS: Final = 100_000_000
 """Forming bars are sampled ten times a second: as often as a chart can be read."""
 
-_POLL: Final = timedelta(milliseconds=50)  # half of what forming bars are sampled at
+_POLL: Final = timedelta(milliseconds=100)  # as often as forming bars are sampled
 
 _TARGETS: Final = {"bars": topics.BARS, "late": topics.LATE, "rejected": topics.REJECTED}
 

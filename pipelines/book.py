@@ -21,7 +21,7 @@ from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import kernel_step
 
-_POLL: Final = timedelta(milliseconds=200)  # a snapshot stands for 250 ms anyway
+_POLL: Final = timedelta(milliseconds=500)  # a snapshot is for history; the gateway reads the log itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import kernel_step
 
-_POLL: Final = timedelta(milliseconds=200)  # a second is the resolution of a silence
+_POLL: Final = timedelta(milliseconds=500)  # a second is the resolution of a silence
 _RESUMED_S: Final = 5.0  # the source has looked at every partition by then
 _AGAIN_NS: Final = 1_000_000_000
 _COUNT_S: Final = 1.0

@@ -27,7 +27,7 @@ from pipelines.engine.outputs import StoreSink, TableRows
 from pipelines.engine.steps import Output, kernel_step
 from sinks.base import Sink
 
-_POLL: Final = timedelta(milliseconds=200)  # rows are written once an epoch anyway
+_POLL: Final = timedelta(milliseconds=500)  # rows are written once an epoch anyway
 
 _DERIVED: Final = (
     topics.BARS,
