@@ -107,6 +107,21 @@ _SCHEMAS: Final = {
         skew_ms=_or_null(_COUNT),
         assumed=_NAMES,
     ),
+    "anomalies": _row(
+        anomaly_id=_TEXT,
+        venue=_TEXT,
+        instrument=_TEXT,
+        ts_event=_NS,
+        ts_end=_or_null(_NS),
+        kind=_TEXT,
+        severity=_TEXT,
+        score=_NUMBER,
+        value=_or_null(_NUMBER),
+        expected=_or_null(_NUMBER),
+        witness=_TEXT,
+        detail={"type": "object"},
+        as_known_at=_NS,
+    ),
     "instruments": _row(
         instrument=_TEXT,
         venue=_TEXT,
@@ -131,6 +146,7 @@ _SUMMARIES: Final = {
     "bars": "Final bars, newest revision of each unless revisions=all, oldest first.",
     "trades": "Trades, oldest first.",
     "quotes": "Top-of-book quotes, oldest first.",
+    "anomalies": "Anomalies as they are known now, oldest first; * or no instrument: of all.",
     "news": "Headlines, oldest first; of one instrument, those that name it.",
     "arbitrage": "Arbitrage opportunities, one row a change, oldest first; of an instrument, or of a commodity.",
     "status": "Newest status of every instrument and venue, from memory; with from or to, history.",
@@ -151,12 +167,13 @@ def _range() -> list[dict[str, Any]]:
     ]
 
 
+_OF_ALL: Final = ("status", "news", "anomalies", "arbitrage")
+
+
 def _parameters(name: str) -> list[dict[str, Any]]:
     if name == "instruments":
         return []
-    instrument = _parameter(
-        "instrument", "key, such as XCEC:GC:202612", _TEXT, required=name not in ("status", "news", "arbitrage")
-    )
+    instrument = _parameter("instrument", "key, such as XCEC:GC:202612", _TEXT, required=name not in _OF_ALL)
     if name != "bars":
         return [instrument, *_range()]
     interval = _parameter("interval", "width", {"enum": list(INTERVALS_NS)}, required=True)

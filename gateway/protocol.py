@@ -15,10 +15,10 @@ from gateway.errors import RequestError
 from gateway.rows import json_text
 from market.schemas import INTERVALS_NS
 
-CHANNELS: Final = ("trades", "quotes", "bars", "status", "news", "arbitrage")
+CHANNELS: Final = ("trades", "quotes", "bars", "status", "news", "anomalies", "arbitrage")
 """Channels that carry data now."""
 
-PLANNED_CHANNELS: Final = ("book", "anomalies", "forecasts", "user.trades")
+PLANNED_CHANNELS: Final = ("book", "forecasts", "user.trades")
 """Channels of the contract that this version answers with `channel_unavailable`."""
 
 STATE_CHANNELS: Final = frozenset({"quotes", "bars"})

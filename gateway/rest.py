@@ -116,7 +116,9 @@ def parse_time(text: str) -> int | None:
     return (moment - _EPOCH) // timedelta(seconds=1) * 10**9 + int((fraction or "").ljust(9, "0"))
 
 
-_TIMES: Final = {"bars": "ts_open"} | dict.fromkeys(("trades", "quotes", "status", "news", "arbitrage"), "ts_event")
+_TIMES: Final = {"bars": "ts_open"} | dict.fromkeys(
+    ("trades", "quotes", "status", "news", "anomalies", "arbitrage"), "ts_event"
+)
 _RANGE: Final = frozenset({"instrument", "from", "to", "limit"})
 _PARAMETERS: Final = {
     "bars": _RANGE | {"interval", "revisions"},
@@ -125,8 +127,9 @@ _PARAMETERS: Final = {
     "status": _RANGE,
     "news": _RANGE,
     "arbitrage": _RANGE,
+    "anomalies": _RANGE,
 }
-_OF_ALL: Final = ("news", "arbitrage")  # an instrument only narrows them
+_OF_ALL: Final = ("news", "anomalies", "arbitrage")  # an instrument only narrows them
 
 # JSON members of each table: times as text of the exact companion, numerics without padding zeros.
 _TICK_START: Final = (
@@ -144,6 +147,10 @@ _JSON: Final = {
     "'as_known_at', as_known_at_ns::text",
     "status": "'kind', 'status', 'venue', venue, 'instrument', nullif(instrument, ''), 'ts_event', ts_event_ns::text, "
     "'quality', quality, 'reason', reason",
+    "anomalies": "'anomaly_id', anomaly_id, 'venue', venue, 'instrument', instrument, 'ts_event', ts_event_ns::text, "
+    "'ts_end', ts_end_ns::text, 'kind', kind, 'severity', severity, 'score', trim_scale(score), "
+    "'value', trim_scale(value), 'expected', trim_scale(expected), 'witness', witness, 'detail', detail::json, "
+    "'as_known_at', as_known_at_ns::text",
     "news": "'news_id', news_id, 'venue', venue, 'ts_event', ts_event_ns::text, 'ts_recv', ts_recv_ns::text, "
     "'headline', headline, 'body', body, 'topics', array_remove(string_to_array(topics, ' '), ''), "
     "'instruments', array_remove(string_to_array(instruments, ' '), ''), 'urgency', urgency",
@@ -169,6 +176,7 @@ _KEY: Final = {
     "bars": 'instrument = %(instrument)s AND "interval" = %(interval)s',
     # The store has '' where a status concerns the whole venue, which the stream calls XCEC:*.
     "status": "(instrument = %(instrument)s OR (instrument = '' AND venue || ':*' = %(instrument)s))",
+    "anomalies": "(%(instrument)s = '*' OR instrument = %(instrument)s)",
     # Headlines that name an instrument; * stands for all.
     "news": "(%(instrument)s = '*' OR %(instrument)s = ANY (string_to_array(instruments, ' ')))",
     # Of either leg, or of a commodity.
@@ -183,6 +191,7 @@ _TIE: Final = {
     "status": "venue",
     "news": "news_id",
     "arbitrage": "opportunity_id",
+    "anomalies": "anomaly_id",
 }
 
 
@@ -208,7 +217,7 @@ def _sql(table: str, distinct: str = "") -> str:
 
 
 _SQL: Final = {
-    **{(table, False): _sql(table) for table in ("trades", "quotes", "status", "news", "arbitrage")},
+    **{(table, False): _sql(table) for table in ("trades", "quotes", "status", "news", "anomalies", "arbitrage")},
     # The rule of the view bars_latest, turned round: walking the key backwards, LIMIT ends it early.
     ("bars", False): _sql("bars", "DISTINCT ON (ts_open, ts_open_ns)"),
     ("bars", True): _sql("bars"),

@@ -35,6 +35,7 @@ class Routes:
             "/v1/quotes": self._history,
             "/v1/news": self._history,
             "/v1/arbitrage": self._history,
+            "/v1/anomalies": self._history,
             "/v1/status": self._status,
             "/v1/openapi.json": self._document,
             "/healthz": self._health,

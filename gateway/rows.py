@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
+from market.instruments import format_fixed
 from market.packed import PackedRows
 from market.parity import BUY_FOREIGN
 from market.records import Record
@@ -261,10 +262,37 @@ def _arbitrage_rows(batch: pa.RecordBatch) -> Iterator[Row]:
         )
 
 
+def _anomaly_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        data = {
+            **row,
+            "ts_event": str(row["ts_event"]),
+            "ts_end": None if row["ts_end"] is None else str(row["ts_end"]),
+            "score": _plain(row["score"]),
+            "value": None if row["value"] is None else _plain(row["value"]),
+            "expected": None if row["expected"] is None else _plain(row["expected"]),
+            "detail": orjson.Fragment(row["detail"]),
+            "as_known_at": str(row["as_known_at"]),
+        }
+        yield Row(
+            channel="anomalies",
+            instrument=row["instrument"],
+            venue=row["venue"],
+            data=orjson.dumps(data),
+            ts_recv=row["as_known_at"],
+            ts_event=row["ts_event"],
+        )
+
+
+def _plain(fixed: int) -> orjson.Fragment:
+    return orjson.Fragment(format_fixed(fixed))
+
+
 _READERS: Final = {
     "bars": _bar_rows,
     "status": _status_rows,
     "gaps": _gap_rows,
     "news": _news_rows,
+    "anomalies": _anomaly_rows,
     "arbitrage": _arbitrage_rows,
 }

@@ -151,7 +151,10 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     ingest.add_argument("venues", nargs="*", metavar="VENUE|backend")
     run = _add(
-        commands, "run", "Run dataflows: bars, quality, book, arbitrage, timescale, clickhouse (default: all).", _run
+        commands,
+        "run",
+        "Run dataflows: bars, quality, book, anomalies, arbitrage, timescale, clickhouse (default: all).",
+        _run,
     )
     run.add_argument("flows", nargs="*", metavar="FLOW")
     _add_lateness(run)

@@ -24,7 +24,7 @@ from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
 
 _SWITCH_S: Final = 0.0005
-FLOWS: Final = ("bars", "quality", "book", "arbitrage", "timescale", "clickhouse")
+FLOWS: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "timescale", "clickhouse")
 MIRROR: Final = "mirror"
 WEBHOOKS: Final = "webhooks"
 """Flows that run only when they are named."""
@@ -93,18 +93,17 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
     stop = threading.Event()
     with service(settings, stop):
         try:
-            if flow == "bars":
-                _run_bars(settings, stop, lateness)
-            elif flow == "quality":
-                _run_quality(settings, stop, lateness)
-            elif flow == "book":
-                _run_book(settings, stop)
-            elif flow == "arbitrage":
-                _run_arbitrage(settings, stop, lateness)
-            elif flow == MIRROR:
-                _run_mirror(settings, stop)
-            elif flow == WEBHOOKS:
-                _run_webhooks(settings, stop)
+            judging = {
+                "bars": _run_bars,
+                "quality": _run_quality,
+                "anomalies": _run_anomalies,
+                "arbitrage": _run_arbitrage,
+            }
+            others = {"book": _run_book, MIRROR: _run_mirror, WEBHOOKS: _run_webhooks}
+            if flow in judging:
+                judging[flow](settings, stop, lateness)
+            elif flow in others:
+                others[flow](settings, stop)
             else:
                 _run_store(settings, flow, stop, lateness)
         except FlowLocked as error:
@@ -151,6 +150,21 @@ def _run_book(settings: Settings, stop: threading.Event) -> None:
         stop=stop,
     )
     run_flow("book", partial(book.build, config), settings.recovery_dir / "book", epoch=timedelta(seconds=1))
+
+
+def _run_anomalies(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
+    from pipelines import anomalies
+
+    config = anomalies.AnomaliesConfig(
+        open_reader=log_reader(settings, stop),
+        open_writer=log_writer(settings, stop),
+        now=FileClock(settings.clock_file),
+        stop=stop,
+        lateness=lateness,
+    )
+    run_flow(
+        "anomalies", partial(anomalies.build, config), settings.recovery_dir / "anomalies", epoch=timedelta(seconds=2)
+    )
 
 
 def _run_arbitrage(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:

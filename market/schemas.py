@@ -374,6 +374,7 @@ NATURAL_KEYS: Final = {
     "trade_events": ("event_id",),
     "news": ("news_id",),
     "arbitrage": ("opportunity_id", "ts_event"),
+    "anomalies": ("anomaly_id",),
 }
 """What makes a stored row the same row: writing it again changes nothing."""
 

@@ -37,6 +37,7 @@ _DERIVED: Final = (
     topics.REJECTED,
     topics.TRADING_EVENTS,
     topics.NEWS,
+    topics.ANOMALIES,
     topics.ARBITRAGE,
 )
 

@@ -42,6 +42,9 @@ _PRICES: Final = frozenset(
         "net",
         "basis",
         "level",
+        "score",
+        "value",
+        "expected",
     }
 )
 _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})
@@ -49,7 +52,12 @@ _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})
 NULL_IS_EMPTY: Final = frozenset({("trades", "trade_id"), ("status", "instrument")})
 """Key columns in which null means something (no id, the whole venue): stored as '', as keys are never null."""
 
-REPLACED_BY: Final[dict[str, str | None]] = {"gaps": "ts_resolved", "status": None, "trade_events": "as_known_at"}
+REPLACED_BY: Final[dict[str, str | None]] = {
+    "gaps": "ts_resolved",
+    "status": None,
+    "trade_events": "as_known_at",
+    "anomalies": "as_known_at",
+}
 """Tables in which a later row replaces an earlier one of the same key, unless its column named here is lower
 (null is lowest): a gap once resolved does not open again when its first row is replayed, and a trade event keeps what
 the market did after it."""

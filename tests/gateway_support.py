@@ -11,7 +11,19 @@ import pyarrow as pa
 from gateway.client import ClientQueue
 from gateway.rows import Row, rows_of
 from market.records import OffsetOutOfRange, Record, TopicPartition
-from market.schemas import ARBITRAGE, BARS, GAPS, INTERVALS_NS, NEWS, PRICE_SCALE, QUOTE, STATUS, TICKS, TRADE
+from market.schemas import (
+    ANOMALIES,
+    ARBITRAGE,
+    BARS,
+    GAPS,
+    INTERVALS_NS,
+    NEWS,
+    PRICE_SCALE,
+    QUOTE,
+    STATUS,
+    TICKS,
+    TRADE,
+)
 
 GC = "XCEC:GC:202612"
 GOLD = "XIMC:GOLD:202612"
@@ -103,7 +115,26 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "gaps": GAPS,
     "news": NEWS,
     "arbitrage": ARBITRAGE,
+    "anomalies": ANOMALIES,
 }
+
+
+def anomaly(number: int, ts_end: int | None = None) -> Json:
+    return {
+        "anomaly_id": f"A{number}",
+        "venue": "XCEC",
+        "instrument": GC,
+        "ts_event": T0_NS + number,
+        "ts_end": ts_end,
+        "kind": "return_spike",
+        "severity": "high",
+        "score": 7_500_000_000,
+        "value": 4_012_300_000_000,
+        "expected": None,
+        "witness": "bad_tick",
+        "detail": '{"move_bps":150.1}',
+        "as_known_at": T0_NS + number + 1_000,
+    }
 
 
 def headline(number: int, instruments: str = GC) -> Json:

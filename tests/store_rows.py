@@ -83,6 +83,7 @@ def expected(table: str, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]
 def _stored(table: str, name: str, value: Any) -> Any:
     prices = ("price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage", "imbalance")
     prices += ("gross", "net", "basis", "level")
+    prices += ("score", "value", "expected")
     if value is None:
         return "" if name in NATURAL_KEYS[table] else None
     if isinstance(value, str):

@@ -31,7 +31,7 @@ def test_tables_are_those_of_the_migrations() -> None:
 def test_views_are_those_of_the_migrations() -> None:
     views = set(documented("view", "is"))
     assert views == migrated("timescale", "VIEW")
-    assert views | {"gaps", "status", "trade_events"} == migrated("clickhouse", "VIEW")
+    assert views | {"gaps", "status", "trade_events", "anomalies"} == migrated("clickhouse", "VIEW")
 
 
 def test_keys_are_the_natural_keys() -> None:

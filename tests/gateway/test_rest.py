@@ -215,6 +215,20 @@ def test_quotes_and_status_are_read(server: EmbeddedPostgres) -> None:
     assert [(row["instrument"], row["quality"], row["ts_event"]) for row in venue] == [(None, "GAP", str(T0_NS))]
 
 
+def test_anomalies_of_all_and_of_one_instrument(server: EmbeddedPostgres) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        for n, instrument in enumerate((GC, "XIMC:GOLD:202612")):
+            ns = T0_NS + n
+            connection.execute(
+                f"INSERT INTO market.anomalies VALUES ('A{n}', 'X', '{instrument}', {_stamp(ns)}, {ns}, NULL, NULL,"
+                f" 'fat_finger', 'high', 7.5, 415.6, 4156, 'bad_tick', '{{}}', {_stamp(ns)}, {ns})".encode()
+            )
+    every, gold = read(server.dsn, ("anomalies", {}), ("anomalies", {"instrument": GC}))
+    assert [row["anomaly_id"] for row in every] == ["A0", "A1"]
+    (row,) = gold
+    assert (row["value"], row["ts_end"], row["detail"], row["witness"]) == (Decimal("415.6"), None, {}, "bad_tick")
+
+
 def test_news_of_all_of_one_instrument_and_of_a_time(server: EmbeddedPostgres) -> None:
     every, gold, later = read(
         server.dsn, ("news", {}), ("news", {"instrument": GC}), ("news", {"from": str(T0_NS + 1), "limit": "2"})

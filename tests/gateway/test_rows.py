@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from gateway_support import GC, GOLD, T0_NS, bar, batch, feed_gap, headline, quote, rows, status, trade
+from gateway_support import GC, GOLD, T0_NS, anomaly, bar, batch, feed_gap, headline, quote, rows, status, trade
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +117,21 @@ def test_an_opportunity_is_of_its_indian_contract_and_exact() -> None:
     assert (data["net"], data["cost_duty"]) == (Decimal("1941.700000001"), Decimal("-0.000000001"))
     assert (data["gross"], data["skew_ms"], data["ts_event"]) == (None, 12, str(T0_NS))
     assert data["assumed"] == ["gold/bank", "gold/freight"]
+
+
+def test_an_anomaly_has_plain_numbers_and_its_evidence_as_json() -> None:
+    first, second = rows("anomalies", anomaly(1), anomaly(1, T0_NS + 9))
+    assert (first.channel, first.instrument, first.venue, first.ts_recv) == ("anomalies", GC, "XCEC", T0_NS + 1_001)
+    assert json.loads(first.data) == {
+        **anomaly(1),
+        "ts_event": str(T0_NS + 1),
+        "ts_end": None,
+        "score": 7.5,
+        "value": 4012.3,
+        "detail": {"move_bps": 150.1},
+        "as_known_at": str(T0_NS + 1_001),
+    }
+    assert json.loads(second.data)["ts_end"] == str(T0_NS + 9)
 
 
 def test_text_from_a_feed_is_escaped() -> None:

@@ -305,7 +305,17 @@ def test_http_details(tmp_path: Path) -> None:
             paths = (await running.json("/v1/openapi.json"))["paths"]
             assert set(paths) == {
                 f"/v1/{name}"
-                for name in ("instruments", "bars", "trades", "quotes", "status", "news", "arbitrage", "sse")
+                for name in (
+                    "instruments",
+                    "bars",
+                    "trades",
+                    "quotes",
+                    "status",
+                    "news",
+                    "anomalies",
+                    "arbitrage",
+                    "sse",
+                )
             }
             for path, expected in (
                 ("/v1/nothing", 404),

@@ -1,0 +1,128 @@
+"""The anomalies dataflow: price topics in, `market.anomalies` out: what is odd, since when, and who else saw it.
+
+USDINR goes to every shard with a contract in rupees, too, as a witness; in its own shard it is watched itself. A kernel
+is asked by time only while all that is in the log has been read (pipelines.quality).
+
+Delivery: state and positions recover together; rows are at least once, told apart by `anomaly_id`. How the rupee's rows
+fall between those of a commodity is not repeated after a crash, so a label that rests on it may come out otherwise.
+Step ids are stable: recovery is keyed by them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Event
+from typing import Final
+
+import bytewax.operators as op
+import pyarrow as pa
+import pyarrow.compute as pc
+from bytewax.dataflow import Dataflow
+
+from market import topics
+from market.anomalies import USDINR, AnomalyKernel
+from market.instruments import InstrumentMaster
+from market.kernel import Outputs
+from market.records import LogReader, LogWriter, TopicPartition
+from market.watermark import Lateness
+from pipelines import metrics
+from pipelines.engine.log_source import LogSource, ticks_of
+from pipelines.engine.observe import Lag
+from pipelines.engine.outputs import TopicSink
+from pipelines.engine.steps import Chunk, Output, kernel_step
+from pipelines.quality import Reading
+
+_POLL: Final = timedelta(milliseconds=500)  # a step is a second
+_AGAIN_NS: Final = 1_000_000_000
+_RATE: Final = InstrumentMaster.load().commodity_of(USDINR)
+_IN_RUPEES: Final = tuple(
+    sorted({c.commodity for c in InstrumentMaster.load().contracts if c.currency == "INR"} - {_RATE})
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnomaliesConfig:
+    """What the flow needs. `now` is the market clock; `stop` ends it with its state kept."""
+
+    open_reader: Callable[[], LogReader]
+    open_writer: Callable[[], LogWriter]
+    now: Callable[[], int]
+    stop: Event
+    lateness: Lateness = field(default_factory=Lateness)
+
+
+def build(config: AnomaliesConfig) -> Dataflow:
+    """Wire the flow."""
+    flow = Dataflow("anomalies")
+    reading = Reading(Lag("anomalies", config.open_reader), config.open_reader)
+    source = LogSource(
+        open_reader=config.open_reader,
+        patterns=[topics.PRICES_PATTERN],
+        convert=ticks_of,
+        stop=config.stop,
+        on_read=reading,
+        poll=_POLL,
+    )
+    ticks = op.input("prices", flow, source)
+    split = op.branch("rate", op.flat_map("spread_rate", ticks, _with_rate), lambda item: item[0] == _RATE)
+    rate = kernel_step(
+        "watch_rate",
+        split.trues,
+        lambda: LiveAnomalies(AnomalyKernel(config.lateness, rates=frozenset()), reading),
+        now=config.now,
+    )
+    others = kernel_step(
+        "watch", split.falses, lambda: LiveAnomalies(AnomalyKernel(config.lateness), reading), now=config.now
+    )
+    out = op.map("count", op.merge("anomalies", rate, others), _counted)
+    op.output("topics", out, TopicSink(open_writer=config.open_writer, target=_target))
+    return flow
+
+
+def _with_rate(item: tuple[str, Chunk]) -> Iterable[tuple[str, Chunk]]:
+    shard, chunk = item
+    return [item, *((other, chunk) for other in _IN_RUPEES)] if shard == _RATE else [item]
+
+
+def _target(name: str) -> TopicPartition:
+    assert name == "anomalies"
+    return TopicPartition(topics.ANOMALIES, topics.FROM_ANALYTICS)
+
+
+def _counted(item: tuple[str, Output]) -> tuple[str, Output]:
+    batch = item[1].batch
+    ended = batch.filter(pc.is_valid(batch.column("ts_end")))
+    for kind in ended.column("kind").to_pylist():
+        metrics.ANOMALIES.labels(kind).inc()
+    return item
+
+
+class LiveAnomalies:
+    """The kernel of one shard, asked by time only while the flow is not behind; a market.kernel.Kernel."""
+
+    def __init__(self, kernel: AnomalyKernel, reading: Reading) -> None:
+        self._kernel, self._reading = kernel, reading
+        self._not_before = 0
+
+    def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
+        return self._kernel.on_batch(arrivals)
+
+    def on_time(self, now_ns: int) -> Outputs:
+        self._not_before = now_ns + _AGAIN_NS
+        return self._kernel.on_time(now_ns) if self._reading.caught_up() else {}
+
+    def on_eof(self) -> Outputs:
+        return self._kernel.on_eof()
+
+    def next_wake_ns(self) -> int | None:
+        due = self._kernel.next_wake_ns()
+        return None if due is None else max(due, self._not_before)
+
+    def on_history_lost(self) -> None:
+        self._kernel.on_history_lost()
+
+    def snapshot(self) -> object:
+        return self._kernel.snapshot()
+
+    def restore(self, state: object) -> None:
+        self._kernel.restore(state)
