@@ -319,7 +319,7 @@ def test_http_details(tmp_path: Path) -> None:
             }
             for path, expected in (
                 ("/v1/nothing", 404),
-                ("/v1/anomalies", 404),
+                ("/v1/forecasts", 404),
                 ("/v1/instruments?x=1", 400),
                 ("/v1/bars?interval=1m", 400),
                 (f"/v1/bars?instrument={GC}&interval=2m", 400),
