@@ -56,7 +56,12 @@ def test_ticks_and_bars_are_hypertables(timescale: str) -> None:
         timescale,
         "SELECT hypertable_name, time_interval FROM timescaledb_information.dimensions ORDER BY hypertable_name",
     )
-    assert [(name, interval.days) for name, interval in found] == [("bars", 7), ("quotes", 1), ("trades", 1)]
+    assert [(name, interval.days) for name, interval in found] == [
+        ("bars", 7),
+        ("books", 1),
+        ("quotes", 1),
+        ("trades", 1),
+    ]
     assert migrate_timescale(timescale) == []
 
 
