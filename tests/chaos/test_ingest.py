@@ -35,7 +35,10 @@ POINTS = (
     "ingest.positions.after",
 )
 RATE = 1_500
-SETTLE_S = 2.0
+_OWN = ("as_known_at", "revision", "quality")
+"""What differs rightly: a killed ingest was away, knew later, and says so in the quality."""
+
+SETTLE_S = 8.0  # enough seconds of market that a hundred bars can be compared
 
 
 @contextmanager
@@ -145,7 +148,7 @@ def compare_bars(reference: Flows, victim: Flows) -> None:
     last = min(max(bar["ts_close"] for bar in bars.values()) for bars in (ours, theirs))
     both = [
         {
-            key: {name: value for name, value in bar.items() if name not in ("as_known_at", "revision")}
+            key: {name: value for name, value in bar.items() if name not in _OWN}
             for key, bar in bars.items()
             if key[2] > max(firsts) and bar["ts_close"] <= last
         }
