@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import socket
 import threading
 import time
 import urllib.error
@@ -29,6 +28,7 @@ from mandi.summary import demo_summary
 from mandi.supervisor import Child, Supervisor, mandi_command
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
+from sinks.embedded.processes import free_port, port_is_free
 
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _PATIENT_STOP_S: Final = 30.0  # at the end of a --duration nobody waits for the prompt, and its counts shall be whole
@@ -92,7 +92,7 @@ class _Demo:
         self._began = time.monotonic()
 
     def start(self) -> None:
-        if self._options.port and not _is_free(self._port):
+        if self._options.port and not port_is_free(self._port):
             raise MandiError(f"port {self._port} is taken: choose another with --port, or 0 for a free one")
         self._metrics["demo"] = f"127.0.0.1:{free_port()}"
         prometheus_client.start_http_server(_port_of(self._metrics["demo"]), addr="127.0.0.1")
@@ -272,22 +272,6 @@ class _Demo:
 
 def _port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _python() -> list[str]:

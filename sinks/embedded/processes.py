@@ -17,6 +17,8 @@ import psutil
 LOOPBACK: Final = "127.0.0.1"
 POLL_S: Final = 0.01
 
+_given: Final = set[int]()
+
 
 def alive(pid: int) -> bool:
     """Whether `pid` runs. A zombie is dead: it serves nobody, it only waits to be collected."""
@@ -65,10 +67,17 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port of the loopback that nobody listens on; never one that this process was given before.
+
+    The system soon gives a port again that was only looked at: of twenty, two are the same once in a hundred times.
+    """
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((LOOPBACK, 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def write_private(path: Path, text: str) -> None:

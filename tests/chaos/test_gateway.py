@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
-from mandi.demo import free_port
+from sinks.embedded.processes import free_port
 from tests.acceptance.stores import BothStores
 from tests.chaos.harness import FLOWS, Flows, Stopwatch, append, growing, tell, until, until_stored
 from tests.chaos.market import SHARDS, Market

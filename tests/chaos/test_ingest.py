@@ -14,11 +14,11 @@ import pytest
 
 from connectors.log import open_reader
 from mandi.clock import FileClock
-from mandi.demo import free_port
 from mandi.opening import open_market
 from market import topics
 from market.schemas import QUOTE, TRADE
 from pipelines.ingest import POSITIONS
+from sinks.embedded.processes import free_port
 from tests.chaos.harness import Flows, Stopwatch, tell, until
 from tests.chaos.logs import Rows, final_bars, open_gaps, ticks
 

@@ -21,8 +21,9 @@ from docs_pages import ROOT
 
 from mandi.alerting import DEFAULT_WEBHOOK, alertmanager_config, scrape_targets, write_json
 from mandi.supervisor import Child, Supervisor
+from sinks.embedded.processes import free_port
 from tests.services import monitoring
-from tests.services.base import LOOPBACK, Missing, Server, free_port
+from tests.services.base import LOOPBACK, Missing, Server
 
 PROMETHEUS = ROOT / "dashboards" / "prometheus"
 PATIENCE_S = 40.0

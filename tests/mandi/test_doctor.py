@@ -12,7 +12,7 @@ from bytewax.testing import TestingSink, TestingSource
 from mandi import settings
 from mandi.doctor import Finding, examine
 from pipelines.engine.recovery import run_flow
-from tests.services.base import free_port
+from sinks.embedded.processes import free_port
 
 
 @pytest.fixture

@@ -85,13 +85,6 @@ class Server:
         return asdict(self)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.services.base import HERE, LOOPBACK, Missing, Server, answers, fetch, free_port, launch, package, tool
+from sinks.embedded.processes import free_port
+from tests.services.base import HERE, LOOPBACK, Missing, Server, answers, fetch, launch, package, tool
 
 _POM: Final = HERE / "kafka.xml"
 _LEAST_JAVA: Final = 17

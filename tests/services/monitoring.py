@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.services.base import LOOPBACK, Missing, Server, answers, fetch, free_port, launch, package, tool
+from sinks.embedded.processes import free_port
+from tests.services.base import LOOPBACK, Missing, Server, answers, fetch, launch, package, tool
 
 _PROMETHEUS: Final = "prometheus"
 _ALERTMANAGER: Final = "prometheus-alertmanager"

@@ -11,7 +11,8 @@ from typing import Final
 
 import psycopg
 
-from tests.services.base import LOOPBACK, Missing, Server, fetch, free_port, launch, package, tool
+from sinks.embedded.processes import free_port
+from tests.services.base import LOOPBACK, Missing, Server, fetch, launch, package, tool
 
 _SUITE: Final = "trixie"
 _PACKAGES: Final = "postgresql-17,postgresql-17-timescaledb"

@@ -6,9 +6,9 @@ from connectors.cme.config import CmeConfig
 from connectors.cme.dialects import DIALECTS
 from connectors.cme.source import open_feed
 from market.schemas import QUOTE, TRADE
+from sinks.embedded.processes import free_port
 from tests.connectors.cme.test_against_simulator import Venue
 from tests.feeds_simulator.scripted_market import KEYS
-from tests.services.base import free_port
 from tests.services.quickfixj import counterpart
 
 WITHIN_S = 60.0
