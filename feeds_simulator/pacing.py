@@ -84,6 +84,19 @@ class Pacer:
             self._venue.flush()
             await asyncio.sleep(self._nap_s(loop.time()))
 
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Pace until `stop` is set, then close the truth. Raises: what a venue raised while it was paced."""
+        pacing, stopping = asyncio.create_task(self.run()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if pacing.done():
+                pacing.result()  # it only ends by failing
+        finally:
+            pacing.cancel()
+            stopping.cancel()
+            await asyncio.gather(pacing, stopping, return_exceptions=True)  # the truth is not closed under its writer
+            self.close()
+
     def close(self) -> None:
         """Close the truth."""
         if self._truth is not None:

@@ -7,10 +7,12 @@ import logging
 import shlex
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
+
+from bytewax.dataflow import Dataflow
 
 from mandi.clock import FileClock
 from mandi.errors import MandiError, UsageError
@@ -22,6 +24,8 @@ from market.records import OffsetOutOfRange
 from market.watermark import Lateness
 from pipelines.engine.recovery import FlowLocked, run_flow
 from sinks.base import OnRetry, Sink, retrying
+
+C = TypeVar("C")  # the configuration of a flow
 
 _SWITCH_S: Final = 0.0005
 FLOWS: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "timescale", "clickhouse")
@@ -114,72 +118,53 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
 
 
 def _run_bars(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
-    from pipelines import bars
+    from pipelines.bars import BarsConfig, build
 
-    config = bars.BarsConfig(
-        open_reader=log_reader(settings, stop),
-        open_writer=log_writer(settings, stop),
-        now=FileClock(settings.clock_file),
-        stop=stop,
-        lateness=lateness,
-    )
     # Pickling the state costs more than repeating two seconds of rows after a crash.
-    run_flow("bars", partial(bars.build, config), settings.recovery_dir / "bars", epoch=timedelta(seconds=2))
+    _derive(settings, stop, "bars", build, partial(BarsConfig, lateness=lateness), epoch_s=2)
 
 
 def _run_quality(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
-    from pipelines import quality
+    from pipelines.quality import QualityConfig, build
 
-    config = quality.QualityConfig(
-        open_reader=log_reader(settings, stop),
-        open_writer=log_writer(settings, stop),
-        now=FileClock(settings.clock_file),
-        stop=stop,
-        lateness=lateness,
-    )
-    run_flow("quality", partial(quality.build, config), settings.recovery_dir / "quality", epoch=timedelta(seconds=1))
+    _derive(settings, stop, "quality", build, partial(QualityConfig, lateness=lateness))
 
 
 def _run_book(settings: Settings, stop: threading.Event) -> None:
-    from pipelines import book
+    from pipelines.book import BookConfig, build
 
-    config = book.BookConfig(
-        open_reader=log_reader(settings, stop),
-        open_writer=log_writer(settings, stop),
-        now=FileClock(settings.clock_file),
-        stop=stop,
-    )
-    run_flow("book", partial(book.build, config), settings.recovery_dir / "book", epoch=timedelta(seconds=1))
+    _derive(settings, stop, "book", build, BookConfig)
 
 
 def _run_anomalies(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
-    from pipelines import anomalies
+    from pipelines.anomalies import AnomaliesConfig, build
 
-    config = anomalies.AnomaliesConfig(
-        open_reader=log_reader(settings, stop),
-        open_writer=log_writer(settings, stop),
-        now=FileClock(settings.clock_file),
-        stop=stop,
-        lateness=lateness,
-    )
-    run_flow(
-        "anomalies", partial(anomalies.build, config), settings.recovery_dir / "anomalies", epoch=timedelta(seconds=2)
-    )
+    _derive(settings, stop, "anomalies", build, partial(AnomaliesConfig, lateness=lateness), epoch_s=2)
 
 
 def _run_arbitrage(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
-    from pipelines import arbitrage
+    from pipelines.arbitrage import ArbitrageConfig, build
 
-    config = arbitrage.ArbitrageConfig(
+    _derive(settings, stop, "arbitrage", build, partial(ArbitrageConfig, lateness=lateness))
+
+
+def _derive(
+    settings: Settings,
+    stop: threading.Event,
+    name: str,
+    build: Callable[[C], Dataflow],
+    configure: Callable[..., C],
+    *,
+    epoch_s: float = 1,
+) -> None:
+    """Run a flow from the log into the log."""
+    config = configure(
         open_reader=log_reader(settings, stop),
         open_writer=log_writer(settings, stop),
         now=FileClock(settings.clock_file),
         stop=stop,
-        lateness=lateness,
     )
-    run_flow(
-        "arbitrage", partial(arbitrage.build, config), settings.recovery_dir / "arbitrage", epoch=timedelta(seconds=1)
-    )
+    run_flow(name, partial(build, config), settings.recovery_dir / name, epoch=timedelta(seconds=epoch_s))
 
 
 def _run_mirror(settings: Settings, stop: threading.Event) -> None:

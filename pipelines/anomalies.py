@@ -1,7 +1,7 @@
 """The anomalies dataflow: price topics in, `market.anomalies` out: what is odd, since when, and who else saw it.
 
 USDINR goes to every shard with a contract in rupees, too, as a witness; in its own shard it is watched itself. A kernel
-is asked by time only while all that is in the log has been read (pipelines.quality).
+is asked by time only while all that is in the log has been read (pipelines.engine.live).
 
 Delivery: state and positions recover together; rows are at least once, told apart by `anomaly_id`. How the rupee's rows
 fall between those of a commodity is not repeated after a crash, so a label that rests on it may come out otherwise.
@@ -15,25 +15,22 @@ from threading import Event
 from typing import Final
 
 import bytewax.operators as op
-import pyarrow as pa
 import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 
 from market import topics
 from market.anomalies import USDINR, AnomalyKernel
 from market.instruments import InstrumentMaster
-from market.kernel import Outputs
 from market.records import LogReader, LogWriter, TopicPartition
 from market.watermark import Lateness
 from pipelines import metrics
+from pipelines.engine.live import LiveKernel, Reading
 from pipelines.engine.log_source import LogSource, ticks_of
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import Chunk, Output, kernel_step
-from pipelines.quality import Reading
 
 _POLL: Final = timedelta(milliseconds=500)  # a step is a second
-_AGAIN_NS: Final = 1_000_000_000
 _RATE: Final = InstrumentMaster.load().commodity_of(USDINR)
 _IN_RUPEES: Final = tuple(
     sorted({c.commodity for c in InstrumentMaster.load().contracts if c.currency == "INR"} - {_RATE})
@@ -68,11 +65,11 @@ def build(config: AnomaliesConfig) -> Dataflow:
     rate = kernel_step(
         "watch_rate",
         split.trues,
-        lambda: LiveAnomalies(AnomalyKernel(config.lateness, rates=frozenset()), reading),
+        lambda: LiveKernel(AnomalyKernel(config.lateness, rates=frozenset()), reading),
         now=config.now,
     )
     others = kernel_step(
-        "watch", split.falses, lambda: LiveAnomalies(AnomalyKernel(config.lateness), reading), now=config.now
+        "watch", split.falses, lambda: LiveKernel(AnomalyKernel(config.lateness), reading), now=config.now
     )
     out = op.map("count", op.merge("anomalies", rate, others), _counted)
     op.output("topics", out, TopicSink(open_writer=config.open_writer, target=_target))
@@ -95,34 +92,3 @@ def _counted(item: tuple[str, Output]) -> tuple[str, Output]:
     for kind in ended.column("kind").to_pylist():
         metrics.ANOMALIES.labels(kind).inc()
     return item
-
-
-class LiveAnomalies:
-    """The kernel of one shard, asked by time only while the flow is not behind; a market.kernel.Kernel."""
-
-    def __init__(self, kernel: AnomalyKernel, reading: Reading) -> None:
-        self._kernel, self._reading = kernel, reading
-        self._not_before = 0
-
-    def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
-        return self._kernel.on_batch(arrivals)
-
-    def on_time(self, now_ns: int) -> Outputs:
-        self._not_before = now_ns + _AGAIN_NS
-        return self._kernel.on_time(now_ns) if self._reading.caught_up() else {}
-
-    def on_eof(self) -> Outputs:
-        return self._kernel.on_eof()
-
-    def next_wake_ns(self) -> int | None:
-        due = self._kernel.next_wake_ns()
-        return None if due is None else max(due, self._not_before)
-
-    def on_history_lost(self) -> None:
-        self._kernel.on_history_lost()
-
-    def snapshot(self) -> object:
-        return self._kernel.snapshot()
-
-    def restore(self, state: object) -> None:
-        self._kernel.restore(state)

@@ -13,24 +13,21 @@ from time import monotonic
 from typing import Final
 
 import bytewax.operators as op
-import pyarrow as pa
 from bytewax.dataflow import Dataflow
 
 from market import topics
 from market.arbitrage import ArbitrageKernel
-from market.kernel import Outputs
 from market.records import LogReader, LogWriter, TopicPartition
 from market.reference import Reference
 from market.watermark import Lateness
 from pipelines import metrics
+from pipelines.engine.live import LiveKernel, Reading
 from pipelines.engine.log_source import TICKS_KIND, LogSource, ticks_of
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import kernel_step
-from pipelines.quality import Reading
 
 _POLL: Final = timedelta(milliseconds=250)  # an opportunity is of seconds
-_AGAIN_NS: Final = 1_000_000_000
 _COUNT_S: Final = 1.0
 
 
@@ -58,9 +55,15 @@ def build(config: ArbitrageConfig) -> Dataflow:
         poll=_POLL,
     )
     ticks = op.input("prices", flow, source)
-    found = kernel_step("compare", ticks, lambda: LiveArbitrage(config.lateness, reading, tally), now=config.now)
+    found = kernel_step("compare", ticks, lambda: _live(config.lateness, reading, tally), now=config.now)
     op.output("topics", found, TopicSink(open_writer=config.open_writer, target=_target))
     return flow
+
+
+def _live(lateness: Lateness, reading: Reading, tally: "_Tally") -> LiveKernel:
+    kernel = ArbitrageKernel(lateness)
+    tally.kernels.append(kernel)
+    return LiveKernel(kernel, reading, tally.export)
 
 
 def _target(name: str) -> TopicPartition:
@@ -82,45 +85,3 @@ class _Tally:
         for kernel in self.kernels:
             for commodity, opportunities in kernel.open_count().items():
                 metrics.ARBITRAGE_OPEN.labels(commodity).set(opportunities)
-
-
-class LiveArbitrage:
-    """The arbitrage kernel of one shard, asked by time only while the flow is not behind; a market.kernel.Kernel.
-
-    A flow that is behind would take its own delay for quotes that are too old.
-    """
-
-    def __init__(self, lateness: Lateness, reading: Reading, tally: _Tally) -> None:
-        self._kernel = ArbitrageKernel(lateness)
-        self._reading, self._tally = reading, tally
-        self._not_before = 0
-        tally.kernels.append(self._kernel)
-
-    def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
-        outputs = self._kernel.on_batch(arrivals)
-        self._tally.export()
-        return outputs
-
-    def on_time(self, now_ns: int) -> Outputs:
-        self._not_before = now_ns + _AGAIN_NS
-        if not self._reading.caught_up():
-            return {}
-        outputs = self._kernel.on_time(now_ns)
-        self._tally.export()
-        return outputs
-
-    def on_eof(self) -> Outputs:
-        return self._kernel.on_eof()
-
-    def next_wake_ns(self) -> int | None:
-        due = self._kernel.next_wake_ns()
-        return None if due is None else max(due, self._not_before)
-
-    def on_history_lost(self) -> None:
-        self._kernel.on_history_lost()
-
-    def snapshot(self) -> object:
-        return self._kernel.snapshot()
-
-    def restore(self, state: object) -> None:
-        self._kernel.restore(state)

@@ -16,23 +16,20 @@ from time import monotonic
 from typing import Final
 
 import bytewax.operators as op
-import pyarrow as pa
 from bytewax.dataflow import Dataflow
 
 from market import topics
-from market.kernel import Outputs
 from market.quality import QualityKernel
 from market.records import LogReader, LogWriter, TopicPartition
 from market.watermark import Lateness
 from pipelines import metrics
+from pipelines.engine.live import LiveKernel, Reading
 from pipelines.engine.log_source import LogSource, ticks_of
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import kernel_step
 
 _POLL: Final = timedelta(milliseconds=500)  # a second is the resolution of a silence
-_RESUMED_S: Final = 5.0  # the source has looked at every partition by then
-_AGAIN_NS: Final = 1_000_000_000
 _COUNT_S: Final = 1.0
 
 
@@ -50,7 +47,7 @@ class QualityConfig:
 def build(config: QualityConfig) -> Dataflow:
     """Wire the flow."""
     flow = Dataflow("quality")
-    reading, tally = Reading(Lag("quality", config.open_reader), config.open_reader), _Tally()
+    reading, tally = Reading(Lag("quality", config.open_reader), config.open_reader), Tally()
     source = LogSource(
         open_reader=config.open_reader,
         patterns=[topics.PRICES_PATTERN],
@@ -60,9 +57,16 @@ def build(config: QualityConfig) -> Dataflow:
         poll=_POLL,
     )
     ticks = op.input("prices", flow, source)
-    status = kernel_step("watch", ticks, lambda: LiveQuality(config.lateness, reading, tally), now=config.now)
+    status = kernel_step("watch", ticks, lambda: live(config.lateness, reading, tally), now=config.now)
     op.output("topics", status, TopicSink(open_writer=config.open_writer, target=_target))
     return flow
+
+
+def live(lateness: Lateness, reading: Reading, tally: "Tally") -> LiveKernel:
+    """The quality kernel of one shard, asked by time only while the flow is not behind, and counted."""
+    kernel = QualityKernel(lateness)
+    tally.kernels.append(kernel)
+    return LiveKernel(kernel, reading, tally.export)
 
 
 def _target(name: str) -> TopicPartition:
@@ -71,29 +75,7 @@ def _target(name: str) -> TopicPartition:
 
 
 @dataclass(slots=True)
-class Reading:
-    """How far the source has read, told by the source itself, against the ends of the price topics."""
-
-    lag: Callable[[TopicPartition, int, int], None]
-    open_reader: Callable[[], LogReader]
-    _read: dict[TopicPartition, int] = field(default_factory=dict)
-    _reader: LogReader | None = None
-    _began_s: float = field(default_factory=monotonic)
-
-    def __call__(self, tp: TopicPartition, next_offset: int, ts_append: int) -> None:
-        self._read[tp] = next_offset
-        self.lag(tp, next_offset, ts_append)
-
-    def caught_up(self) -> bool:
-        """Whether nothing in the log waits to be read. A partition not read since a restart has nothing new."""
-        if monotonic() < self._began_s + _RESUMED_S:
-            return False
-        reader = self._reader = self._reader or self.open_reader()
-        return all(reader.end_offset(tp) <= offset for tp, offset in self._read.items())
-
-
-@dataclass(slots=True)
-class _Tally:
+class Tally:
     """What the kernels of all shards find, summed up for Prometheus about once a second."""
 
     kernels: list[QualityKernel] = field(default_factory=list)
@@ -113,42 +95,3 @@ class _Tally:
             metrics.INSTRUMENTS.labels(venue, quality).set(instruments)
         for venue, offset_ns in skews.items():
             metrics.CLOCK_SKEW_SECONDS.labels(venue).set(offset_ns / 1e9)
-
-
-class LiveQuality:
-    """The quality kernel of one shard, asked by time only while the flow is not behind; a market.kernel.Kernel."""
-
-    def __init__(self, lateness: Lateness, reading: Reading, tally: _Tally) -> None:
-        self._kernel = QualityKernel(lateness)
-        self._reading, self._tally = reading, tally
-        self._not_before = 0
-        tally.kernels.append(self._kernel)
-
-    def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
-        outputs = self._kernel.on_batch(arrivals)
-        self._tally.export()
-        return outputs
-
-    def on_time(self, now_ns: int) -> Outputs:
-        self._not_before = now_ns + _AGAIN_NS
-        if not self._reading.caught_up():
-            return {}
-        outputs = self._kernel.on_time(now_ns)
-        self._tally.export()
-        return outputs
-
-    def on_eof(self) -> Outputs:
-        return self._kernel.on_eof()
-
-    def next_wake_ns(self) -> int | None:
-        due = self._kernel.next_wake_ns()
-        return None if due is None else max(due, self._not_before)
-
-    def on_history_lost(self) -> None:
-        self._kernel.on_history_lost()
-
-    def snapshot(self) -> object:
-        return self._kernel.snapshot()
-
-    def restore(self, state: object) -> None:
-        self._kernel.restore(state)

@@ -83,16 +83,9 @@ class BloombergSimulator:
         self.port = server.sockets[0].getsockname()[1]
         if on_listening is not None:
             on_listening(self.port)
-        pacing = asyncio.create_task(self._pacer.run())
-        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if pacing.done():
-                pacing.result()  # it only ends by failing
+            await self._pacer.run_until(stop)
         finally:
-            pacing.cancel()
-            stopping.cancel()
-            self._pacer.close()
             server.close()
             for link in list(self._links):
                 link.abort()

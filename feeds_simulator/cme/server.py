@@ -5,7 +5,6 @@ Delivery: an event is written within about a millisecond of its `ts_event`. A cl
 """
 
 import asyncio
-import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -82,18 +81,9 @@ class CmeSimulator:
         self.port = server.sockets[0].getsockname()[1]
         if on_listening is not None:
             on_listening(self.port)
-        pacing = asyncio.create_task(self._pacer.run())
-        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if pacing.done():
-                pacing.result()  # it only ends by failing
+            await self._pacer.run_until(stop)
         finally:
-            pacing.cancel()
-            stopping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await pacing
-            self._pacer.close()
             server.close()
             self._say_goodbye()
 

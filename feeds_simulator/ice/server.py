@@ -125,16 +125,9 @@ class IceSimulator:
             self.port = _bound_port(server)
             if on_listening is not None:
                 on_listening(self.port)
-            pacing = asyncio.create_task(self._pacer.run())
-            stopping = asyncio.create_task(stop.wait())
             try:
-                await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if pacing.done():
-                    pacing.result()  # it only ends by failing
+                await self._pacer.run_until(stop)
             finally:
-                pacing.cancel()
-                stopping.cancel()
-                self._pacer.close()
                 server.close(code=CLOSE_RESTART, reason="restart")
                 for link in self._links:
                     asyncio.get_running_loop().call_later(ABORT_AFTER_S, link.abort)

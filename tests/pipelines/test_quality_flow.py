@@ -16,6 +16,7 @@ from market.records import LogWriter, TopicPartition
 from market.schemas import TICKS
 from market.watermark import Lateness
 from pipelines import quality
+from pipelines.engine.live import Reading
 from pipelines.engine.recovery import run_flow
 from sinks.log import open_writer
 
@@ -81,7 +82,7 @@ def test_instruments_and_skew_are_counted(log: str, tmp_path: Path) -> None:
     assert REGISTRY.get_sample_value("mandi_clock_skew_seconds", {"venue": "XCEC"}) == pytest.approx(600.001)
 
 
-class Behind(quality.Reading):
+class Behind(Reading):
     def __init__(self) -> None:
         self.behind = True
 
@@ -91,7 +92,7 @@ class Behind(quality.Reading):
 
 def test_a_flow_that_is_behind_takes_no_delay_for_silence() -> None:
     reading = Behind()
-    kernel = quality.LiveQuality(Lateness(), reading, quality._Tally())
+    kernel = quality.live(Lateness(), reading, quality.Tally())
     kernel.on_batch(batch(quotes(0, 10)))
     due = kernel.next_wake_ns()
     assert due == FRIDAY + 31 * SECOND
@@ -103,10 +104,10 @@ def test_a_flow_that_is_behind_takes_no_delay_for_silence() -> None:
 
 def test_caught_up_is_having_read_to_the_end(log: str) -> None:
     append(log, quotes(0, 1))
-    reading = quality.Reading(lambda *_: None, partial(open_reader, log), _began_s=-1e9)
+    reading = Reading(lambda *_: None, partial(open_reader, log), _began_s=-1e9)
     assert reading.caught_up()  # nothing read since the start: there was nothing new
     reading(GOLD, 1, 0)
     assert reading.caught_up()
     append(log, quotes(1, 1))
     assert not reading.caught_up()
-    assert not quality.Reading(lambda *_: None, partial(open_reader, log)).caught_up()  # just begun
+    assert not Reading(lambda *_: None, partial(open_reader, log)).caught_up()  # just begun
