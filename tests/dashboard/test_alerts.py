@@ -16,8 +16,8 @@ PROMETHEUS = ROOT / "dashboards" / "prometheus"
 RUNBOOK = read("docs/runbook.md")
 SEVERITIES = ("critical", "warning", "info")
 OF_PROMETHEUS = {"up"}
-# Of flows that come with the intelligence; each leaves this set when docs/metrics.md has it.
-TO_COME = {"mandi_anomalies_total", "mandi_forecast_coverage"}
+# Of the forecasts flow; it leaves this set when docs/metrics.md has it.
+TO_COME = {"mandi_forecast_coverage"}
 
 
 def rules() -> Iterator[dict[str, Any]]:
