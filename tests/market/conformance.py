@@ -48,14 +48,16 @@ def run(
     batch: Callable[[list[Row]], pa.RecordBatch] = batch,
     resume: Callable[[Kernel], Kernel] | None = None,
 ) -> dict:
-    """Feed chunks, end the input, and return every output as plain rows, samples left out."""
+    """Feed chunks, end the input, and return every output as plain rows, without samples and what had only them."""
     outputs = []
     for chunk in chunks:
         outputs.append(kernel.on_batch(batch(chunk)))
         if resume is not None:
             kernel = resume(kernel)
     outputs.append(kernel.on_eof())
-    return {name: [row for row in b.to_pylist() if row.get("final", True)] for name, b in joined(outputs).items()}
+    rows = {name: b.to_pylist() for name, b in joined(outputs).items()}
+    kept = {name: [row for row in found if row.get("final", True)] for name, found in rows.items()}
+    return {name: found for name, found in kept.items() if found or not rows[name]}
 
 
 def resumed(build: Callable[[], Kernel]) -> Callable[[Kernel], Kernel]:
