@@ -2,6 +2,9 @@
 
 What was applied stands in `market.schema_migrations` with its checksum; a file that changed after it was applied is
 an error, since nobody can say what the store looks like then. Write a new file instead.
+
+Numbers may have gaps. Ten of them (0010 to 0019) are a series: a file depends on earlier ones of its own series and on
+0001 to 0009, and on no others, so that series that were written side by side may reach a store in either order.
 """
 
 import hashlib
@@ -23,6 +26,7 @@ from sinks.failures import clickhouse_failures, timescale_failures
 
 SQL_DIRECTORY_VARIABLE: Final = "MANDI_SQL_DIR"
 
+_SERIES_DIGITS: Final = 3  # of the four of a number
 _ASK_TIMEOUT_S: Final = 5  # somebody waits at a terminal
 _ADVISORY_LOCK: Final = 0x6D616E6469  # "mandi": one migration at a time
 
@@ -60,7 +64,7 @@ def read_migrations(store: str, directory: Path | None = None) -> list[Migration
 def pending(store: str, found: list[Migration], applied: Mapping[str, str]) -> list[Migration]:
     """Return those of `found` that are not in `applied` (name -> checksum).
 
-    Raises: MigrationError if an applied one has changed, or a pending one comes before an applied one.
+    Raises: MigrationError if an applied one has changed, or a pending one comes before an applied one of its series.
     """
     for migration in found:
         if applied.get(migration.name, migration.checksum) != migration.checksum:
@@ -68,8 +72,9 @@ def pending(store: str, found: list[Migration], applied: Mapping[str, str]) -> l
                 store, migration.name, "the file changed after it was applied; restore it, add a new one"
             )
     missing = [migration for migration in found if migration.name not in applied]
-    last = max(applied, default="")
     for migration in missing:
+        series = migration.name[:_SERIES_DIGITS]
+        last = max((name for name in applied if name.startswith(series)), default="")
         if migration.name < last:
             raise MigrationError(store, migration.name, f"it comes before {last}, which is applied already")
     return missing

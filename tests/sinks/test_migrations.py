@@ -81,6 +81,17 @@ def test_a_file_between_applied_ones_is_an_error(timescale: str, tmp_path: Path)
         migrate_timescale(timescale, tmp_path)
 
 
+def test_series_come_in_either_order(timescale: str, tmp_path: Path) -> None:
+    put(tmp_path, "timescale", "0020_other", "SELECT 1")
+    migrate_timescale(timescale, tmp_path)
+    put(tmp_path, "timescale", "0012_two", "SELECT 1")
+    assert migrate_timescale(timescale, tmp_path) == ["0012_two"]
+    assert migrate_timescale(timescale, tmp_path) == []
+    put(tmp_path, "timescale", "0011_one", "SELECT 1")
+    with pytest.raises(MigrationError, match="comes before 0012_two"):
+        migrate_timescale(timescale, tmp_path)
+
+
 def test_no_files_and_double_numbers_are_errors(tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="no migrations in"):
         read_migrations("timescale", tmp_path)
