@@ -50,6 +50,10 @@ class Grant:
     def has_venue(self, venue: str) -> bool:
         return self.venues is None or venue in self.venues
 
+    def has_venues(self, venues: frozenset[str]) -> bool:
+        """Tell whether all of them are granted."""
+        return self.venues is None or venues <= self.venues
+
     def sees(self, instrument: str) -> bool:
         """Tell whether the venue of a key, or `MIC:*`, is granted."""
         return self.venues is None or instrument.partition(":")[0] in self.venues

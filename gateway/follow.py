@@ -18,7 +18,10 @@ from gateway.rows import Row, rows_of
 from market import topics
 from market.records import LogReader, OffsetOutOfRange, Record, TopicPartition
 
-PATTERNS: Final = (topics.PRICES_PATTERN, topics.BARS, topics.STATUS, topics.NEWS, topics.ANOMALIES, topics.ARBITRAGE)
+PATTERNS: Final = (
+    *(topics.PRICES_PATTERN, topics.BARS, topics.BOOKS, topics.STATUS, topics.NEWS),
+    *(topics.ANOMALIES, topics.ARBITRAGE),
+)
 WAIT_S: Final = 0.1  # a wait ends at the next append; this is how often nothing is looked at
 DISCOVER_S: Final = 0.1  # how soon a topic that appears later is followed
 RETRY_S: Final = 1.0

@@ -31,11 +31,13 @@ class Subscription:
     matcher: Matcher
     grant: Grant
 
-    def covers(self, key: StreamKey) -> bool:
+    def covers(self, stream: Stream) -> bool:
+        key = stream.key
         return (
             key.channel == self.request.channel
             and key.interval == self.request.interval
-            and self.follows(key.instrument)
+            and self.matcher.covers(key.instrument)
+            and self.grant.has_venues(stream.venues)
         )
 
     def follows(self, instrument: str) -> bool:
@@ -128,7 +130,17 @@ class Hub:
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = Stream(key, topic)
+        if row.other_venue and row.other_venue not in stream.venues:
+            self._widen(stream, row.other_venue)
         return stream
+
+    def _widen(self, stream: Stream, venue: str) -> None:
+        # From now on the stream carries data of one more venue: who may not see that may not follow it.
+        stream.venues |= {venue}
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions.values():
+                if not subscription.grant.has_venue(venue):
+                    self._detach_from(subscription, stream)
 
     def _qualified(self, stream: Stream, row: Row) -> Row:
         # A gap row carries the venue's last known quality: by itself it changes none (status rows do).
@@ -213,7 +225,7 @@ class Hub:
                 self._move(subscription, stream, replace(subscription, grant=before))
 
     def _move(self, subscription: Subscription, stream: Stream, before: Subscription) -> None:
-        had, has = before.covers(stream.key), subscription.covers(stream.key)
+        had, has = before.covers(stream), subscription.covers(stream)
         if had and not has:
             self._detach_from(subscription, stream)
         elif has and not had and self.primed and stream.image is not None:
@@ -222,7 +234,7 @@ class Hub:
     def _subscribed(self, subscription: Subscription) -> bytes:
         request = subscription.request
         exact = {pattern for pattern in request.instruments if "*" not in pattern}
-        known = {key.instrument for key in self._streams if subscription.covers(key)}
+        known = {stream.key.instrument for stream in self._streams.values() if subscription.covers(stream)}
         members: dict[str, object] = {"id": request.id, "channel": request.channel}
         if request.interval:
             members["interval"] = request.interval
@@ -230,7 +242,7 @@ class Hub:
         return protocol.message("subscribed", **members)
 
     def _attach_matching(self, subscription: Subscription) -> None:
-        matching = [s for s in self._streams.values() if s.image is not None and subscription.covers(s.key)]
+        matching = [s for s in self._streams.values() if s.image is not None and subscription.covers(s)]
         since = subscription.request.since
         for stream in matching:
             self._attach(subscription, stream, since, alone=len(matching) == 1)
@@ -250,7 +262,7 @@ class Hub:
         # counting updates counts every row.
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions.values():
-                if self.primed and subscription.covers(stream.key):
+                if self.primed and subscription.covers(stream):
                     self._attach(subscription, stream, None, alone=False)
 
     def _attach(self, subscription: Subscription, stream: Stream, since: Since | None, *, alone: bool) -> None:
@@ -311,7 +323,7 @@ class Hub:
 
     def _detach(self, subscription: Subscription) -> None:
         for stream in self._streams.values():
-            if subscription.covers(stream.key):
+            if subscription.covers(stream):
                 self._detach_from(subscription, stream)
 
     def _detach_from(self, subscription: Subscription, stream: Stream) -> None:

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from gateway.rest import DEFAULT_LIMIT, MAX_LIMIT
-from market.schemas import INTERVALS_NS, QUALITIES
+from market.depth import BOOK_STATES
+from market.schemas import BOOKS, INTERVALS_NS, QUALITIES
 
 _NS: Final = {"type": "string", "pattern": "^-?[0-9]+$", "description": "ns since 1970-01-01 UTC"}
 _NUMBER: Final = {"type": "number"}
@@ -43,6 +44,16 @@ _SCHEMAS: Final = {
     "quotes": _row(
         **_TICK,
         **{name: _or_null(_NUMBER) for name in ("bid_price", "bid_size", "ask_price", "ask_size")},
+    ),
+    "books": _row(
+        venue=_TEXT,
+        instrument=_TEXT,
+        ts_event=_NS,
+        ts_recv=_or_null(_NS),
+        seq=_or_null(_COUNT),
+        state={"type": "string", "enum": list(BOOK_STATES)},
+        quality=_QUALITY,
+        **{name: _or_null(_NUMBER) for name in BOOKS.names[BOOKS.names.index("mid_price") :]},
     ),
     "bars": _row(
         instrument=_TEXT,
@@ -146,6 +157,7 @@ _SUMMARIES: Final = {
     "bars": "Final bars, newest revision of each unless revisions=all, oldest first.",
     "trades": "Trades, oldest first.",
     "quotes": "Top-of-book quotes, oldest first.",
+    "books": "Snapshots of an order book, ten levels a side, oldest first.",
     "anomalies": "Anomalies as they are known now, oldest first; * or no instrument: of all.",
     "news": "Headlines, oldest first; of one instrument, those that name it.",
     "arbitrage": "Arbitrage opportunities, one row a change, oldest first; of an instrument, or of a commodity.",

@@ -17,9 +17,11 @@ from typing import Any, Final
 
 import msgpack
 import orjson
+import pyarrow as pa
 
 from gateway.errors import RequestError
 from gateway.protocol import binary_frame, frame_payload
+from market.schemas import BOOKS
 
 SUBPROTOCOL: Final = "mandi.v1.msgpack"
 DECIMAL_EXTENSION: Final = 1
@@ -27,6 +29,7 @@ DECIMAL_EXTENSION: Final = 1
 DECIMALS: Final = frozenset(
     {"price", "size", "quantity", "bid_price", "bid_size", "ask_price", "ask_size"}
     | {"open", "high", "low", "close", "volume", "vwap"}
+    | {field.name for field in BOOKS if pa.types.is_int64(field.type)} - {"ts_event", "ts_recv", "seq"}
 )
 """Columns whose type must not depend on whether a value happens to be whole."""
 

@@ -16,7 +16,7 @@ import psycopg
 
 from gateway.errors import HttpError, StoreDown
 from gateway.protocol import MAX_ID_CHARS
-from market.schemas import INTERVALS_NS
+from market.schemas import BOOKS, INTERVALS_NS
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 10_000
@@ -117,13 +117,14 @@ def parse_time(text: str) -> int | None:
 
 
 _TIMES: Final = {"bars": "ts_open"} | dict.fromkeys(
-    ("trades", "quotes", "status", "news", "anomalies", "arbitrage"), "ts_event"
+    ("trades", "quotes", "books", "status", "news", "anomalies", "arbitrage"), "ts_event"
 )
 _RANGE: Final = frozenset({"instrument", "from", "to", "limit"})
 _PARAMETERS: Final = {
     "bars": _RANGE | {"interval", "revisions"},
     "trades": _RANGE,
     "quotes": _RANGE,
+    "books": _RANGE,
     "status": _RANGE,
     "news": _RANGE,
     "arbitrage": _RANGE,
@@ -135,7 +136,12 @@ _OF_ALL: Final = ("news", "anomalies", "arbitrage")  # an instrument only narrow
 _TICK_START: Final = (
     "'instrument', instrument, 'ts_event', ts_event_ns::text, 'seq', seq, 'venue', venue, 'ts_recv', ts_recv_ns::text"
 )
+_BOOK_NUMBERS: Final = ", ".join(
+    f"'{name}', trim_scale({name})" for name in BOOKS.names[BOOKS.names.index("mid_price") :]
+)
 _JSON: Final = {
+    "books": "'venue', venue, 'instrument', instrument, 'ts_event', ts_event_ns::text, 'ts_recv', ts_recv_ns::text, "
+    f"'seq', seq, 'state', state, 'quality', quality, {_BOOK_NUMBERS}",
     "trades": f"{_TICK_START}, 'trade_id', nullif(trade_id, ''), 'price', trim_scale(price), 'size', trim_scale(size), "
     "'side', CASE side WHEN 1 THEN 'buy' WHEN -1 THEN 'sell' END, 'flags', flags",
     "quotes": f"{_TICK_START}, 'bid_price', trim_scale(bid_price), 'bid_size', trim_scale(bid_size), "
@@ -173,6 +179,7 @@ _JSON: Final = {
 _KEY: Final = {
     "trades": "instrument = %(instrument)s",
     "quotes": "instrument = %(instrument)s",
+    "books": "instrument = %(instrument)s",
     "bars": 'instrument = %(instrument)s AND "interval" = %(interval)s',
     # The store has '' where a status concerns the whole venue, which the stream calls XCEC:*.
     "status": "(instrument = %(instrument)s OR (instrument = '' AND venue || ':*' = %(instrument)s))",
@@ -187,6 +194,7 @@ _VIEWS: Final = {"trades": "trades_net"}
 _TIE: Final = {
     "trades": "seq",
     "quotes": "seq",
+    "books": "instrument",  # a book has one snapshot at a time
     "bars": "revision",
     "status": "venue",
     "news": "news_id",
@@ -217,7 +225,7 @@ def _sql(table: str, distinct: str = "") -> str:
 
 
 _SQL: Final = {
-    **{(table, False): _sql(table) for table in ("trades", "quotes", "status", "news", "anomalies", "arbitrage")},
+    **{(table, False): _sql(table) for table in _TIMES if table != "bars"},
     # The rule of the view bars_latest, turned round: walking the key backwards, LIMIT ends it early.
     ("bars", False): _sql("bars", "DISTINCT ON (ts_open, ts_open_ns)"),
     ("bars", True): _sql("bars"),

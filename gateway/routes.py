@@ -15,7 +15,9 @@ from gateway.live import LiveState
 from gateway.metrics import Metrics
 from gateway.rest import Store, parse_query
 
-_PLANNED: Final = ("/v1/anomalies", "/v1/forecasts")
+_PLANNED: Final = ("/v1/forecasts",)
+_CHANNELS: Final = {"books": "book"}
+"""The channel whose grant a table needs, where they differ in name."""
 
 
 class Routes:
@@ -33,6 +35,7 @@ class Routes:
             "/v1/bars": self._history,
             "/v1/trades": self._history,
             "/v1/quotes": self._history,
+            "/v1/books": self._history,
             "/v1/news": self._history,
             "/v1/arbitrage": self._history,
             "/v1/anomalies": self._history,
@@ -66,7 +69,9 @@ class Routes:
         table = target.path.rpartition("/")[2]
         query = parse_query(table, target.parameters)
         # Of these an instrument only narrows what comes; the rows themselves say what must be granted.
-        refusal = grant.refusal(table, [] if table in ("news", "arbitrage") else [query.instrument])
+        refusal = grant.refusal(
+            _CHANNELS.get(table, table), [] if table in ("news", "arbitrage") else [query.instrument]
+        )
         if refusal:
             raise HttpError(403, "not_entitled", refusal)
         return Reply(body=await self._store.rows(table, query, grant.venues))

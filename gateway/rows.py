@@ -17,8 +17,9 @@ from market.instruments import format_fixed
 from market.packed import PackedRows
 from market.parity import BUY_FOREIGN
 from market.records import Record
-from market.schemas import BUY, PRICE_SCALE, QUOTE, SELL, TRADE, require
+from market.schemas import BOOKS, BUY, PRICE_SCALE, QUOTE, SELL, TRADE, require
 
+_BOOK_NUMBERS: Final = BOOKS.names[BOOKS.names.index("mid_price") :]
 _SIDE_TEXT: Final = {BUY: '"buy"', SELL: '"sell"'}
 
 
@@ -44,6 +45,7 @@ class Row:
     ts_recv: int | None  # what end-to-end latency is measured from
     interval: str = ""
     bar: BarVersion | None = None
+    other_venue: str = ""  # a second venue whose data is in it
     quality: str = ""  # status rows
     reason: str = ""
     ts_event: int = 0
@@ -180,6 +182,24 @@ def _bar_json(row: dict[str, Any]) -> str:
     )
 
 
+def _book_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        numbers = ",".join(f'"{name}":{_number(row[name])}' for name in _BOOK_NUMBERS)
+        data = (
+            f'{{"venue":{json_text(row["venue"])},"instrument":{json_text(row["instrument"])},'
+            f'"ts_event":"{row["ts_event"]}","ts_recv":{_time(row["ts_recv"])},"seq":{_int(row["seq"])},'
+            f'"state":{json_text(row["state"])},"quality":{json_text(row["quality"])},{numbers}}}'
+        )
+        yield Row(
+            channel="book",
+            instrument=row["instrument"],
+            venue=row["venue"],
+            data=data.encode(),
+            ts_recv=row["ts_recv"],
+            ts_event=row["ts_event"],
+        )
+
+
 def _status_rows(batch: pa.RecordBatch) -> Iterator[Row]:
     for row in _dicts(batch):
         data = (
@@ -251,11 +271,13 @@ def _arbitrage_rows(batch: pa.RecordBatch) -> Iterator[Row]:
         for name, value in row.items():
             if name not in fields:
                 fields[name] = _int(value) if name.endswith("_ms") else _number(value)
-        local = row["sell_instrument"] if row["direction"] == BUY_FOREIGN else row["buy_instrument"]
+        legs = row["sell_instrument"], row["buy_instrument"]
+        local, foreign = legs if row["direction"] == BUY_FOREIGN else reversed(legs)
         yield Row(
             channel="arbitrage",
             instrument=local,
             venue=local.partition(":")[0],
+            other_venue=foreign.partition(":")[0],
             data=("{" + ",".join(f'"{name}":{fields[name]}' for name in row) + "}").encode(),
             ts_recv=row["ts_event"],
             ts_event=row["ts_event"],
@@ -290,6 +312,7 @@ def _plain(fixed: int) -> orjson.Fragment:
 
 _READERS: Final = {
     "bars": _bar_rows,
+    "books": _book_rows,
     "status": _status_rows,
     "gaps": _gap_rows,
     "news": _news_rows,

@@ -4,7 +4,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.protocol import snapshot_message, stream_head, text_frame, update_message
+from gateway.protocol import STATE_CHANNELS, snapshot_message, stream_head, text_frame, update_message
 from gateway.rows import BarVersion, Row
 from market.schemas import INTERVALS_NS
 
@@ -111,11 +111,13 @@ class Stream:
         "seq",
         "topic",
         "trimmed_ordinal",
+        "venues",
     )
 
     def __init__(self, key: StreamKey, topic: str) -> None:
         self.key = key
         self.topic = topic
+        self.venues = frozenset((key.instrument.partition(":")[0],))  # whose data it carries: all must be granted
         self.head = stream_head(*key)
         self.seq = 0
         self.image: Row | None = None
@@ -129,6 +131,8 @@ class Stream:
     def absorb(self, row: Row) -> bool:
         """Take `row` into the image; return False if it says nothing new."""
         if self.bars is None or row.bar is None:
+            if row.channel == "book" and self.image is not None and row.ts_event <= self.image.ts_event:
+                return False  # written again after a crash of the flow: the times of a book's snapshots rise
             # A gap of the venue's feed is an event: the image stays the last state.
             self.image = row if row.quality or row.channel != "status" or self.image is None else self.image
             return True
@@ -144,9 +148,10 @@ class Stream:
         """Give `row` the next sequence number, build its frame and put it into the ring."""
         self.seq += 1
         frame = text_frame(update_message(self.head, self.seq, ts_out, row.data))
-        forming = row.bar is not None and not row.bar.final
+        # Of bars only a forming one is a state; a final one and each revision is an event.
+        droppable = row.channel in STATE_CHANNELS if row.bar is None else not row.bar.final
         slot = row.bar.ts_open if row.bar is not None else 0
-        update = Update(self.seq, ordinal, frame, len(row.data), slot, droppable=forming or row.channel == "quotes")
+        update = Update(self.seq, ordinal, frame, len(row.data), slot, droppable)
         self.ring.append(update)
         self.ring_bytes += len(frame)
         return update

@@ -15,6 +15,7 @@ from market.schemas import (
     ANOMALIES,
     ARBITRAGE,
     BARS,
+    BOOKS,
     GAPS,
     INTERVALS_NS,
     NEWS,
@@ -89,6 +90,36 @@ def bar(
     }
 
 
+def book(tick: int, instrument: str = GC, **changes: object) -> Json:
+    """A book of one bid and two asks; what is absent is null."""
+    price = 4_150 * PRICE_SCALE
+    return {
+        "venue": instrument[:4],
+        "instrument": instrument,
+        "ts_event": T0_NS + tick,
+        "ts_recv": T0_NS + tick + 1_000,
+        "seq": tick,
+        "state": "NORMAL",
+        "quality": "LIVE",
+        "mid_price": price + PRICE_SCALE // 20,
+        "micro_price": price + 25_000_000,
+        "imbalance": -200_000_000,
+        "bid_1_price": price,
+        "bid_1_size": 2 * PRICE_SCALE,
+        "ask_1_price": price + PRICE_SCALE // 10,
+        "ask_1_size": PRICE_SCALE,
+        "ask_2_price": price + PRICE_SCALE // 5,
+        "ask_2_size": 2 * PRICE_SCALE,
+    } | changes
+
+
+def opportunity(buy: str = GC, sell: str = GOLD, **changes: object) -> Json:
+    """An opportunity to buy abroad and sell in India, of which little is said."""
+    text = {name: "" for name in ARBITRAGE.names if ARBITRAGE.field(name).type == pa.utf8()}
+    legs = {"direction": "buy_foreign", "buy_instrument": buy, "sell_instrument": sell}
+    return dict.fromkeys(ARBITRAGE.names) | text | legs | {"ts_event": T0_NS} | changes
+
+
 def status(quality: str, instrument: str | None = GC, venue: str = "XCEC") -> Json:
     return {"venue": venue, "instrument": instrument, "ts_event": T0_NS, "quality": quality, "reason": "a test"}
 
@@ -111,6 +142,7 @@ def feed_gap(venue: str = "XCEC") -> Json:
 SCHEMAS: Mapping[str, pa.Schema] = {
     "ticks": TICKS,
     "bars": BARS,
+    "books": BOOKS,
     "status": STATUS,
     "gaps": GAPS,
     "news": NEWS,

@@ -26,13 +26,13 @@ def test_there_are_requests_to_test() -> None:
     assert len(requests()) >= 6
 
 
-@pytest.mark.parametrize("text", [text for text in requests() if '"channel":"book"' not in text])
+@pytest.mark.parametrize("text", [text for text in requests() if '"channel":"forecasts"' not in text])
 def test_a_request_is_understood(text: str) -> None:
     protocol.parse(unpack_json(text))
 
 
 def test_the_refused_request_is_refused_in_the_words_shown() -> None:
-    (text,) = [text for text in requests() if '"channel":"book"' in text]
+    (text,) = [text for text in requests() if '"channel":"forecasts"' in text]
     with pytest.raises(RequestError) as refused:
         protocol.parse(unpack_json(text))
     assert f'"code":"{refused.value.code}","message":"{refused.value.message}"' in PAGE

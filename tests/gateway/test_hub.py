@@ -8,9 +8,11 @@ from gateway_support import (
     TOPIC,
     Json,
     bar,
+    book,
     drain_all,
     feed_gap,
     new_queue,
+    opportunity,
     quote,
     rows,
     status,
@@ -19,6 +21,7 @@ from gateway_support import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.auth import Grant
 from gateway.client import ClientQueue
 from gateway.errors import RequestError
 from gateway.hub import MAX_SUBSCRIPTIONS, Hub
@@ -237,6 +240,43 @@ def test_memory_of_bars_is_bounded_and_covers_two_hours() -> None:
     assert not memory.accept(final(20_000 - horizon))  # a duplicate, remembered
     assert not memory.accept(final(5))  # forgotten, and therefore old output written again
     assert memory.accept(final(5, revision=1))  # a revision may be news
+
+
+def test_a_snapshot_of_a_book_written_again_is_suppressed() -> None:
+    hub = new_hub()
+    queue = subscribe(hub, "book")
+    hub.publish("market.books", rows("books", book(1), book(2), book(1), book(2), book(3)))
+    assert brief(told(queue)) == [("snapshot", 0, 1), ("update", 1, 1), ("update", 2, 2), ("update", 3, 3)]
+    assert hub.counts.suppressed == 2
+
+
+def test_a_book_that_waits_is_replaced_by_the_newer_one() -> None:
+    hub = new_hub()
+    hub.publish("market.books", rows("books", book(1)))
+    queue = subscribe(hub, "book")
+    told(queue)
+    queue.blocked = True  # as by a socket that is full
+    hub.publish("market.books", rows("books", book(2), book(3), book(4)))
+    (update,) = told(queue)
+    assert (update["seq"], update["skipped"], update["data"]["seq"]) == (4, 2, 4)
+
+
+def test_an_opportunity_needs_the_venues_of_both_legs() -> None:
+    hub = new_hub()
+    hub.publish("market.arbitrage", rows("arbitrage", opportunity(net=1)))
+    grants = {"both": {"XIMC", "XCEC"}, "india": {"XIMC"}, "new": {"XIMC", "XCEC", "XNYM"}}
+    queues = {name: new_queue() for name in grants}
+    for name, queue in queues.items():
+        hub.join(queue, Grant(user=name, venues=frozenset(grants[name])))
+        subscribe(hub, "arbitrage", queue=queue)
+    assert [len(told(queue)) for queue in queues.values()] == [2, 1, 2]  # an image only for who may see both
+    hub.publish("market.arbitrage", rows("arbitrage", opportunity(net=2)))
+    assert [len(told(queue)) for queue in queues.values()] == [1, 0, 1]
+    # The same Indian contract against another venue: the stream is for those who may see all three.
+    hub.publish("market.arbitrage", rows("arbitrage", opportunity("XNYM:GC:202612", net=3)))
+    assert [len(told(queue)) for queue in queues.values()] == [0, 0, 1]
+    hub.regrant(queues["both"], Grant(user="both", venues=frozenset({"XIMC", "XCEC", "XNYM"})))
+    assert [message["op"] for message in told(queues["both"])] == ["snapshot"]
 
 
 def test_quality_is_told_inline_and_on_the_status_channel() -> None:

@@ -39,10 +39,11 @@ def test_the_other_ops_are_read() -> None:
     assert read('{"op":"ping"}') == Ping(None)
 
 
-def test_events_are_not_conflated_even_if_asked() -> None:
-    request = read('{"op":"subscribe","id":1,"channel":"trades","instruments":["*"],"conflate_ms":500}')
+@pytest.mark.parametrize(("channel", "conflate_ms"), [("trades", 0), ("arbitrage", 0), ("quotes", 500), ("book", 500)])
+def test_events_are_not_conflated_even_if_asked(channel: str, conflate_ms: int) -> None:
+    request = read(f'{{"op":"subscribe","id":1,"channel":"{channel}","instruments":["*"],"conflate_ms":500}}')
     assert isinstance(request, Subscribe)
-    assert request.conflate_ms == 0
+    assert request.conflate_ms == conflate_ms
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_events_are_not_conflated_even_if_asked() -> None:
         ('{"op":"subscribe","channel":"trades"}', "bad_request"),
         ('{"op":"subscribe","id":true,"channel":"trades"}', "bad_request"),
         ('{"op":"subscribe","id":1,"channel":"nothing"}', "unknown_channel"),
-        ('{"op":"subscribe","id":1,"channel":"book"}', "channel_unavailable"),
+        ('{"op":"subscribe","id":1,"channel":"forecasts"}', "channel_unavailable"),
         ('{"op":"subscribe","id":1,"channel":"bars"}', "unknown_interval"),
         ('{"op":"subscribe","id":1,"channel":"bars","interval":"7m"}', "unknown_interval"),
         ('{"op":"subscribe","id":1,"channel":"trades","instruments":[]}', "bad_request"),

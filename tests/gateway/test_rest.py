@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import HttpError, StoreDown
 from gateway.rest import DEFAULT_LIMIT, Store, parse_query, parse_time
-from market.schemas import ARBITRAGE
+from market.schemas import ARBITRAGE, BOOKS
 from sinks.embedded.postgres import EmbeddedPostgres
 
 MINUTE_NS = 60 * 10**9
@@ -213,6 +213,22 @@ def test_quotes_and_status_are_read(server: EmbeddedPostgres) -> None:
     assert quotes == []
     assert [(row["instrument"], row["quality"]) for row in mine] == [(GC, "STALE")]
     assert [(row["instrument"], row["quality"], row["ts_event"]) for row in venue] == [(None, "GAP", str(T0_NS))]
+
+
+def test_books_come_back_exact(server: EmbeddedPostgres) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        for ns in (T0_NS + 1, T0_NS + 2):  # within one microsecond
+            connection.execute(
+                "INSERT INTO market.books (venue, instrument, ts_event, ts_event_ns, seq, state, quality, imbalance,"
+                f" bid_1_price, bid_1_size) VALUES ('XCEC', '{GC}', {_stamp(ns)}, {ns}, 7, 'NORMAL', 'LIVE', -0.2,"
+                " 4150.100000001, 2)".encode()
+            )
+    both, newest = read(server.dsn, ("books", {"instrument": GC}), ("books", {"instrument": GC, "limit": "1"}))
+    assert [row["ts_event"] for row in both] == [str(T0_NS + 1), str(T0_NS + 2)]
+    (row,) = newest
+    assert list(row) == BOOKS.names
+    assert (row["bid_1_price"], row["bid_1_size"], row["imbalance"]) == (Decimal("4150.100000001"), 2, Decimal("-0.2"))
+    assert (row["ask_10_price"], row["ts_recv"], row["state"]) == (None, None, "NORMAL")
 
 
 def test_anomalies_of_all_and_of_one_instrument(server: EmbeddedPostgres) -> None:

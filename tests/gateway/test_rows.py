@@ -3,9 +3,23 @@
 import json
 from decimal import Decimal
 
-import pyarrow as pa
 import pytest
-from gateway_support import GC, GOLD, T0_NS, anomaly, bar, batch, feed_gap, headline, quote, rows, status, trade
+from gateway_support import (
+    GC,
+    GOLD,
+    T0_NS,
+    anomaly,
+    bar,
+    batch,
+    book,
+    feed_gap,
+    headline,
+    opportunity,
+    quote,
+    rows,
+    status,
+    trade,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +27,7 @@ from connectors.ticks import TickBuilder
 from gateway.rows import decimal_text, rows_of
 from market.packed import PackedRows
 from market.records import Payload, Record
-from market.schemas import ARBITRAGE, BUST, CLOCK, CORRECTION, PRICE_SCALE, STATE, SchemaMismatch
+from market.schemas import ARBITRAGE, BOOKS, BUST, CLOCK, CORRECTION, PRICE_SCALE, STATE, SchemaMismatch
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -74,6 +88,16 @@ def test_a_bar_is_exact() -> None:
     assert row.ts_recv == T0_NS + 3
 
 
+def test_a_book_is_exact_and_has_the_columns_of_the_stores() -> None:
+    (row,) = rows("books", book(3))
+    data = json.loads(row.data, parse_float=Decimal)
+    assert list(data) == BOOKS.names
+    assert (row.channel, row.instrument, row.venue, row.ts_recv) == ("book", GC, "XCEC", T0_NS + 1_003)
+    assert (data["ts_event"], data["state"], data["imbalance"]) == (str(T0_NS + 3), "NORMAL", Decimal("-0.2"))
+    assert (data["mid_price"], data["bid_1_size"], data["bid_2_price"]) == (Decimal("4150.05"), 2, None)
+    assert (data["ask_1_price"], data["ask_2_size"]) == (Decimal("4150.1"), 2)
+
+
 def test_a_status_without_an_instrument_is_the_whole_venues() -> None:
     (row,) = rows("status", status("STALE", None))
     assert row.instrument == "XCEC:*"
@@ -101,16 +125,10 @@ def test_a_headline_is_of_its_venue_and_names_its_instruments() -> None:
 
 
 def test_an_opportunity_is_of_its_indian_contract_and_exact() -> None:
-    nothing = dict.fromkeys(ARBITRAGE.names)
-    text = {name: "" for name in ARBITRAGE.names if ARBITRAGE.field(name).type == pa.utf8()}
-    sold = {
-        "direction": "buy_foreign",
-        "buy_instrument": GC,
-        "sell_instrument": GOLD,
-        "assumed": "gold/bank gold/freight",
-    }
-    numbers = {"net": 1_941_700_000_001, "cost_duty": -1, "skew_ms": 12, "ts_event": T0_NS}
-    (row,) = rows("arbitrage", {**nothing, **text, **sold, **numbers})
+    values = {"net": 1_941_700_000_001, "cost_duty": -1, "skew_ms": 12, "assumed": "gold/bank gold/freight"}
+    (row,) = rows("arbitrage", opportunity(**values))
+    (saved,) = rows("arbitrage", opportunity(GOLD, GC, direction="buy_local"))
+    assert [(each.instrument, each.other_venue) for each in (row, saved)] == [(GOLD, "XCEC")] * 2
     assert (row.channel, row.instrument, row.venue, row.ts_recv) == ("arbitrage", GOLD, "XIMC", T0_NS)
     data = json.loads(row.data, parse_float=Decimal)
     assert list(data) == ARBITRAGE.names

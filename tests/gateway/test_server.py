@@ -78,7 +78,7 @@ def test_wrong_messages_are_answered_and_the_conversation_goes_on(tmp_path: Path
             assert (await receive(client))["code"] == "bad_json"
             await client.send(b"\x00")
             assert (await receive(client))["code"] == "bad_request"
-            await say(client, op="subscribe", id=7, channel="book", instruments=["*"])
+            await say(client, op="subscribe", id=7, channel="forecasts", instruments=["*"])
             error = await receive(client)
             assert (error["op"], error["id"], error["code"]) == ("error", 7, "channel_unavailable")
 
@@ -310,6 +310,7 @@ def test_http_details(tmp_path: Path) -> None:
                     "bars",
                     "trades",
                     "quotes",
+                    "books",
                     "status",
                     "news",
                     "anomalies",
