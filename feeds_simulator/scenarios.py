@@ -126,8 +126,9 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         text="every 40th message of each connection is lost",
         acts=(Wire(when=_for(20, 60), faults={"drop_every": 40}),),
     ),
+    # Less often than `gap` strikes: a number that comes twice ends a FIX session, whose next connection counts anew.
     "duplicate": Scenario(
-        text="every 10th message comes twice", acts=(Wire(when=When(), faults={"duplicate_every": 10}),)
+        text="every 50th message comes twice", acts=(Wire(when=When(), faults={"duplicate_every": 50}),)
     ),
     "out_of_order": Scenario(
         text="every 15th message is overtaken by the next, every 97th by what comes within 0.3 s",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.reconcile import Line, Reconciliation, demo, reconcile
+from tests.acceptance.reconcile import SETTLE_S, Line, Reconciliation, demo, reconcile
 from tests.acceptance.stores import BothStores
 
 GOLD = Line(feed="cme", instrument="XCEC:GC:202612", said=9, held=7, aside=1)
@@ -18,7 +18,8 @@ def stores(empty_stores: tuple[str, str]) -> BothStores:
 
 def test_every_instrument_reconciles_though_messages_are_lost_and_doubled(stores: BothStores, tmp_path: Path) -> None:
     names = "gap,duplicate,bust_and_correct"
-    demo(tmp_path, scenario=names, rate=60, duration_s=10, settle_s=6, speed=4, env=stores.environment)
+    # As long as the gaps take to come round (60 s of the market), so that they strike however long the start took.
+    demo(tmp_path, scenario=names, rate=120, duration_s=15, settle_s=SETTLE_S, speed=4, env=stores.environment)
     found = reconcile(tmp_path, stores)
     assert found.unexplained() == []
     assert {line.feed for line in found.lines if line.held} == {"ice", "mcx", "cme", "bloomberg"}
