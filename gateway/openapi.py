@@ -31,6 +31,14 @@ _TICK: Final = {
     "ts_recv": _or_null(_NS),
     "flags": _COUNT,
 }
+_MADE: Final = {
+    "venue": _TEXT,
+    "instrument": _TEXT,
+    "model": _TEXT,
+    "ts_made": _NS,
+    "horizon_s": {"type": "integer", "description": "trading time"},
+    "ts_target": _NS,
+}
 _PRICES: Final = ("open", "high", "low", "close", "volume", "vwap")
 
 _SCHEMAS: Final = {
@@ -133,6 +141,35 @@ _SCHEMAS: Final = {
         detail={"type": "object"},
         as_known_at=_NS,
     ),
+    "forecasts": _row(
+        **_MADE,
+        level=_NUMBER,
+        price=_NUMBER,
+        **dict.fromkeys(("mean", "lo", "hi", "crash_probability"), _or_null(_NUMBER)),
+        reason={"type": "string", "description": "why naive is served, or nothing; empty otherwise"},
+        skill=_or_null(_NUMBER),
+        coverage=_or_null(_NUMBER),
+        scored=_COUNT,
+        as_known_at=_NS,
+    ),
+    "forecast_scores": _row(
+        **_MADE,
+        **dict.fromkeys(("mean", "actual", "abs_error", "naive_abs_error"), _NUMBER),
+        covered=_or_null(_FLAG),
+        covered_80=_or_null(_FLAG),
+        crash=_FLAG,
+        crash_probability=_or_null(_NUMBER),
+        crash_base=_or_null(_NUMBER),
+        served=_FLAG,
+        as_known_at=_NS,
+    ),
+    "forecast_scoreboard": _row(
+        **{name: kind for name, kind in _MADE.items() if name != "ts_target"},
+        scored=_COUNT,
+        abs_error=_NUMBER,
+        **dict.fromkeys(("skill", "coverage", "coverage_80", "crash_skill"), _or_null(_NUMBER)),
+        served={"type": "number", "description": "the share of its forecasts that were served"},
+    ),
     "instruments": _row(
         instrument=_TEXT,
         venue=_TEXT,
@@ -159,6 +196,9 @@ _SUMMARIES: Final = {
     "quotes": "Top-of-book quotes, oldest first.",
     "books": "Snapshots of an order book, ten levels a side, oldest first.",
     "anomalies": "Anomalies as they are known now, oldest first; * or no instrument: of all.",
+    "forecasts": "Forecasts as they were served, a row a horizon and level, oldest first; * or no instrument: of all.",
+    "forecast_scores": "What became of the forecasts of each model, oldest first; * or no instrument: of all.",
+    "forecast_scoreboard": "How good each model was on the last day, a row an instrument, model and horizon.",
     "news": "Headlines, oldest first; of one instrument, those that name it.",
     "arbitrage": "Arbitrage opportunities, one row a change, oldest first; of an instrument, or of a commodity.",
     "status": "Newest status of every instrument and venue, from memory; with from or to, history.",
@@ -179,7 +219,7 @@ def _range() -> list[dict[str, Any]]:
     ]
 
 
-_OF_ALL: Final = ("status", "news", "anomalies", "arbitrage")
+_OF_ALL: Final = ("status", "news", "anomalies", "arbitrage", "forecasts", "forecast_scores", "forecast_scoreboard")
 
 
 def _parameters(name: str) -> list[dict[str, Any]]:

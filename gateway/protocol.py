@@ -15,13 +15,13 @@ from gateway.errors import RequestError
 from gateway.rows import json_text
 from market.schemas import INTERVALS_NS
 
-CHANNELS: Final = ("trades", "quotes", "bars", "book", "status", "news", "anomalies", "arbitrage")
+CHANNELS: Final = ("trades", "quotes", "bars", "book", "status", "news", "anomalies", "arbitrage", "forecasts")
 """Channels that carry data now."""
 
-PLANNED_CHANNELS: Final = ("forecasts", "user.trades")
+PLANNED_CHANNELS: Final = ("user.trades",)
 """Channels of the contract that this version answers with `channel_unavailable`."""
 
-STATE_CHANNELS: Final = frozenset({"quotes", "bars", "book"})
+STATE_CHANNELS: Final = frozenset({"quotes", "bars", "book", "forecasts"})
 """Channels whose newest row replaces older ones; the others carry events, each of which counts."""
 
 MAX_PATTERNS: Final = 256

@@ -116,8 +116,10 @@ def parse_time(text: str) -> int | None:
     return (moment - _EPOCH) // timedelta(seconds=1) * 10**9 + int((fraction or "").ljust(9, "0"))
 
 
-_TIMES: Final = {"bars": "ts_open"} | dict.fromkeys(
-    ("trades", "quotes", "books", "status", "news", "anomalies", "arbitrage"), "ts_event"
+_TIMES: Final = (
+    {"bars": "ts_open"}
+    | dict.fromkeys(("trades", "quotes", "books", "status", "news", "anomalies", "arbitrage"), "ts_event")
+    | dict.fromkeys(("forecasts", "forecast_scores", "forecast_scoreboard"), "ts_made")
 )
 _RANGE: Final = frozenset({"instrument", "from", "to", "limit"})
 _PARAMETERS: Final = {
@@ -129,8 +131,18 @@ _PARAMETERS: Final = {
     "news": _RANGE,
     "arbitrage": _RANGE,
     "anomalies": _RANGE,
+    "forecasts": _RANGE,
+    "forecast_scores": _RANGE,
+    "forecast_scoreboard": _RANGE,
 }
-_OF_ALL: Final = ("news", "anomalies", "arbitrage")  # an instrument only narrows them
+_OF_ALL: Final = (
+    "news",
+    "anomalies",
+    "arbitrage",
+    "forecasts",
+    "forecast_scores",
+    "forecast_scoreboard",
+)  # an instrument only narrows them
 
 # JSON members of each table: times as text of the exact companion, numerics without padding zeros.
 _TICK_START: Final = (
@@ -138,6 +150,10 @@ _TICK_START: Final = (
 )
 _BOOK_NUMBERS: Final = ", ".join(
     f"'{name}', trim_scale({name})" for name in BOOKS.names[BOOKS.names.index("mid_price") :]
+)
+_MADE: Final = (
+    "'venue', venue, 'instrument', instrument, 'model', model, 'ts_made', ts_made_ns::text, "
+    "'horizon_s', horizon_s, 'ts_target', ts_target_ns::text"
 )
 _JSON: Final = {
     "books": "'venue', venue, 'instrument', instrument, 'ts_event', ts_event_ns::text, 'ts_recv', ts_recv_ns::text, "
@@ -157,6 +173,19 @@ _JSON: Final = {
     "'ts_end', ts_end_ns::text, 'kind', kind, 'severity', severity, 'score', trim_scale(score), "
     "'value', trim_scale(value), 'expected', trim_scale(expected), 'witness', witness, 'detail', detail::json, "
     "'as_known_at', as_known_at_ns::text",
+    "forecasts": f"{_MADE}, 'level', trim_scale(level), 'price', trim_scale(price), "
+    "'mean', trim_scale(mean), 'lo', trim_scale(lo), 'hi', trim_scale(hi), "
+    "'crash_probability', trim_scale(crash_probability), 'reason', reason, 'skill', trim_scale(skill), "
+    "'coverage', trim_scale(coverage), 'scored', scored, 'as_known_at', as_known_at_ns::text",
+    "forecast_scores": f"{_MADE}, 'mean', trim_scale(mean), 'actual', trim_scale(actual), "
+    "'abs_error', trim_scale(abs_error), 'naive_abs_error', trim_scale(naive_abs_error), "
+    "'covered', covered, 'covered_80', covered_80, 'crash', crash, "
+    "'crash_probability', trim_scale(crash_probability), 'crash_base', trim_scale(crash_base), "
+    "'served', served, 'as_known_at', as_known_at_ns::text",
+    "forecast_scoreboard": "'venue', venue, 'instrument', instrument, 'model', model, 'horizon_s', horizon_s, "
+    "'ts_made', ts_made_ns::text, 'scored', scored, 'abs_error', trim_scale(abs_error), 'skill', trim_scale(skill), "
+    "'coverage', trim_scale(coverage), 'coverage_80', trim_scale(coverage_80), "
+    "'crash_skill', trim_scale(crash_skill), 'served', trim_scale(served)",
     "news": "'news_id', news_id, 'venue', venue, 'ts_event', ts_event_ns::text, 'ts_recv', ts_recv_ns::text, "
     "'headline', headline, 'body', body, 'topics', array_remove(string_to_array(topics, ' '), ''), "
     "'instruments', array_remove(string_to_array(instruments, ' '), ''), 'urgency', urgency",
@@ -176,6 +205,7 @@ _JSON: Final = {
     "'fx_age_ms', fx_age_ms, 'skew_ms', skew_ms, "
     "'assumed', array_remove(string_to_array(assumed, ' '), '')",
 }
+_ANY_OR_ONE: Final = "(%(instrument)s = '*' OR instrument = %(instrument)s)"
 _KEY: Final = {
     "trades": "instrument = %(instrument)s",
     "quotes": "instrument = %(instrument)s",
@@ -183,7 +213,7 @@ _KEY: Final = {
     "bars": 'instrument = %(instrument)s AND "interval" = %(interval)s',
     # The store has '' where a status concerns the whole venue, which the stream calls XCEC:*.
     "status": "(instrument = %(instrument)s OR (instrument = '' AND venue || ':*' = %(instrument)s))",
-    "anomalies": "(%(instrument)s = '*' OR instrument = %(instrument)s)",
+    **dict.fromkeys(("anomalies", "forecasts", "forecast_scores", "forecast_scoreboard"), _ANY_OR_ONE),
     # Headlines that name an instrument; * stands for all.
     "news": "(%(instrument)s = '*' OR %(instrument)s = ANY (string_to_array(instruments, ' ')))",
     # Of either leg, or of a commodity.
@@ -200,6 +230,9 @@ _TIE: Final = {
     "news": "news_id",
     "arbitrage": "opportunity_id",
     "anomalies": "anomaly_id",
+    "forecasts": "(instrument, horizon_s, -level)",
+    "forecast_scores": "(instrument, horizon_s, model)",
+    "forecast_scoreboard": "(instrument, horizon_s, model)",
 }
 
 

@@ -15,8 +15,7 @@ from gateway.live import LiveState
 from gateway.metrics import Metrics
 from gateway.rest import Store, parse_query
 
-_PLANNED: Final = ("/v1/forecasts",)
-_CHANNELS: Final = {"books": "book"}
+_CHANNELS: Final = {"books": "book", "forecast_scores": "forecasts", "forecast_scoreboard": "forecasts"}
 """The channel whose grant a table needs, where they differ in name."""
 
 
@@ -39,6 +38,9 @@ class Routes:
             "/v1/news": self._history,
             "/v1/arbitrage": self._history,
             "/v1/anomalies": self._history,
+            "/v1/forecasts": self._history,
+            "/v1/forecast_scores": self._history,
+            "/v1/forecast_scoreboard": self._history,
             "/v1/status": self._status,
             "/v1/openapi.json": self._document,
             "/healthz": self._health,
@@ -56,8 +58,6 @@ class Routes:
         handler = self._handlers.get(target.path)
         if handler is not None:
             return await handler(target, grant)
-        if target.path in _PLANNED:
-            raise HttpError(404, "not_available", f"{target.path} is not in this version")
         return self._bundle.reply(target.path)
 
     async def _instruments(self, target: Target, grant: Grant) -> Reply:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Final
 
 import orjson
@@ -306,6 +307,32 @@ def _anomaly_rows(batch: pa.RecordBatch) -> Iterator[Row]:
         )
 
 
+def _forecast_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    """One row a forecast, of the shortest horizon and its widest interval; all of them are in `cone`."""
+    for _, cone in groupby(_dicts(batch), lambda row: (row["instrument"], row["ts_made"])):
+        found = list(cone)
+        first = found[0]
+        data = [{name: _wire(name, value) for name, value in row.items()} for row in found]
+        shown = [{name: row[name] for name in _CONE} for row in data]
+        yield Row(
+            channel="forecasts",
+            instrument=first["instrument"],
+            venue=first["venue"],
+            data=orjson.dumps({**data[0], "cone": shown}),
+            ts_recv=first["as_known_at"],
+            ts_event=first["ts_made"],
+        )
+
+
+def _wire(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str) or name in ("horizon_s", "scored"):
+        return value
+    return str(value) if name.startswith("ts_") or name == "as_known_at" else _plain(value)
+
+
+_CONE: Final = ("horizon_s", "level", "ts_target", "mean", "lo", "hi", "crash_probability", "skill", "coverage")
+
+
 def _plain(fixed: int) -> orjson.Fragment:
     return orjson.Fragment(format_fixed(fixed))
 
@@ -317,5 +344,6 @@ _READERS: Final = {
     "gaps": _gap_rows,
     "news": _news_rows,
     "anomalies": _anomaly_rows,
+    "forecasts": _forecast_rows,
     "arbitrage": _arbitrage_rows,
 }

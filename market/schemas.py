@@ -344,6 +344,52 @@ ANOMALIES: Final = pa.schema(
 )
 """One row when an anomaly opens, the same `anomaly_id` again as more is known of it, and when it ends."""
 
+FORECASTS: Final = pa.schema(
+    [
+        pa.field("venue", _VENUE, nullable=False),
+        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("model", pa.utf8(), nullable=False),  # what is served: ensemble, or naive while nothing earned more
+        pa.field("ts_made", pa.int64(), nullable=False),  # the end of the bar it was made at
+        pa.field("horizon_s", pa.int64(), nullable=False),  # trading time: sessions alone count
+        pa.field("level", pa.int64(), nullable=False),  # 1e-9: of the interval, 0.9 or 0.8
+        pa.field("ts_target", pa.int64(), nullable=False),
+        pa.field("price", pa.int64(), nullable=False),  # the close it was made at
+        pa.field("mean", pa.int64()),  # these four: null where nothing can be said, for the reason given
+        pa.field("lo", pa.int64()),
+        pa.field("hi", pa.int64()),
+        pa.field("crash_probability", pa.int64()),  # 1e-9: of a fall of more than two deviations within the horizon
+        pa.field("reason", pa.utf8(), nullable=False),  # why naive is served, or nothing; empty otherwise
+        pa.field("skill", pa.int64()),  # 1e-9: 1 - error / naive's of late, of the ensemble at this horizon
+        pa.field("coverage", pa.int64()),  # 1e-9: how many of the intervals of late held what came
+        pa.field("scored", pa.int64(), nullable=False),  # how many forecasts these two are of
+        pa.field("as_known_at", pa.int64(), nullable=False),  # that of the bar
+    ]
+)
+"""What is served of one instrument at the end of a bar: a row a horizon and level (market/forecasting.py)."""
+
+FORECAST_SCORES: Final = pa.schema(
+    [
+        pa.field("venue", _VENUE, nullable=False),
+        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("model", pa.utf8(), nullable=False),  # a member, or ensemble
+        pa.field("horizon_s", pa.int64(), nullable=False),
+        pa.field("ts_made", pa.int64(), nullable=False),
+        pa.field("ts_target", pa.int64(), nullable=False),
+        pa.field("mean", pa.int64(), nullable=False),
+        pa.field("actual", pa.int64(), nullable=False),
+        pa.field("abs_error", pa.int64(), nullable=False),
+        pa.field("naive_abs_error", pa.int64(), nullable=False),
+        pa.field("covered", pa.bool_()),  # by the interval at 90 %; null: this model has none
+        pa.field("covered_80", pa.bool_()),
+        pa.field("crash", pa.bool_(), nullable=False),  # whether the fall came
+        pa.field("crash_probability", pa.int64()),  # 1e-9; null but for the ensemble's
+        pa.field("crash_base", pa.int64()),  # 1e-9: how frequent falls had been
+        pa.field("served", pa.bool_(), nullable=False),
+        pa.field("as_known_at", pa.int64(), nullable=False),
+    ]
+)
+"""What became of a forecast of one model, once its target has passed."""
+
 SCHEMAS: Final = {
     "ticks": TICKS,
     "fx": TICKS,
@@ -360,6 +406,8 @@ SCHEMAS: Final = {
     "trade_events": TRADE_EVENTS,
     "arbitrage": ARBITRAGE,
     "anomalies": ANOMALIES,
+    "forecasts": FORECASTS,
+    "forecast_scores": FORECAST_SCORES,
 }
 
 NATURAL_KEYS: Final = {
@@ -375,6 +423,8 @@ NATURAL_KEYS: Final = {
     "news": ("news_id",),
     "arbitrage": ("opportunity_id", "ts_event"),
     "anomalies": ("anomaly_id",),
+    "forecasts": ("instrument", "model", "ts_made", "horizon_s", "level"),
+    "forecast_scores": ("instrument", "model", "horizon_s", "ts_made"),
 }
 """What makes a stored row the same row: writing it again changes nothing."""
 

@@ -39,6 +39,7 @@ _DERIVED: Final = (
     topics.NEWS,
     topics.ANOMALIES,
     topics.ARBITRAGE,
+    topics.FORECASTS,
 )
 
 

@@ -45,6 +45,16 @@ _PRICES: Final = frozenset(
         "score",
         "value",
         "expected",
+        "mean",
+        "lo",
+        "hi",
+        "crash_probability",
+        "crash_base",
+        "skill",
+        "coverage",
+        "actual",
+        "abs_error",
+        "naive_abs_error",
     }
 )
 _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})

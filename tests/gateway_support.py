@@ -16,6 +16,7 @@ from market.schemas import (
     ARBITRAGE,
     BARS,
     BOOKS,
+    FORECASTS,
     GAPS,
     INTERVALS_NS,
     NEWS,
@@ -148,7 +149,30 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "news": NEWS,
     "arbitrage": ARBITRAGE,
     "anomalies": ANOMALIES,
+    "forecasts": FORECASTS,
 }
+
+
+def forecast(number: int, horizon_s: int = 60, level: int = 900_000_000) -> Json:
+    return {
+        "venue": "XCEC",
+        "instrument": GC,
+        "model": "naive",
+        "ts_made": T0_NS + number,
+        "horizon_s": horizon_s,
+        "level": level,
+        "ts_target": T0_NS + number + horizon_s * 10**9,
+        "price": 4_150_100_000_000,
+        "mean": 4_150_100_000_000,
+        "lo": 4_149_000_000_000,
+        "hi": None,
+        "crash_probability": 21_000_000,
+        "reason": "no_skill",
+        "skill": None,
+        "coverage": 904_000_000,
+        "scored": 240,
+        "as_known_at": T0_NS + number + 1_000,
+    }
 
 
 def anomaly(number: int, ts_end: int | None = None) -> Json:

@@ -84,6 +84,8 @@ def _stored(table: str, name: str, value: Any) -> Any:
     prices = ("price", "size", "quantity", "open", "high", "low", "close", "vwap", "slippage", "imbalance")
     prices += ("gross", "net", "basis", "level")
     prices += ("score", "value", "expected")
+    prices += ("mean", "lo", "hi", "crash_probability", "crash_base", "skill", "coverage")
+    prices += ("actual", "abs_error", "naive_abs_error")
     if value is None:
         return "" if name in NATURAL_KEYS[table] else None
     if isinstance(value, str):

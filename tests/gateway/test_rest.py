@@ -245,6 +245,39 @@ def test_anomalies_of_all_and_of_one_instrument(server: EmbeddedPostgres) -> Non
     assert (row["value"], row["ts_end"], row["detail"], row["witness"]) == (Decimal("415.6"), None, {}, "bad_tick")
 
 
+def test_forecasts_their_scores_and_the_board(server: EmbeddedPostgres) -> None:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        for n, level in enumerate(("0.8", "0.9", "0.9")):
+            ns, horizon = T0_NS, 60 if n < 2 else 300
+            connection.execute(
+                f"INSERT INTO market.forecasts VALUES ('XCEC', '{GC}', 'naive', {_stamp(ns)}, {ns}, {horizon}, {level},"
+                f" {_stamp(ns)}, {ns}, 10, 10.5, 9, 12, 0.02, '', 0.1, 0.9, 7, {_stamp(ns)}, {ns})".encode()
+            )
+        for n, actual in enumerate((10, 12)):
+            ns = T0_NS + n
+            connection.execute(
+                f"INSERT INTO market.forecast_scores VALUES ('XCEC', '{GC}', 'ensemble', 60, {_stamp(ns)}, {ns},"
+                f" {_stamp(ns)}, {ns}, 11, {actual}, 1, 2, {n == 0}, true, {n == 0}, 0.5, 0.25, false,"
+                f" {_stamp(ns)}, {ns})".encode()
+            )
+    made, scores, board = read(
+        server.dsn,
+        ("forecasts", {"instrument": GC}),
+        ("forecast_scores", {}),
+        ("forecast_scoreboard", {"instrument": GC}),
+    )
+    assert [(row["horizon_s"], row["level"]) for row in made] == [
+        (60, Decimal("0.9")),
+        (60, Decimal("0.8")),
+        (300, Decimal("0.9")),
+    ]
+    assert [(row["actual"], row["covered"]) for row in scores] == [(10, True), (12, False)]
+    (row,) = board
+    assert (row["scored"], row["skill"], row["coverage"], row["coverage_80"]) == (2, Decimal("0.5"), Decimal("0.5"), 1)
+    # (0.5 - 1)^2 + 0.5^2 against (0.25 - 1)^2 + 0.25^2
+    assert row["crash_skill"] == Decimal("0.2")
+
+
 def test_news_of_all_of_one_instrument_and_of_a_time(server: EmbeddedPostgres) -> None:
     every, gold, later = read(
         server.dsn, ("news", {}), ("news", {"instrument": GC}), ("news", {"from": str(T0_NS + 1), "limit": "2"})

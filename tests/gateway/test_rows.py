@@ -13,6 +13,7 @@ from gateway_support import (
     batch,
     book,
     feed_gap,
+    forecast,
     headline,
     opportunity,
     quote,
@@ -150,6 +151,28 @@ def test_an_anomaly_has_plain_numbers_and_its_evidence_as_json() -> None:
         "as_known_at": str(T0_NS + 1_001),
     }
     assert json.loads(second.data)["ts_end"] == str(T0_NS + 9)
+
+
+def test_a_forecast_is_one_row_with_all_its_horizons_and_levels() -> None:
+    cone = [forecast(1), forecast(1, level=800_000_000), forecast(1, horizon_s=300)]
+    first, second = rows("forecasts", *cone, forecast(2))
+    assert (first.channel, first.instrument, first.venue, first.ts_recv) == ("forecasts", GC, "XCEC", T0_NS + 1_001)
+    data, later = json.loads(first.data), json.loads(second.data)
+    shown = data.pop("cone")
+    assert data == {
+        **cone[0],
+        "ts_made": str(T0_NS + 1),
+        "ts_target": str(T0_NS + 1 + 60 * 10**9),
+        "as_known_at": str(T0_NS + 1_001),
+        "level": 0.9,
+        "price": 4150.1,
+        "mean": 4150.1,
+        "lo": 4149,
+        "crash_probability": 0.021,
+        "coverage": 0.904,
+    }
+    assert [(each["horizon_s"], each["level"]) for each in shown] == [(60, 0.9), (60, 0.8), (300, 0.9)]
+    assert len(later["cone"]) == 1
 
 
 def test_text_from_a_feed_is_escaped() -> None:

@@ -78,7 +78,7 @@ def test_wrong_messages_are_answered_and_the_conversation_goes_on(tmp_path: Path
             assert (await receive(client))["code"] == "bad_json"
             await client.send(b"\x00")
             assert (await receive(client))["code"] == "bad_request"
-            await say(client, op="subscribe", id=7, channel="forecasts", instruments=["*"])
+            await say(client, op="subscribe", id=7, channel="user.trades", instruments=["*"])
             error = await receive(client)
             assert (error["op"], error["id"], error["code"]) == ("error", 7, "channel_unavailable")
 
@@ -314,13 +314,16 @@ def test_http_details(tmp_path: Path) -> None:
                     "status",
                     "news",
                     "anomalies",
+                    "forecasts",
+                    "forecast_scores",
+                    "forecast_scoreboard",
                     "arbitrage",
                     "sse",
                 )
             }
             for path, expected in (
                 ("/v1/nothing", 404),
-                ("/v1/forecasts", 404),
+                ("/v1/bars/", 404),
                 ("/v1/instruments?x=1", 400),
                 ("/v1/bars?interval=1m", 400),
                 (f"/v1/bars?instrument={GC}&interval=2m", 400),
