@@ -1,6 +1,6 @@
 """Reconcile a run of `mandi demo`: what the simulated venues said of each instrument against what both stores hold.
 
-`python -m tests.acceptance.reconcile --scenario NAME ... [--rate R] [--duration S]` runs a demo for each scenario
+`python -m tests.acceptance.reconcile --scenario NAME ... [--rate R] [--duration S] [--speed X]` runs a demo for each scenario
 (`all`: every one by name, and none) and prints a table. The exit code is 1 if a row is missing that nothing explains.
 
 Said: trades, corrections and busts by the simulator's truth (of MCX, the packets that told a trade). Held: the rows of
@@ -161,6 +161,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenario", nargs="*", default=[NO_SCENARIO], help="names, `none`, or `all`")
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--duration", type=float, default=30.0, help="seconds")
+    parser.add_argument("--speed", type=float, default=1.0, help="market seconds a second; the rate is of market seconds")
     parser.add_argument("--settle", type=float, default=SETTLE_S, help="seconds")
     parser.add_argument("--data-dir", type=Path, help="keep what was written here, in a folder a scenario")
     parser.add_argument("--verbose", action="store_true", help="every instrument, not only those that differ")
@@ -175,7 +176,14 @@ def _one(name: str, options: argparse.Namespace) -> bool:
     with tempfile.TemporaryDirectory(prefix="reconcile-") as scratch:
         data_dir = (options.data_dir or Path(scratch)) / name.replace(",", "+")
         try:
-            demo(data_dir, scenario=name, rate=options.rate, duration_s=options.duration, settle_s=options.settle)
+            demo(
+                data_dir,
+                scenario=name,
+                rate=options.rate,
+                duration_s=options.duration,
+                settle_s=options.settle,
+                speed=options.speed,
+            )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             print(f"{name:16} failed: {str(error.stderr)[-2_000:]}", flush=True)
             return False
