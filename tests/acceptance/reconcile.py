@@ -1,7 +1,8 @@
 """Reconcile a run of `mandi demo`: what the simulated venues said of each instrument against what both stores hold.
 
-`python -m tests.acceptance.reconcile --scenario NAME ... [--rate R] [--duration S] [--speed X]` runs a demo for each scenario
-(`all`: every one by name, and none) and prints a table. The exit code is 1 if a row is missing that nothing explains.
+`python -m tests.acceptance.reconcile --scenario NAME ... [--rate R] [--duration S] [--speed X]` runs a demo for each
+scenario (`all`: every one by name, and none) and prints a table. The exit code is 1 if a row is missing that nothing
+explains.
 
 Said: trades, corrections and busts by the simulator's truth (of MCX, the packets that told a trade). Held: the rows of
 `trades` in each store. Aside: rows of `late`, and of `rejected` out of the log, that name the instrument. What is then
