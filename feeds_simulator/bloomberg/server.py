@@ -5,12 +5,11 @@ cut. What a fault drops on the way is told to those who lost it as DATALOSS, as 
 """
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from feeds_simulator.bloomberg import fields
 from feeds_simulator.bloomberg.framing import Body, FramingError, Unframer, frame
@@ -19,6 +18,7 @@ from feeds_simulator.bloomberg.streams import Client
 from feeds_simulator.bloomberg.venue import Entitlements, Venue
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.link import Link, Socket
 from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.news import NewsDesk
 from feeds_simulator.pacing import Market, Pacer
@@ -101,10 +101,7 @@ class BloombergSimulator:
         del at_s, published_ns
         now_ns = self._now()
         for link in list(self._links):
-            if link.wire.must_close(now_ns):
-                link.abort()
-            elif self.faults.half_open:
-                link.half_open = True
+            link.suffer(link.wire, self.faults, now_ns)
 
     def flush(self) -> None:
         now_ns = self._now()
@@ -116,7 +113,7 @@ class BloombergSimulator:
     # --- clients --------------------------------------------------------------------------------
 
     async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Link(writer, Wire(self.faults, self._now(), _garbled))
+        link = _Link(cast(asyncio.Transport, writer.transport), Wire(self.faults, self._now(), _garbled))
         if self.faults.down:
             link.abort()
             return
@@ -139,8 +136,8 @@ class BloombergSimulator:
             data = await reader.read(_READ_BYTES)
         while data:
             for request in unframer.feed(data):
-                while link.half_open:  # nothing is read from it any more
-                    await asyncio.sleep(3_600)
+                if link.half_open:
+                    continue  # it was read before, and is not heard
                 self._answer(link, request)
             self.flush()
             data = await reader.read(_READ_BYTES)
@@ -148,9 +145,9 @@ class BloombergSimulator:
     def _answer(self, link: "_Link", request: Body) -> None:
         op, client = request["op"], link.client
         if op == "hello":
-            link.write({"type": 0, "welcome": {"serverId": "simulator"}})
+            link.answer({"type": 0, "welcome": {"serverId": "simulator"}})
         elif op == "ping":
-            link.write({"type": 0})
+            link.answer({"type": 0})
         elif op == "open":
             self.venue.open_service(client, int(request["id"]), str(request["service"]))
         elif op in ("subscribe", "resubscribe"):
@@ -161,19 +158,17 @@ class BloombergSimulator:
             self.counters["unknown_requests"] += 1
 
 
-class _Link:
+class _Link(Link):
     # A socket and the venue's view of it.
 
-    __slots__ = ("client", "half_open", "wire", "writer")
-
-    def __init__(self, writer: asyncio.StreamWriter, wire: Wire[bytes]) -> None:
-        self.writer, self.wire = writer, wire
+    def __init__(self, socket: Socket, wire: Wire[bytes]) -> None:
+        super().__init__(socket)
+        self.wire = wire
         self.client = Client()
-        self.half_open = False
 
-    def write(self, body: Body) -> None:
-        if not self.half_open:
-            self.writer.write(frame(body))
+    def answer(self, body: Body) -> None:
+        if self.can_write:
+            self.socket.write(frame(body))
 
     def flush(self, faults: Faults, now_ns: int, unsent_limit_bytes: int) -> set[int]:
         """Write what there is to say; return the subscriptions that lost something on the way."""
@@ -186,10 +181,8 @@ class _Link:
             elif not faults.stall:
                 for start in range(0, len(messages), _EVENT_MESSAGES):
                     self._send_data(messages[start : start + _EVENT_MESSAGES], faults, chunks, lost)
-        if chunks and not self.half_open:
-            self.writer.write(b"".join(chunks))
-            if self.writer.transport.get_write_buffer_size() > unsent_limit_bytes:
-                self.abort()
+        if chunks and self.can_write and not self.write(b"".join(chunks), unsent_limit_bytes):
+            self.abort()
         return lost
 
     def _send_data(self, messages: list[Any], faults: Faults, chunks: list[bytes], lost: set[int]) -> None:
@@ -197,10 +190,6 @@ class _Link:
         chunks.extend(self.wire.send(frame({"type": fields.SUBSCRIPTION_DATA, "messages": messages})))
         if faults.done["dropped"] != dropped:
             lost.update(wire_id for wire_id, _, _ in messages)
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError):
-            self.writer.transport.abort()
 
 
 def _garbled(data: bytes) -> bytes:

@@ -18,11 +18,11 @@ from feeds_simulator.cme.venue import Venue
 from feeds_simulator.cme.wire import Reader
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
+from feeds_simulator.link import Link
 from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.pacing import Market, Pacer
 
 READ_BYTES: Final = 65_536
-HALF_OPEN_KEPT_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class CmeSimulator:
         Delivery: `on_listening` is called with the bound port once clients can connect.
         """
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Link(self), self._config.host, self._config.port)
+        server = await loop.create_server(lambda: _Line(self), self._config.host, self._config.port)
         self.port = server.sockets[0].getsockname()[1]
         if on_listening is not None:
             on_listening(self.port)
@@ -93,7 +93,7 @@ class CmeSimulator:
             if link.connection.client is not None:
                 self.venue.acceptor.log_out(link.connection.client, "the venue stops")
             link.connection.close = True
-            link.write()
+            link.tell()
 
     def clock_ns(self) -> int:
         """The venue's clock."""
@@ -113,7 +113,7 @@ class CmeSimulator:
         self.venue.acceptor.tick(now_or_never=self.faults.closing)
         now_ns = self._now()
         for link in list(self._links):
-            link.suffer(now_ns)
+            link.suffer(link.connection.wire, self.faults, now_ns)
 
     def flush(self) -> None:
         now_ns = self._now()
@@ -145,7 +145,7 @@ class CmeSimulator:
         acceptor.now_ns = self.clock_ns()
         for begin_string, message in link.reader.feed(data):
             acceptor.receive(link.connection, begin_string, message)
-        link.write()
+        link.tell()
 
     @property
     def unsent_limit_bytes(self) -> int:
@@ -182,59 +182,56 @@ class Garbler:
         return b"%b\x019=%d\x01%b" % (head, lie, rest)
 
 
-class _Link(asyncio.Protocol):
-    # A socket and the venue's view of it.
+class _Line(asyncio.Protocol):
+    # Reads a socket for its link.
 
     def __init__(self, simulator: CmeSimulator) -> None:
         self._simulator = simulator
-        self.reader = Reader()
-        self.connection = Connection(simulator.wire())
-        self._transport: asyncio.Transport | None = None
-        self._half_open = False
+        self._link: _Link | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         plain = transport.get_extra_info("socket")
         if plain is not None:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.connection.heard_ns = self.connection.sent_ns = self._simulator.clock_ns()
-        if not self._simulator.opened(self):
-            self._transport.abort()
+        self._link = _Link(cast(asyncio.Transport, transport), self._simulator)  # uvloop's is none by class
+        if not self._simulator.opened(self._link):
+            self._link.abort()
 
     def data_received(self, data: bytes) -> None:
-        if not self._half_open:
-            self._simulator.received(self, data)
+        if self._link is not None and not self._link.half_open:
+            self._simulator.received(self._link, data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._simulator.closed(self)
+        if self._link is not None:
+            self._simulator.closed(self._link)
+
+
+class _Link(Link):
+    # A socket and the venue's view of it.
+
+    def __init__(self, transport: asyncio.Transport, simulator: CmeSimulator) -> None:
+        super().__init__(transport)
+        self._transport, self._simulator = transport, simulator
+        self.reader = Reader()
+        self.connection = Connection(simulator.wire())
+        self.connection.heard_ns = self.connection.sent_ns = simulator.clock_ns()
 
     def flush(self, now_ns: int) -> None:
         """Write what is due, also what the wire had kept back."""
         self.connection.out += self.connection.wire.due(now_ns)
-        self.write()
+        self.tell()
 
-    def write(self) -> None:
-        connection, transport = self.connection, self._transport
-        if transport is None or self._half_open or not (connection.out or connection.close):
+    def tell(self) -> None:
+        """Write what there is to say, and close if that was the end."""
+        connection = self.connection
+        if not self.can_write or not (connection.out or connection.close):
             return
         messages, connection.out = connection.out, []
-        transport.write(b"".join(messages))
-        if transport.get_write_buffer_size() > self._simulator.unsent_limit_bytes:
+        if not self.write(b"".join(messages), self._simulator.unsent_limit_bytes):
             self._simulator.counters["slow_consumers"] += 1
-            transport.abort()
+            self.abort()
         elif connection.close:
-            transport.close()
-
-    def suffer(self, now_ns: int) -> None:
-        """Let happen to the socket what goes wrong by time."""
-        if self._transport is None:
-            return
-        if self.connection.wire.must_close(now_ns):
-            self._transport.abort()
-        elif self._simulator.faults.half_open and not self._half_open:
-            self._half_open = True
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_later(HALF_OPEN_KEPT_S, self._transport.abort)
+            self._transport.close()
 
 
 async def serve(

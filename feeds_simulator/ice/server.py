@@ -30,6 +30,7 @@ from feeds_simulator.ice.requests import Credential, Reception
 from feeds_simulator.ice.session import REPLAY_WINDOW
 from feeds_simulator.ice.symbols import ice_symbol
 from feeds_simulator.ice.venue import CLOSE_AUTH, CLOSE_RESTART, CLOSE_SLOW, Connection, Counters, Venue
+from feeds_simulator.link import WebSocketLink
 from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.pacing import Market, Pacer
 
@@ -39,7 +40,6 @@ PONG_WITHIN_S: Final = 30.0  # with the ping's 20 s: a peer silent for 2.5 x 20 
 REPLAY_CHUNK: Final = 200  # messages between two looks at the client's buffer: about 50 kB
 REPLAY_BUFFER_BYTES: Final = 256 * 1024
 ABORT_AFTER_S: Final = 5.0  # for a closing client that does not read
-HALF_OPEN_KEPT_S: Final = 180.0  # a half-open socket is let go when any client has long given it up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class IceSimulator:
         self.venue.tick(at_s, published_ns)
         now_ns = self._now()
         for link in list(self._links):
-            link.suffer(self.faults, now_ns)
+            link.suffer(link.connection.wire, self.faults, now_ns)
 
     def flush(self) -> None:
         now_ns = self._now()
@@ -206,47 +206,29 @@ class IceSimulator:
             await asyncio.sleep(0)
 
 
-class _Link:
+class _Link(WebSocketLink):
     # A socket and the venue's view of it.
 
-    __slots__ = ("_half_open", "connection", "websocket")
-
     def __init__(self, websocket: ServerConnection, wire: Wire[str]) -> None:
-        self.websocket = websocket
+        super().__init__(websocket)
         self.connection = Connection(wire)
-        self._half_open = False
 
     def flush(self, faults: Faults, counters: Counters, now_ns: int, unsent_limit_bytes: int) -> None:
-        connection, transport = self.connection, self.websocket.transport
+        connection = self.connection
         connection.out += connection.wire.due(now_ns)
         if not connection.out and connection.close is None:
             return
         texts, connection.out = connection.out, []
-        if self.websocket.state is not State.OPEN or faults.stall or self._half_open:
+        if not self.can_write or faults.stall:
             return
-        # One write a turn, past the library: its send() costs 25 us a message, this 1 us.
-        transport.write(b"".join([frame(text) for text in texts]))
-        if connection.close is None and transport.get_write_buffer_size() > unsent_limit_bytes:
-            transport.write(frame(error("slow_consumer", f"more than {unsent_limit_bytes} bytes unsent")))
+        keeps_up = self.write(b"".join([frame(text) for text in texts]), unsent_limit_bytes)
+        if connection.close is None and not keeps_up:
+            self.socket.write(frame(error("slow_consumer", f"more than {unsent_limit_bytes} bytes unsent")))
             connection.close = (CLOSE_SLOW, "slow consumer")
         if connection.close is not None:
             self._close(*connection.close)
             counters.closed[connection.close[0]] += 1
             connection.close = None
-
-    def suffer(self, faults: Faults, now_ns: int) -> None:
-        """Let happen to the socket what goes wrong by time."""
-        if self.connection.wire.must_close(now_ns):
-            self.abort()
-        elif faults.half_open and not self._half_open:
-            self._half_open = True
-            self.websocket.transport.pause_reading()  # no request is read, no ping answered
-            if self.websocket.keepalive_task is not None:
-                self.websocket.keepalive_task.cancel()  # none is sent
-            asyncio.get_running_loop().call_later(HALF_OPEN_KEPT_S, self.abort)
-
-    def abort(self) -> None:
-        self.websocket.transport.abort()
 
     def _close(self, code: int, reason: str) -> None:
         # Not the library's close(): it waits for the buffer to drain, which a slow client may never do.

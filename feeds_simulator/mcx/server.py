@@ -24,6 +24,7 @@ from websockets.protocol import State
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
 from feeds_simulator.frames import frame
+from feeds_simulator.link import WebSocketLink
 from feeds_simulator.mcx import kite
 from feeds_simulator.mcx.board import Board
 from feeds_simulator.mcx.rest import Answer, Rest
@@ -40,7 +41,6 @@ ANGEL_PATH: Final = "/smart-stream"
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 30.0
 ABORT_AFTER_S: Final = 5.0
-HALF_OPEN_KEPT_S: Final = 180.0  # a half-open socket is let go when any client has long given it up
 CLOSE_RESTART: Final = 1012
 
 
@@ -158,12 +158,12 @@ class McxSimulator:
     def keep_house(self, at_s: float, published_ns: int) -> None:  # noqa: ARG002
         now_ns = self._now()
         for link in list(self._links):
-            link.suffer(self.faults, now_ns)
+            link.suffer(link.client.wire, self.faults, now_ns)
 
     def flush(self) -> None:
         now_ns, at_s = self._now(), asyncio.get_running_loop().time()
         for link in list(self._links):
-            link.write(self.venue.compose(link.client, now_ns, at_s), self.faults, self._config.unsent_limit_bytes)
+            link.tell(self.venue.compose(link.client, now_ns, at_s), self.faults, self._config.unsent_limit_bytes)
 
     # --- clients --------------------------------------------------------------------------------
 
@@ -220,41 +220,22 @@ class McxSimulator:
             self.venue.clients.discard(link.client)
 
 
-class _Link:
+class _Link(WebSocketLink):
     # A socket and the venue's view of it.
 
-    __slots__ = ("_half_open", "client", "websocket")
-
     def __init__(self, websocket: ServerConnection, client: Client) -> None:
-        self.websocket, self.client = websocket, client
-        self._half_open = False
+        super().__init__(websocket)
+        self.client = client
 
-    def write(self, messages: Sequence[str | bytes], faults: Faults, unsent_limit_bytes: int) -> None:
-        if not messages or self.websocket.state is not State.OPEN or faults.stall or self._half_open:
+    def tell(self, messages: Sequence[str | bytes], faults: Faults, unsent_limit_bytes: int) -> None:
+        if not messages or not self.can_write or faults.stall:
             return
-        # One write a turn, past the library: its send() costs 25 us a message, this 1 us.
-        transport = self.websocket.transport
-        transport.write(b"".join([frame(message) for message in messages]))
-        if transport.get_write_buffer_size() > unsent_limit_bytes:
+        if not self.write(b"".join([frame(message) for message in messages]), unsent_limit_bytes):
             self.abort()
-
-    def suffer(self, faults: Faults, now_ns: int) -> None:
-        # Let happen to the socket what goes wrong by time.
-        if self.client.wire.must_close(now_ns):
-            self.abort()
-        elif faults.half_open and not self._half_open:
-            self._half_open = True
-            self.websocket.transport.pause_reading()  # no request is read, no ping answered
-            if self.websocket.keepalive_task is not None:
-                self.websocket.keepalive_task.cancel()  # none is sent
-            asyncio.get_running_loop().call_later(HALF_OPEN_KEPT_S, self.abort)
-
-    def abort(self) -> None:
-        self.websocket.transport.abort()
 
     def abort_soon(self) -> None:
         # After the time for a goodbye, which a half-open socket cannot say.
-        asyncio.get_running_loop().call_later(0 if self._half_open else ABORT_AFTER_S, self.abort)
+        asyncio.get_running_loop().call_later(0 if self.half_open else ABORT_AFTER_S, self.abort)
 
 
 def _response(answer: Answer) -> Response:

@@ -46,7 +46,7 @@ class Venue:
         self.do(lambda: self.market.random_actions(count, time.time_ns()))
 
     def cut(self) -> None:
-        self.do(lambda: [link._transport.abort() for link in list(self.simulator._links)])
+        self.do(lambda: [link.abort() for link in list(self.simulator._links)])
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
