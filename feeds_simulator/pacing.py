@@ -68,21 +68,24 @@ class Pacer:
         self._truth = TruthFile(truth_path, market.listings) if truth_path else None
         self._speed = 1.0  # market seconds per second
         self._paced = (time.monotonic(), now())
+        self._housekeeping_s = 0.0
 
     async def run(self) -> None:
         """Pace until cancelled."""
         loop = asyncio.get_running_loop()
-        housekeeping_s = loop.time()
         while True:
-            now_ns, at_s = self._now(), loop.time()
-            published_ns = self._publish(now_ns)
-            if at_s >= housekeeping_s:
-                housekeeping_s = at_s + HOUSEKEEPING_S
-                self._venue.keep_house(at_s, published_ns)
-                if self._truth is not None:
-                    self._truth.flush()
-            self._venue.flush()
+            self.turn(loop.time())
             await asyncio.sleep(self._nap_s(loop.time()))
+
+    def turn(self, at_s: float) -> None:
+        """Let the venue say what has happened by now. `at_s` is the event loop's time."""
+        published_ns = self._publish(self._now())
+        if at_s >= self._housekeeping_s:
+            self._housekeeping_s = at_s + HOUSEKEEPING_S
+            self._venue.keep_house(at_s, published_ns)
+            if self._truth is not None:
+                self._truth.flush()
+        self._venue.flush()
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Pace until `stop` is set, then close the truth. Raises: what a venue raised while it was paced."""

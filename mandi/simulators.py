@@ -95,7 +95,7 @@ def _mcx(staging: Staging) -> Simulator:
 
 def _bloomberg(staging: Staging) -> Simulator:
     host, port = bloomberg_address(staging.settings)
-    config = BloombergConfig(host=host, port=port, seed=staging.seed)
+    config = BloombergConfig(host=host, port=port, seed=staging.seed, start_ns=staging.script.start_ns)
     simulator = BloombergSimulator(config, staging.now, staging.faults, staging.market)
     for ts_event, flash in staging.script.flashes():
         simulator.news.flash(ts_event, flash.headline, flash.body, flash.commodities)

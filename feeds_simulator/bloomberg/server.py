@@ -44,6 +44,8 @@ class SimulatorConfig:
     correct_every: int = 0
     entitlements: Entitlements = field(default_factory=Entitlements)
     news_every_s: float = 20.0
+    start_ns: int | None = None
+    """When the stream of news begins; None: now."""
     truth_path: Path | None = None
     unsent_limit_bytes: int = 32 * 1024 * 1024
 
@@ -69,7 +71,8 @@ class BloombergSimulator:
         master = InstrumentMaster.load()
         commodity_of = {listing.key: master.commodity_of(listing.key) for listing in listings}
         self.venue.cover(commodity_of)
-        self.news = NewsDesk(config.seed, now(), sorted(set(commodity_of.values())), config.news_every_s)
+        start_ns = now() if config.start_ns is None else config.start_ns
+        self.news = NewsDesk(config.seed, start_ns, sorted(set(commodity_of.values())), config.news_every_s)
         self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
         self._links: set[_Link] = set()
 

@@ -8,11 +8,10 @@ waits for it.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +100,8 @@ class IceSimulator:
             heartbeat_s=config.heartbeat_s,
             keep_s=config.keep_session_s,
         )
-        self._reception = Reception(self.venue, config.credentials, now, lambda: secrets.token_hex(8))
+        run, numbers = f"{now() // 1_000_000:x}", count(1)  # a later run gives other session ids; they are no secret
+        self._reception = Reception(self.venue, config.credentials, now, lambda: f"{run}-{next(numbers)}")
         self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
         self._links: set[_Link] = set()
 

@@ -23,6 +23,7 @@ from typing import Final
 from feeds_simulator.scenarios import SCENARIOS
 from mandi.settings import load
 from mandi.stores import Stores, open_stores
+from market.schemas import QUOTE
 from tests.acceptance.command import environment
 from tests.acceptance.stores import BothStores
 
@@ -30,6 +31,7 @@ _SAID: Final = ("trades", "corrections", "busts")
 _FEED_OF_GAPS: Final = {"ICE": "ice", "XIMC": "mcx", "CME": "cme", "BBG": "bloomberg"}
 _NUMBERED: Final = {"ice", "cme"}
 _ANY: Final = 10**9
+_REJECTED_TRADES: Final = f"source LIKE 'market.prices.%' AND raw NOT LIKE '%''kind'': {QUOTE},%'"
 _TIMEOUT_S: Final = 240.0
 NO_SCENARIO: Final = "none"
 SETTLE_S: Final = 12.0  # longer than the longest delay between two connections
@@ -103,7 +105,7 @@ def reconcile(data_dir: Path, stores: BothStores) -> Reconciliation:
 
 def _aside(stores: BothStores) -> Counter[str]:
     found = Counter(dict(stores.grouped("late", "instrument", "kind <> 1")))
-    found.update(dict(stores.grouped("rejected", "instrument", "source LIKE 'market.prices.%'")))
+    found.update(dict(stores.grouped("rejected", "instrument", _REJECTED_TRADES)))
     return found
 
 
@@ -162,7 +164,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenario", nargs="*", default=[NO_SCENARIO], help="names, `none`, or `all`")
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--duration", type=float, default=30.0, help="seconds")
-    parser.add_argument("--speed", type=float, default=1.0, help="market seconds a second; the rate is of market seconds")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="market seconds a second; the rate is of market seconds"
+    )
     parser.add_argument("--settle", type=float, default=SETTLE_S, help="seconds")
     parser.add_argument("--data-dir", type=Path, help="keep what was written here, in a folder a scenario")
     parser.add_argument("--verbose", action="store_true", help="every instrument, not only those that differ")
