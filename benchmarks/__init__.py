@@ -19,6 +19,10 @@ SUITE: Final = {
         "rows per second through the log, embedded or Kafka's (MANDI_LOG); its latency",
     ),
     "stores": (_lazily("stores", "bench_stores"), "rows per second into both stores"),
+    "analytics": (
+        _lazily("analytics", "bench_analytics"),
+        "ClickHouse: bytes and time by codec and ordering; seconds of the analysts' views",
+    ),
     "detect": (
         _lazily("nab", "bench_detect"),
         "cost of `mandi detect` a value, and its score on the NAB corpus (MANDI_NAB)",

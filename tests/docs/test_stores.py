@@ -5,9 +5,11 @@ import re
 import clickhouse_connect
 import psycopg
 import pytest
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from docs_pages import ROOT, blocks, prose, read, rows, ticked
 
 from market.schemas import NATURAL_KEYS, REJECT_REASONS, SCHEMAS
+from sinks.embedded.sqltext import statements
 
 PAGE = read("docs/stores.md")
 QUERIES = [block.partition("\n") for block in blocks(PAGE, "sql")]
@@ -31,7 +33,8 @@ def test_tables_are_those_of_the_migrations() -> None:
 def test_views_are_those_of_the_migrations() -> None:
     views = set(documented("view", "is"))
     assert views == migrated("timescale", "VIEW")
-    assert views | {"gaps", "status", "trade_events", "anomalies"} == migrated("clickhouse", "VIEW")
+    for_analysts = {ticked(row["view"])[0] for row in rows(read("docs/analytics.md"), "view")}
+    assert views | for_analysts | {"gaps", "status", "trade_events", "anomalies"} == migrated("clickhouse", "VIEW")
 
 
 def test_keys_are_the_natural_keys() -> None:
@@ -56,7 +59,7 @@ def test_reasons_are_all_named() -> None:
 
 
 def test_there_are_queries_of_both_stores() -> None:
-    assert {head for head, _, _ in QUERIES} == {"-- clickhouse", "-- timescale"}
+    assert {head for head, _, _ in QUERIES} == {"-- clickhouse", "-- timescale", "-- cluster"}
 
 
 @pytest.mark.parametrize("query", [body for head, _, body in QUERIES if head == "-- timescale"])
@@ -72,3 +75,36 @@ def test_a_query_runs_on_clickhouse(clickhouse_url: str, query: str) -> None:
         assert client.query(query).result_rows == []
     finally:
         client.close()
+
+
+@pytest.mark.parametrize(
+    "statement", [each for head, _, body in QUERIES if head == "-- cluster" for each in statements(body)]
+)
+def test_a_statement_for_a_cluster_is_of_the_grammar(clickhouse_url: str, statement: str) -> None:
+    client = clickhouse_connect.get_client(dsn=clickhouse_url)
+    try:
+        [(shown,)] = client.query("SELECT formatQuerySingleLine({text:String})", {"text": statement}).result_rows
+        with pytest.raises(ClickHouseError, match="Syntax error"):
+            client.query("SELECT formatQuery({text:String})", {"text": statement.replace("CLUSTER", "CLUSTR")})
+    finally:
+        client.close()
+    assert "CLUSTER" in shown
+
+
+def test_the_table_for_a_cluster_is_that_of_the_migrations(clickhouse_url: str) -> None:
+    [made] = [
+        text for head, _, body in QUERIES if head == "-- cluster" for text in statements(body) if "_local" in text
+    ][:1]
+    client = clickhouse_connect.get_client(dsn=clickhouse_url)
+    try:
+        [(ours,)] = client.query("SELECT create_table_query FROM system.tables WHERE name = 'trades'").result_rows
+        [(theirs,)] = client.query("SELECT formatQuerySingleLine({text:String})", {"text": made}).result_rows
+    finally:
+        client.close()
+    columns = re.compile(r"\((`?venue`?.*?)\) ENGINE")
+    assert bare(columns.findall(theirs)[0]) == bare(columns.findall(ours)[0])
+
+
+def bare(columns: str) -> str:
+    """Columns without what only the server adds: backticks, widths of codecs, spaces."""
+    return re.sub(r"[`\s]|(?<=Delta)\(8\)", "", columns)
