@@ -22,6 +22,9 @@ from gateway.keys import KeyRing
 
 VENUES_CLAIM: Final = "mandi_venues"
 CHANNELS_CLAIM: Final = "mandi_channels"
+OWN_CHANNELS: Final = frozenset({"user.trades"})
+"""Channels that carry to each user what is theirs (`sub`), and to nobody else."""
+
 LEEWAY_S: Final = 5.0
 """What clocks may differ by."""
 
@@ -58,6 +61,10 @@ class Grant:
         """Tell whether the venue of a key, or `MIC:*`, is granted."""
         return self.venues is None or instrument.partition(":")[0] in self.venues
 
+    def owns(self, user: str) -> bool:
+        """Tell whether what is one user's own ("": everybody's) may be seen."""
+        return user in ("", self.user)
+
     def refusal(self, channel: str, patterns: Sequence[str]) -> str:
         """Return why a subscription is refused, empty if it is not.
 
@@ -65,6 +72,8 @@ class Grant:
         """
         if not self.has_channel(channel):
             return f"your token does not grant channel {channel}"
+        if channel in OWN_CHANNELS and not self.user:
+            return f"channel {channel} is each user's own: it needs a token that says who you are"
         for pattern in patterns:
             venue = pattern.partition(":")[0]
             if "*" not in venue and not self.has_venue(venue):

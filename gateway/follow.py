@@ -20,7 +20,7 @@ from market.records import LogReader, OffsetOutOfRange, Record, TopicPartition
 
 PATTERNS: Final = (
     *(topics.PRICES_PATTERN, topics.BARS, topics.BOOKS, topics.STATUS, topics.NEWS),
-    *(topics.ANOMALIES, topics.ARBITRAGE, topics.FORECASTS),
+    *(topics.ANOMALIES, topics.ARBITRAGE, topics.FORECASTS, topics.USER_TRADES),
 )
 WAIT_S: Final = 0.1  # a wait ends at the next append; this is how often nothing is looked at
 DISCOVER_S: Final = 0.1  # how soon a topic that appears later is followed

@@ -38,6 +38,7 @@ class Subscription:
             and key.interval == self.request.interval
             and self.matcher.covers(key.instrument)
             and self.grant.has_venues(stream.venues)
+            and self.grant.owns(key.user)
         )
 
     def follows(self, instrument: str) -> bool:
@@ -126,7 +127,7 @@ class Hub:
             self._tell_status(row)
 
     def _stream(self, topic: str, row: Row) -> Stream:
-        key = StreamKey(row.channel, row.instrument, row.interval)
+        key = StreamKey(row.channel, row.instrument, row.interval, row.user)
         stream = self._streams.get(key)
         if stream is None:
             stream = self._streams[key] = Stream(key, topic)

@@ -27,7 +27,7 @@ class LiveState:
         newest: dict[str, dict[str, Row]] = {}
         for stream in self._hub.streams:
             key = stream.key
-            granted = grant.sees(key.instrument) and grant.has_channel(key.channel)
+            granted = grant.sees(key.instrument) and grant.has_channel(key.channel) and grant.owns(key.user)
             if stream.image is not None and granted and not key.instrument.endswith(":*"):
                 newest.setdefault(stream.key.instrument, {})[stream.key.channel] = stream.image
         on = datetime.fromtimestamp(self._now() // 10**9, UTC).date()

@@ -29,6 +29,7 @@ DECIMAL_EXTENSION: Final = 1
 DECIMALS: Final = frozenset(
     {"price", "size", "quantity", "bid_price", "bid_size", "ask_price", "ask_size"}
     | {"open", "high", "low", "close", "volume", "vwap"}
+    | {"arrival_price", "slippage", "markout_1m", "markout_5m", "markout_30m"}
     | {field.name for field in BOOKS if pa.types.is_int64(field.type)} - {"ts_event", "ts_recv", "seq"}
 )
 """Columns whose type must not depend on whether a value happens to be whole."""

@@ -15,11 +15,11 @@ from gateway.errors import RequestError
 from gateway.rows import json_text
 from market.schemas import INTERVALS_NS
 
-CHANNELS: Final = ("trades", "quotes", "bars", "book", "status", "news", "anomalies", "arbitrage", "forecasts")
-"""Channels that carry data now."""
-
-PLANNED_CHANNELS: Final = ("user.trades",)
-"""Channels of the contract that this version answers with `channel_unavailable`."""
+CHANNELS: Final = (
+    *("trades", "quotes", "bars", "book", "status", "news"),
+    *("anomalies", "arbitrage", "forecasts", "user.trades"),
+)
+"""What can be subscribed to."""
 
 STATE_CHANNELS: Final = frozenset({"quotes", "bars", "book", "forecasts"})
 """Channels whose newest row replaces older ones; the others carry events, each of which counts."""
@@ -74,8 +74,7 @@ Request: TypeAlias = Subscribe | Unsubscribe | Auth | Ping
 def parse(message: object) -> Request:
     """Return the request in a client's message, decoded.
 
-    Raises: RequestError with code bad_request, unknown_op, unknown_channel, unknown_interval or
-        channel_unavailable.
+    Raises: RequestError with code bad_request, unknown_op, unknown_channel or unknown_interval.
     """
     if not isinstance(message, dict):
         raise RequestError("bad_request", "a message is an object with an op")
@@ -143,9 +142,7 @@ def parse_subscribe(message: dict[str, Any], request_id: RequestId, since: Since
 def _channel(value: object) -> str:
     if isinstance(value, str) and value in CHANNELS:
         return value
-    if value in PLANNED_CHANNELS:
-        raise RequestError("channel_unavailable", f"channel {value} carries no data in this version")
-    raise RequestError("unknown_channel", f"channels are {', '.join((*CHANNELS, *PLANNED_CHANNELS))}")
+    raise RequestError("unknown_channel", f"channels are {', '.join(CHANNELS)}")
 
 
 def _interval(channel: str, value: object) -> str:

@@ -50,6 +50,7 @@ class Row:
     quality: str = ""  # status rows
     reason: str = ""
     ts_event: int = 0
+    user: str = ""  # whose row it is; empty: everybody's
 
 
 @lru_cache(maxsize=65_536)
@@ -333,6 +334,24 @@ def _wire(name: str, value: Any) -> Any:
 _CONE: Final = ("horizon_s", "level", "ts_target", "mean", "lo", "hi", "crash_probability", "skill", "coverage")
 
 
+def _trade_event_rows(batch: pa.RecordBatch) -> Iterator[Row]:
+    for row in _dicts(batch):
+        fields = {name: json_text(row[name]) for name in ("event_type", "user_id", "instrument")}
+        fields |= {name: orjson.dumps(row[name]).decode() for name in ("event_id", "trade_id")}
+        fields |= {name: _time(row[name]) for name in ("ts_event", "ts_recv", "as_known_at")}
+        fields["side"] = _SIDE_TEXT.get(row["side"], "null")
+        fields |= {name: _number(value) for name, value in row.items() if name not in fields}
+        yield Row(
+            channel="user.trades",
+            instrument=row["instrument"],
+            venue=row["instrument"].partition(":")[0],
+            data=("{" + ",".join(f'"{name}":{fields[name]}' for name in row) + "}").encode(),
+            ts_recv=row["as_known_at"] or row["ts_recv"],
+            ts_event=row["ts_event"],
+            user=row["user_id"],
+        )
+
+
 def _plain(fixed: int) -> orjson.Fragment:
     return orjson.Fragment(format_fixed(fixed))
 
@@ -346,4 +365,5 @@ _READERS: Final = {
     "anomalies": _anomaly_rows,
     "forecasts": _forecast_rows,
     "arbitrage": _arbitrage_rows,
+    "trade_events": _trade_event_rows,
 }

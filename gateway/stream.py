@@ -27,6 +27,7 @@ class StreamKey(NamedTuple):
     channel: str
     instrument: str
     interval: str
+    user: str = ""  # whose it is; empty: everybody's
 
 
 class Update:
@@ -118,7 +119,7 @@ class Stream:
         self.key = key
         self.topic = topic
         self.venues = frozenset((key.instrument.partition(":")[0],))  # whose data it carries: all must be granted
-        self.head = stream_head(*key)
+        self.head = stream_head(key.channel, key.instrument, key.interval)
         self.seq = 0
         self.image: Row | None = None
         self.last_final: Row | None = None

@@ -28,7 +28,7 @@ from sinks.base import OnRetry, Sink, retrying
 C = TypeVar("C")  # the configuration of a flow
 
 _SWITCH_S: Final = 0.0005
-FLOWS: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "timescale", "clickhouse")
+FLOWS: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "joins", "timescale", "clickhouse")
 MIRROR: Final = "mirror"
 WEBHOOKS: Final = "webhooks"
 """Flows that run only when they are named."""
@@ -102,6 +102,7 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
                 "quality": _run_quality,
                 "anomalies": _run_anomalies,
                 "arbitrage": _run_arbitrage,
+                "joins": _run_joins,
             }
             others = {"book": _run_book, MIRROR: _run_mirror, WEBHOOKS: _run_webhooks}
             if flow in judging:
@@ -146,6 +147,12 @@ def _run_arbitrage(settings: Settings, stop: threading.Event, lateness: Lateness
     from pipelines.arbitrage import ArbitrageConfig, build
 
     _derive(settings, stop, "arbitrage", build, partial(ArbitrageConfig, lateness=lateness))
+
+
+def _run_joins(settings: Settings, stop: threading.Event, lateness: Lateness) -> None:
+    from pipelines.joins import JoinsConfig, build
+
+    _derive(settings, stop, "joins", build, partial(JoinsConfig, lateness=lateness), epoch_s=2)
 
 
 def _derive(

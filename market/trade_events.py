@@ -121,11 +121,15 @@ def from_log(values: Sequence[bytes]) -> pa.RecordBatch:
 
     Shape: JSON of `to_log`, n values -> TRADE_EVENTS, n rows in order, without the market joined to them.
     """
-    rows = [_row(json.loads(value, parse_float=str, parse_int=str)) for value in values]
+    return event_batch([_row(json.loads(value, parse_float=str, parse_int=str)) for value in values])
+
+
+def event_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    """Return rows as a batch of TRADE_EVENTS; a column that is left out is null."""
     plain = pa.schema(
         [field.with_type(pa.utf8()) if pa.types.is_dictionary(field.type) else field for field in TRADE_EVENTS]
     )
-    batch = pa.RecordBatch.from_pylist(rows, schema=plain)
+    batch = pa.RecordBatch.from_pylist(list(rows), schema=plain)
     columns = [
         column if column.type == field.type else column.dictionary_encode().cast(field.type)
         for column, field in zip(batch.columns, TRADE_EVENTS, strict=True)

@@ -24,6 +24,9 @@ DUPLICATE_EVENTS: Final = Counter(
     "mandi_duplicate_events_total", "Events of the trading backend that had come before.", ["source"]
 )
 BACKEND_UP: Final = Gauge("mandi_backend_up", "1 while a source of the trading backend answers.", ["source"])
+TRADE_JOINS: Final = Counter(
+    "mandi_trade_joins_total", "Prices that were due for an event of the backend, by what became of them.", ["outcome"]
+)
 ANOMALIES: Final = Counter("mandi_anomalies_total", "Anomalies that have ended, by kind.", ["kind"])
 BARS: Final = Counter("mandi_bars_total", "Bars published, by what they are.", ["kind"])
 CLOCK_SKEW_SECONDS: Final = Gauge(

@@ -36,6 +36,7 @@ _DERIVED: Final = (
     topics.LATE,
     topics.REJECTED,
     topics.TRADING_EVENTS,
+    topics.USER_TRADES,
     topics.NEWS,
     topics.ANOMALIES,
     topics.ARBITRAGE,
@@ -97,4 +98,6 @@ def _stored(item: tuple[str, Derived]) -> tuple[str, TableRows] | None:
         batch = batch.filter(batch.column("final"))  # forming bars go to the wire only
     elif derived.kind == "arbitrage":
         batch = batch.filter(pc.not_equal(batch.column("state"), "watch"))  # samples, too
+    elif derived.topic == topics.USER_TRADES:
+        batch = batch.filter(pc.is_valid(batch.column("as_known_at")))  # the others came from the backend's topic
     return ("store", (derived.kind, batch)) if batch.num_rows else None

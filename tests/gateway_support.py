@@ -25,6 +25,7 @@ from market.schemas import (
     STATUS,
     TICKS,
     TRADE,
+    TRADE_EVENTS,
 )
 
 GC = "XCEC:GC:202612"
@@ -150,6 +151,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "arbitrage": ARBITRAGE,
     "anomalies": ANOMALIES,
     "forecasts": FORECASTS,
+    "trade_events": TRADE_EVENTS,
 }
 
 
@@ -191,6 +193,21 @@ def anomaly(number: int, ts_end: int | None = None) -> Json:
         "detail": '{"move_bps":150.1}',
         "as_known_at": T0_NS + number + 1_000,
     }
+
+
+def own_trade(number: int, user: str = "asha", instrument: str = GC, **changes: object) -> Json:
+    return {
+        "event_id": f"e-{number}",
+        "event_type": "matched",
+        "trade_id": f"t-{number}",
+        "user_id": user,
+        "instrument": instrument,
+        "side": -1,
+        "quantity": 5 * PRICE_SCALE,
+        "price": 4_150 * PRICE_SCALE,
+        "ts_event": T0_NS + number,
+        "ts_recv": T0_NS + number + 1_000,
+    } | changes
 
 
 def headline(number: int, instruments: str = GC) -> Json:

@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from gateway_running import DEADLINE_S, Running, gateway, metric_value, receive, receive_until, say, until
-from gateway_support import GC, GOLD, Json, trade
+from gateway_support import GC, GOLD, T0_NS, Json, own_trade, trade
 from gateway_tokens import NOW_S, SECRET, token
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -21,6 +21,8 @@ from gateway import server
 from gateway.config import AuthConfig, GatewayConfig
 from gateway.errors import BadKeys
 from gateway.server import Gateway
+from market import topics
+from market.records import TopicPartition
 
 
 @dataclass
@@ -76,6 +78,53 @@ def test_the_stream_is_open_to_who_shows_a_token_by_header_or_by_message(tmp_pat
                 assert (await receive(client))["code"] == "token_expired"
                 await say(client, op="auth", token=token())
                 assert (await receive(client))["op"] == "welcome"
+
+    asyncio.run(run())
+
+
+def test_own_trades_go_to_their_user_and_to_nobody_else(tmp_path: Path) -> None:
+    own = TopicPartition(topics.USER_TRADES, topics.FROM_ANALYTICS)
+
+    async def run() -> None:
+        async with guarded(tmp_path) as running:
+            running.append(own, "trade_events", own_trade(1), own_trade(2, "ben"))
+            claims = {"mandi_channels": ["user.trades"]}
+            async with (
+                running.connect(additional_headers=bearer(**claims)) as asha,
+                running.connect(additional_headers=bearer(sub="ben", **claims)) as ben,
+            ):
+                for client in (asha, ben):
+                    await say(client, op="subscribe", id=1, channel="user.trades", instruments=["*"])
+                await receive_until(asha, seen("e-1"))
+                await receive_until(ben, seen("e-2"))
+                running.append(own, "trade_events", own_trade(3, instrument=GOLD), own_trade(4, "ben"))
+                running.append(own, "trade_events", own_trade(1, arrival_price=1, as_known_at=T0_NS), own_trade(5))
+                running.append(own, "trade_events", own_trade(6, "ben"))
+                hers, his = await receive_until(asha, seen("e-5")), await receive_until(ben, seen("e-6"))
+                assert {m["data"]["user_id"] for m in hers} == {"asha"}
+                assert {m["data"]["user_id"] for m in his} == {"ben"}
+                again, last = hers[-2:]  # nothing between them of XIMC, which she may not see
+                assert (again["data"]["event_id"], again["data"]["arrival_price"]) == ("e-1", 1e-9)
+                assert last["seq"] == again["seq"] + 1  # numbers of her own: they do not tell what others do
+            _, _, body = await running.get("/v1/instruments", **bearer(sub="cy", mandi_venues=["*"], **claims))
+            assert json.loads(body) == []
+
+    asyncio.run(run())
+
+
+def seen(event_id: str) -> Callable[[list[Json]], bool]:
+    return lambda messages: bool(messages) and messages[-1].get("data", {}).get("event_id") == event_id
+
+
+def test_nobody_in_particular_has_no_own_trades(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with gateway(tmp_path) as running:  # without keys: anyone may see everything else
+            async with running.connect() as client:
+                await say(client, op="subscribe", id=1, channel="user.trades", instruments=["*"])
+                messages = await receive_until(client, lambda found: found[-1:] != [] and "id" in found[-1])
+                assert (messages[-1]["op"], messages[-1]["code"]) == ("error", "not_entitled")
+            code, _, body = await running.get("/v1/sse?channels=user.trades")
+            assert (code, json.loads(body)["error"]["code"]) == (403, "not_entitled")
 
     asyncio.run(run())
 

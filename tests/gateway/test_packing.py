@@ -9,12 +9,27 @@ from typing import Any
 import msgpack
 import pytest
 from gateway_running import DEADLINE_S, gateway, receive_until, say
-from gateway_support import GC, T0_NS, TOPIC, Json, bar, feed_gap, headline, new_queue, quote, rows, status, trade
+from gateway_support import (
+    GC,
+    T0_NS,
+    TOPIC,
+    Json,
+    bar,
+    feed_gap,
+    headline,
+    new_queue,
+    own_trade,
+    quote,
+    rows,
+    status,
+    trade,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 
 from gateway import protocol
+from gateway.auth import Grant
 from gateway.errors import RequestError
 from gateway.hub import Hub
 from gateway.metrics import Counts
@@ -58,8 +73,9 @@ def hub_messages(*batches: tuple[str, list[Json]]) -> list[bytes]:
     hub.finish_prime()
     queue = new_queue()
     Session(hub, queue, lambda: 0.0).open()
-    late = new_queue()
-    hub.join(late)
+    late, asha = new_queue(), Grant(user="asha")
+    hub.regrant(queue, asha)
+    hub.join(late, asha)
     for client in (queue, late):
         for kind, values in batches if client is late else ():
             hub.publish(TOPIC, rows(kind, *values))
@@ -77,6 +93,7 @@ def test_every_kind_of_message_is_the_same_in_both_forms() -> None:
         ("status", [status("STALE")]),
         ("gaps", [feed_gap()]),
         ("news", [headline(1)]),
+        ("trade_events", [own_trade(1), own_trade(1, arrival_price=3, slippage=-1, markout_5m=7)]),
     )
     error = RequestError("bad_request", "no", 7)
     head = protocol.stream_head("bars", GC, "1m")

@@ -57,7 +57,6 @@ def test_events_are_not_conflated_even_if_asked(channel: str, conflate_ms: int) 
         ('{"op":"subscribe","channel":"trades"}', "bad_request"),
         ('{"op":"subscribe","id":true,"channel":"trades"}', "bad_request"),
         ('{"op":"subscribe","id":1,"channel":"nothing"}', "unknown_channel"),
-        ('{"op":"subscribe","id":1,"channel":"user.trades"}', "channel_unavailable"),
         ('{"op":"subscribe","id":1,"channel":"bars"}', "unknown_interval"),
         ('{"op":"subscribe","id":1,"channel":"bars","interval":"7m"}', "unknown_interval"),
         ('{"op":"subscribe","id":1,"channel":"trades","instruments":[]}', "bad_request"),

@@ -16,6 +16,7 @@ from gateway_support import (
     forecast,
     headline,
     opportunity,
+    own_trade,
     quote,
     rows,
     status,
@@ -28,7 +29,17 @@ from connectors.ticks import TickBuilder
 from gateway.rows import decimal_text, rows_of
 from market.packed import PackedRows
 from market.records import Payload, Record
-from market.schemas import ARBITRAGE, BOOKS, BUST, CLOCK, CORRECTION, PRICE_SCALE, STATE, SchemaMismatch
+from market.schemas import (
+    ARBITRAGE,
+    BOOKS,
+    BUST,
+    CLOCK,
+    CORRECTION,
+    PRICE_SCALE,
+    STATE,
+    TRADE_EVENTS,
+    SchemaMismatch,
+)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -173,6 +184,18 @@ def test_a_forecast_is_one_row_with_all_its_horizons_and_levels() -> None:
     }
     assert [(each["horizon_s"], each["level"]) for each in shown] == [(60, 0.9), (60, 0.8), (300, 0.9)]
     assert len(later["cone"]) == 1
+
+
+def test_a_trade_of_the_desk_is_one_users_and_exact() -> None:
+    later = {"arrival_price": 4_151_500_000_000, "slippage": -1, "as_known_at": T0_NS + 9_000}
+    first, second = rows("trade_events", own_trade(1), own_trade(1, **later))
+    assert (first.channel, first.instrument, first.user, first.ts_recv) == ("user.trades", GC, "asha", T0_NS + 1_001)
+    assert second.ts_recv == T0_NS + 9_000
+    data = json.loads(second.data, parse_float=Decimal)
+    assert list(data) == TRADE_EVENTS.names
+    assert (data["side"], data["quantity"], data["ts_event"]) == ("sell", 5, str(T0_NS + 1))
+    assert (data["arrival_price"], data["slippage"]) == (Decimal("4151.5"), Decimal("-0.000000001"))
+    assert (data["markout_1m"], json.loads(first.data)["as_known_at"]) == (None, None)
 
 
 def test_text_from_a_feed_is_escaped() -> None:

@@ -78,9 +78,9 @@ def test_wrong_messages_are_answered_and_the_conversation_goes_on(tmp_path: Path
             assert (await receive(client))["code"] == "bad_json"
             await client.send(b"\x00")
             assert (await receive(client))["code"] == "bad_request"
-            await say(client, op="subscribe", id=7, channel="user.trades", instruments=["*"])
+            await say(client, op="subscribe", id=7, channel="candles", instruments=["*"])
             error = await receive(client)
-            assert (error["op"], error["id"], error["code"]) == ("error", 7, "channel_unavailable")
+            assert (error["op"], error["id"], error["code"]) == ("error", 7, "unknown_channel")
 
     asyncio.run(run())
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from arrivals import batch, joined
 from book_rows import changes
+from join_rows import joins
 from reference import Row
 
 from market.admission import AdmissionKernel
@@ -19,6 +20,7 @@ from market.bars import BarsKernel
 from market.book import BookKernel
 from market.kernel import Kernel
 from market.quality import QualityKernel
+from market.trade_join import TradeJoinKernel
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ KERNELS = {
     "anomalies": Entry(AnomalyKernel, ("anomalies",)),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
     "book": Entry(BookKernel, ("books",), changes),
+    "trade-join": Entry(TradeJoinKernel, ("trade_events",), joins),
 }
 
 
