@@ -1,7 +1,7 @@
 """What the gateway is told when it starts."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,4 +36,5 @@ class GatewayConfig:
     max_clients_per_address: int = 2_000  # behind a proxy all have the proxy's
     tail_records: int = 1_000  # read back per partition at start, to know the last state
     ready_within_s: float = 5.0  # caught up with the log no longer ago than this
+    health: Callable[[], Mapping[str, object]] | None = None  # what the pipeline's processes say; may take a second
     on_listening: Callable[[str, int], None] | None = None  # host, port

@@ -39,6 +39,7 @@ _MADE: Final = {
     "horizon_s": {"type": "integer", "description": "trading time"},
     "ts_target": _NS,
 }
+_BALANCE: Final = ("rows_in", "rows_out", "late", "rejected", "held", "conflated")
 _PRICES: Final = ("open", "high", "low", "close", "volume", "vwap")
 
 _SCHEMAS: Final = {
@@ -186,6 +187,15 @@ _SCHEMAS: Final = {
         last_quote=_or_null({"$ref": "#/components/schemas/quotes"}),
         last_status=_or_null({"$ref": "#/components/schemas/status"}),
     ),
+    "health": _row(
+        balance={"type": "array", "items": _row(consumer=_TEXT, **dict.fromkeys(_BALANCE, _COUNT))},
+        venues={
+            "type": "array",
+            "items": _row(venue=_TEXT, rows=_COUNT, gaps=_COUNT, lag_s=_or_null(_NUMBER), skew_s=_NUMBER),
+        },
+        processes={"type": "array", "items": _row(process=_TEXT, up=_FLAG, restarts=_COUNT)},
+        gateway=_row(clients=_COUNT, sent=_COUNT, conflated=_COUNT),
+    ),
     "error": _row(error=_row(code=_TEXT, message=_TEXT)),
 }
 
@@ -201,6 +211,7 @@ _SUMMARIES: Final = {
     "forecast_scoreboard": "How good each model was on the last day, a row an instrument, model and horizon.",
     "news": "Headlines, oldest first; of one instrument, those that name it.",
     "arbitrage": "Arbitrage opportunities, one row a change, oldest first; of an instrument, or of a commodity.",
+    "health": "What the processes of the pipeline say: rows by venue, and the balance of rows. Empty if none is known.",
     "status": "Newest status of every instrument and venue, from memory; with from or to, history.",
 }
 
@@ -219,11 +230,12 @@ def _range() -> list[dict[str, Any]]:
     ]
 
 
+_FROM_MEMORY: Final = ("instruments", "health")
 _OF_ALL: Final = ("status", "news", "anomalies", "arbitrage", "forecasts", "forecast_scores", "forecast_scoreboard")
 
 
 def _parameters(name: str) -> list[dict[str, Any]]:
-    if name == "instruments":
+    if name in _FROM_MEMORY:
         return []
     instrument = _parameter("instrument", "key, such as XCEC:GC:202612", _TEXT, required=name not in _OF_ALL)
     if name != "bars":
@@ -238,9 +250,10 @@ def _path(name: str) -> dict[str, Any]:
         return {"description": text, "content": {"application/json": {"schema": schema}}}
 
     error = {"$ref": "#/components/schemas/error"}
-    rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    row = {"$ref": f"#/components/schemas/{name}"}
+    rows = row if name == "health" else {"type": "array", "items": row}
     responses = {"200": answer("rows", rows), "400": answer("a parameter is wrong", error)}
-    if name != "instruments":
+    if name not in _FROM_MEMORY:
         responses["503"] = answer("the history store does not answer; streams go on", error)
     return {
         "get": {

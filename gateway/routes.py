@@ -1,7 +1,9 @@
 """Which path answers what."""
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
@@ -15,8 +17,26 @@ from gateway.live import LiveState
 from gateway.metrics import Metrics
 from gateway.rest import Store, parse_query
 
+HEALTH_FOR_S: Final = 2.0
 _CHANNELS: Final = {"books": "book", "forecast_scores": "forecasts", "forecast_scoreboard": "forecasts"}
 """The channel whose grant a table needs, where they differ in name."""
+
+
+class Report:
+    """What the pipeline's processes say, asked in a thread, at most every HEALTH_FOR_S however many clients want it."""
+
+    def __init__(self, read: Callable[[], Mapping[str, Any]] | None) -> None:
+        self._read = read
+        self._lock = asyncio.Lock()
+        self._found: Mapping[str, Any] = {}
+        self._until_s = float("-inf")
+
+    async def newest(self) -> Mapping[str, Any]:
+        async with self._lock:
+            if self._read is not None and time.monotonic() >= self._until_s:
+                self._found = await asyncio.to_thread(self._read)
+                self._until_s = time.monotonic() + HEALTH_FOR_S
+            return self._found
 
 
 class Routes:
@@ -27,6 +47,7 @@ class Routes:
     ) -> None:
         self._config, self._live, self._store = config, live, store
         self._metrics, self._follower = metrics, follower
+        self._report = Report(config.health)
         self._bundle = Bundle(config.bundle_dir)
         self._openapi = json_reply(openapi.document())
         self._handlers: dict[str, Callable[[Target, Grant], Awaitable[Reply]]] = {
@@ -42,6 +63,7 @@ class Routes:
             "/v1/forecast_scores": self._history,
             "/v1/forecast_scoreboard": self._history,
             "/v1/status": self._status,
+            "/v1/health": self._vitals,
             "/v1/openapi.json": self._document,
             "/healthz": self._health,
             "/readyz": self._ready,
@@ -84,6 +106,15 @@ class Routes:
         if refusal:
             raise HttpError(403, "not_entitled", refusal)
         return Reply(body=self._live.statuses(query.instrument, grant))
+
+    async def _vitals(self, target: Target, grant: Grant) -> Reply:
+        if target.parameters:
+            raise HttpError(400, "bad_request", "health has no parameters")
+        if refusal := grant.refusal("status", []):
+            raise HttpError(403, "not_entitled", refusal)
+        report = await self._report.newest()
+        venues = [row for row in report.get("venues", []) if grant.has_venue(row["venue"])]
+        return json_reply({**report, "venues": venues})
 
     async def _document(self, *_: object) -> Reply:
         return self._openapi

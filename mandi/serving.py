@@ -1,6 +1,7 @@
 """`mandi serve`: the gateway and the dashboard as a process."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gateway.config import AuthConfig, GatewayConfig
@@ -8,6 +9,7 @@ from gateway.errors import BadKeys
 from gateway.server import serve as serve_gateway
 from mandi.clock import FileClock
 from mandi.errors import UsageError
+from mandi.health import health
 from mandi.process import run_async, say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
@@ -30,6 +32,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             bundle_dir=bundle_dir(),
             allowed_origins=tuple((settings.allowed_origins or "").replace(",", " ").split()),
             auth=_auth(settings),
+            health=partial(health, settings.data_dir / "targets.json"),
             on_listening=lambda host, port: say(f"dashboard on http://{host}:{port}/"),
         )
         try:

@@ -51,6 +51,10 @@ class BalancedAdmission:
     def restore(self, state: object) -> None:
         self._kernel.restore(state)
         self._due = self._kernel.held_rows()
+        metrics.JUDGED_ROWS.labels(self._consumer, "rows_in").inc(self._due)  # they come out in this process
+
+    def held_rows(self) -> int:
+        return self._kernel.held_rows()
 
     def unaccounted(self) -> int:
         """Rows that are nowhere, or (as many) in two places."""
@@ -58,5 +62,11 @@ class BalancedAdmission:
 
     def _settle(self, came: int, outputs: Outputs) -> None:
         self._due += came - sum(batch.num_rows for batch in outputs.values())
+        metrics.JUDGED_ROWS.labels(self._consumer, "rows_in").inc(came)
+        for name, batch in outputs.items():
+            outcome = name if name in metrics.OUTCOMES else "rows_out"
+            metrics.JUDGED_ROWS.labels(self._consumer, outcome).inc(batch.num_rows)
+        held = sum(each.held_rows() for each in _balances[self._consumer])
+        metrics.HELD_ROWS.labels(self._consumer).set(held)
         missing = sum(each.unaccounted() for each in _balances[self._consumer])
         metrics.UNACCOUNTED_ROWS.labels(self._consumer).set(missing)

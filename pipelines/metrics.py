@@ -40,6 +40,15 @@ MARKET_TIME_SECONDS: Final = Gauge("mandi_market_time_seconds", "The market cloc
 UNACCOUNTED_ROWS: Final = Gauge(
     "mandi_unaccounted_rows", "Rows judged that are neither out, late, rejected nor held; 0 while right.", ["consumer"]
 )
+JUDGED_ROWS: Final = Counter(
+    "mandi_judged_rows_total",
+    "Rows judged since the start of the process, and what came of them.",
+    ["consumer", "outcome"],
+)
+OUTCOMES: Final = ("rows_in", "rows_out", "late", "rejected")
+"""Of judged rows: rows_in = rows_out + late + rejected + those that are held."""
+
+HELD_ROWS: Final = Gauge("mandi_held_rows", "Rows judged of which it is not decided yet what they are.", ["consumer"])
 PROCESS_RESTARTS: Final = Counter(
     "mandi_process_restarts_total", "Times the supervisor started a process again.", ["process"]
 )

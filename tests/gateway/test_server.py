@@ -318,6 +318,7 @@ def test_http_details(tmp_path: Path) -> None:
                     "forecast_scores",
                     "forecast_scoreboard",
                     "arbitrage",
+                    "health",
                     "sse",
                 )
             }

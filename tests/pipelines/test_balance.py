@@ -11,6 +11,7 @@ from strategies import T0
 from market.admission import AdmissionKernel
 from market.watermark import Lateness
 from pipelines.balance import BalancedAdmission
+from pipelines.metrics import OUTCOMES
 
 GC = ("XCEC", "XCEC:GC:202612")
 
@@ -30,6 +31,14 @@ def gauge(consumer: str) -> float | None:
     return REGISTRY.get_sample_value("mandi_unaccounted_rows", {"consumer": consumer})
 
 
+def judged(consumer: str) -> dict[str, float]:
+    found = {
+        outcome: REGISTRY.get_sample_value("mandi_judged_rows_total", {"consumer": consumer, "outcome": outcome}) or 0
+        for outcome in OUTCOMES
+    }
+    return found | {"held": REGISTRY.get_sample_value("mandi_held_rows", {"consumer": consumer}) or 0}
+
+
 def test_what_is_late_or_held_is_accounted_for() -> None:
     admission = BalancedAdmission("balanced", Lateness())
     assert "late" in admission.on_batch(batch(DAY))
@@ -37,6 +46,7 @@ def test_what_is_late_or_held_is_accounted_for() -> None:
     admission.on_batch(batch(REST))
     admission.on_eof()
     assert gauge("balanced") == 0
+    assert judged("balanced") == {"rows_in": 6, "rows_out": 5, "late": 1, "rejected": 0, "held": 0}
 
 
 def test_a_row_held_over_a_restart_is_accounted_for() -> None:
@@ -46,6 +56,8 @@ def test_a_row_held_over_a_restart_is_accounted_for() -> None:
     outputs = after.on_batch(batch(REST))
     assert outputs["trades"].num_rows == 3  # the correction that was held with them
     assert gauge("after") == 0
+    assert judged("before") == {"rows_in": 4, "rows_out": 2, "late": 1, "rejected": 0, "held": 1}
+    assert judged("after") == {"rows_in": 3, "rows_out": 3, "late": 0, "rejected": 0, "held": 0}
 
 
 @pytest.mark.parametrize(("change", "rows"), [(lambda trades: trades.slice(1), 1), (lambda _: None, 2)])
