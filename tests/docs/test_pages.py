@@ -114,3 +114,11 @@ def test_the_glossary_gives_each_word_once_and_in_order() -> None:
     words = [row["word"].casefold() for row in rows(read("docs/glossary.md"), "word")]
     assert words == sorted(words)
     assert len(words) == len(set(words)) >= 50
+
+
+def test_the_keys_of_the_dashboard_are_those_of_its_code() -> None:
+    code = read("dashboards/web/src/views/controls.ts")
+    shown = {word.encode().decode("unicode_escape") for word in re.findall(r'shown: "([^"]+)"', code)}
+    shown |= {word.upper() for word in re.findall(r'pane\("(\w)", ', code)}
+    documented = {key for row in rows(read("docs/dashboard.md"), "key") for key in ticked(row["key"])}
+    assert documented == shown

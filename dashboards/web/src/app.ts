@@ -1,10 +1,12 @@
 /**
  * Joins the stream, the store and the history: what is asked of the gateway when, and what an answer changes.
  *
- * One subscription each for all trades, quotes, session bars, states and headlines; one for the bars of the chart.
+ * One subscription each for all trades, quotes, session bars, states, headlines, anomalies, opportunities and own trades;
+ * one for the bars of the chart and one for the book beside it.
  * History is merged into the live series by key, so it does not matter which of the two arrives first.
  */
 
+import { ANOMALY_ROWS } from "./anomalies";
 import { MAX_BARS, type BarSeries } from "./bars";
 import { NEWS_ROWS } from "./news";
 import { ProtocolError, type DataMessage, type GapMessage } from "./protocol";
@@ -20,14 +22,25 @@ const HISTORY_BARS = 1_000;
 const SETTLE_MS = 120; // an arrow key held down passes many instruments; only the one it stops at is asked for
 const QUOTES_CONFLATE_MS = 100;
 const SESSION_CONFLATE_MS = 1_000;
+const BOOK_CONFLATE_MS = 250;
+const DEPTH_ROWS = 480; // two minutes of a busy book
+const ARBITRAGE_ROWS = 200;
+const HEALTH_EVERY_MS = 5_000;
 const DESCRIBE_AFTER_MS = 1_000;
 const ERRORS_SHOWN_EVERY_MS = 5_000;
+
+/** How a token is asked for, when the gateway wants one. */
+export interface SignIn {
+  ask(why: string): void;
+  done(): void;
+}
 
 export class App implements StreamEvents {
   readonly stream: Stream;
   interval: Interval;
   private mayNarrow: boolean;
   private subscription: number | null = null;
+  private bookSubscription: number | null = null;
   private settle: () => void = () => undefined;
   private reading = new AbortController();
   private readingOlder = false;
@@ -42,9 +55,9 @@ export class App implements StreamEvents {
     private readonly store: Store,
     private readonly rest: Rest,
     private readonly world: World,
-    token: () => string | null,
+    private readonly token: () => string | null,
     route: Route,
-    private readonly unauthorised: () => void,
+    private readonly signIn: SignIn,
   ) {
     this.interval = route.interval;
     this.mayNarrow = !route.chosen;
@@ -54,6 +67,10 @@ export class App implements StreamEvents {
     this.stream.subscribe({ channel: "bars", interval: "1d", instruments: ["*"], conflateMs: SESSION_CONFLATE_MS });
     this.stream.subscribe({ channel: "trades", instruments: ["*"] });
     this.stream.subscribe({ channel: "news", instruments: ["*"] });
+    this.stream.subscribe({ channel: "anomalies", instruments: ["*"] });
+    this.stream.subscribe({ channel: "arbitrage", instruments: ["*"] });
+    this.stream.subscribe({ channel: "user.trades", instruments: ["*"] });
+    this.world.every(HEALTH_EVERY_MS, () => void this.readHealth());
   }
 
   /** Show an instrument and a bar width. */
@@ -65,6 +82,12 @@ export class App implements StreamEvents {
     history.replaceState(history.state, "", writeRoute(instrument, interval));
     this.settle();
     this.settle = this.world.after(SETTLE_MS, () => this.follow(instrument, interval));
+  }
+
+  /** There is a new token: show it, and read again what was refused without. */
+  signedIn(): void {
+    this.stream.signIn();
+    if (this.store.connection.state === "live") this.readAll();
   }
 
   /** Read again what failed, or connect now. */
@@ -96,12 +119,15 @@ export class App implements StreamEvents {
     if (this.subscription !== null) this.stream.unsubscribe(this.subscription);
     // Session bars of everything are subscribed already.
     const covered = interval === "1d";
+    if (this.bookSubscription !== null) this.stream.unsubscribe(this.bookSubscription);
+    this.bookSubscription = this.stream.subscribe({ channel: "book", instruments: [instrument], conflateMs: BOOK_CONFLATE_MS });
     this.subscription = covered ? null : this.stream.subscribe({ channel: "bars", interval, instruments: [instrument] });
     const day = this.store.instrument(instrument).day;
     if (covered && day !== null) this.store.bar(day);
     const series = this.store.series;
     if (series !== null) void this.readHistory(series);
     void this.readTape(instrument);
+    void this.readDepth(instrument);
   }
 
   private async readHistory(series: BarSeries): Promise<void> {
@@ -124,6 +150,26 @@ export class App implements StreamEvents {
     await this.reported(async () => {
       this.store.tapeHistory(instrument, await this.rest.trades(instrument, TAPE_ROWS, this.reading.signal));
     });
+  }
+
+  private async readDepth(instrument: string): Promise<void> {
+    const { depth } = this.store;
+    await this.reported(async () => depth.seed(await this.rest.books(instrument, DEPTH_ROWS, this.reading.signal)));
+  }
+
+  private async readHealth(): Promise<void> {
+    if (this.store.connection.state !== "live" || document.hidden) return;
+    await this.reported(async () => {
+      this.store.health = await this.rest.health();
+    });
+  }
+
+  // What was before we looked; the streams go on from there.
+  private readAll(): void {
+    void this.readNews();
+    void this.readHealth();
+    void this.reported(async () => this.store.addAnomalies(await this.rest.anomalies(ANOMALY_ROWS)));
+    void this.reported(async () => (await this.rest.arbitrage(ARBITRAGE_ROWS)).forEach((row) => this.store.board.add(row)));
   }
 
   private async readNews(): Promise<void> {
@@ -162,11 +208,21 @@ export class App implements StreamEvents {
   connection(connection: Connection): void {
     const was = this.store.connection.state;
     this.store.setConnection(connection);
+    if (connection.state === "connecting" && this.token() === null) void this.knock();
     if (connection.state !== "live" || was === "live") return;
-    void this.readNews();
+    this.readAll();
     if (!this.referenceRead) void this.readReference();
     // What was final while we were away is in the stores.
     else if (this.store.series !== null) void this.readHistory(this.store.series);
+  }
+
+  // A gateway with keys says nothing on the stream to who has no token; over REST it says so at once.
+  private async knock(): Promise<void> {
+    try {
+      await this.rest.status();
+    } catch (error) {
+      if (error instanceof RestError && error.status === 401) this.signIn.ask("This gateway wants to know who you are.");
+    }
   }
 
   data(message: DataMessage): void {
@@ -191,8 +247,15 @@ export class App implements StreamEvents {
   other(message: Parameters<StreamEvents["other"]>[0]): void {
     if (message.op === "heartbeat") this.store.heartbeat(message.tsOut);
     else if (message.op === "status") this.store.status(message);
-    else if (message.op === "welcome") this.store.heartbeat(null);
-    else if (message.op === "error") this.refused(message.code, message.message);
+    else if (message.op === "welcome") this.welcomed();
+    else if (message.op === "expiring") this.store.log("error", "gateway", "your access token ends within 30 s: press L", "DELAYED");
+    else if (message.op === "error") this.refused(message.id, message.code, message.message);
+  }
+
+  private welcomed(): void {
+    this.store.heartbeat(null);
+    this.store.refusals.clear();
+    this.signIn.done();
   }
 
   malformed(error: ProtocolError): void {
@@ -205,9 +268,11 @@ export class App implements StreamEvents {
     this.problem(`this page failed: ${text}; reload it if something looks wrong`);
   }
 
-  private refused(code: string, text: string): void {
-    this.store.log("error", "gateway", `${code}: ${text}`);
-    if (AUTH_CODES.has(code)) this.unauthorised();
+  private refused(id: number | null, code: string, text: string): void {
+    const channel = this.stream.channelOf(id);
+    if (channel !== null) this.store.refuse(channel, text);
+    this.store.log("error", channel ?? "gateway", `${code}: ${text}`);
+    if (AUTH_CODES.has(code)) this.signIn.ask(`The gateway says: ${text}.`);
   }
 
   private async reported(run: () => Promise<void>): Promise<boolean> {
@@ -217,7 +282,7 @@ export class App implements StreamEvents {
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") return true;
       if (!(error instanceof RestError || error instanceof TypeError || error instanceof DOMException)) throw error;
-      if (error instanceof RestError && error.status === 401) this.unauthorised();
+      if (error instanceof RestError && error.status === 401) this.signIn.ask(`The gateway says: ${error.message}.`);
       this.problem(`history could not be read: ${error.message}`);
       return false;
     }
@@ -232,4 +297,4 @@ export class App implements StreamEvents {
   }
 }
 
-const AUTH_CODES = new Set(["auth_required", "not_authenticated", "unauthorized", "unauthorised", "bad_token", "token_expired"]);
+const AUTH_CODES = new Set(["not_authenticated", "bad_token", "token_expired", "token_not_yet_valid", "token_revoked"]);

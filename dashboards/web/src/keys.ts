@@ -24,8 +24,8 @@ export function bindKeys(commands: readonly KeyCommand[], escape: () => void): v
 // Enter presses the button that has the focus, and arrows scroll a pane that has it.
 function isOwn(key: string, target: EventTarget | null): boolean {
   if (!(target instanceof Element)) return false;
-  if (key === "Enter") return target.closest("button, a") !== null;
-  return key.startsWith("Arrow") && target.closest("#tape, #ledger-body") !== null;
+  if (key === "Enter" || key === " ") return target.closest("button, a") !== null;
+  return key.startsWith("Arrow") && target.closest(".rows, #tape, #ledger-body, #news, #health") !== null;
 }
 
 function isTyping(target: EventTarget | null): boolean {

@@ -12,28 +12,50 @@ import { Frames } from "./schedule";
 import { Store } from "./store";
 import { browserWorld } from "./browser";
 import { initTheme } from "./theme";
-import { askForToken, token } from "./token";
+import { askForToken, bearerOf, dropToken, stopAsking, token } from "./token";
+import { AnomaliesView } from "./views/anomalies";
+import { ArbitrageView } from "./views/arbitrage";
 import { BookView } from "./views/book";
 import { ChartView } from "./views/chart";
 import { bindControls } from "./views/controls";
+import { CountsView } from "./views/counts";
+import { DepthMapView } from "./views/depthmap";
+import { Dock } from "./views/dock";
 import { HeadlineView } from "./views/headline";
-import { FeedsView } from "./views/feeds";
+import { HealthView } from "./views/health";
 import { LedgerView } from "./views/ledger";
 import { LegendView } from "./views/legend";
 import { ListView } from "./views/list";
+import { MyTradesView } from "./views/mytrades";
 import { NewsView } from "./views/news";
+import { SectorsView } from "./views/sectors";
 import { TimeSalesView } from "./views/timesales";
 import { TopBarView } from "./views/topbar";
 
 const TITLE_EVERY_MS = 1_000;
 const TEXT_EVERY_MS = 80; // faster than this no eye reads a number
 const CLOCK_EVERY_MS = 200;
+const BOARD_EVERY_MS = 250;
+const HEAT_EVERY_MS = 500;
 
 const nowMs = (): number => performance.now();
 const world = browserWorld();
 const route = readRoute(location.hash);
 const store = new Store(nowMs);
-const app = new App(store, new Rest("", token), world, token, route, () => askForToken(() => app.retry()));
+const signIn = (why: string): void => askForToken(why, () => app.signedIn());
+const refused = (why: string): void => {
+  dropToken();
+  signIn(why);
+};
+const app = new App(store, new Rest("", token), world, token, route, { ask: refused, done: welcomed });
+
+function welcomed(): void {
+  stopAsking();
+  const held = token();
+  const button = byId("who-button");
+  button.hidden = held === null;
+  button.textContent = held === null ? "" : (bearerOf(held) ?? "signed in");
+}
 
 const chart = new ChartView(byId("chart"), store, () => app.readOlder());
 const list = new ListView(store, (instrument, opened) => {
@@ -42,8 +64,17 @@ const list = new ListView(store, (instrument, opened) => {
 });
 const headline = new HeadlineView(store);
 const ledger = new LedgerView(store);
-const toggleTheme = initTheme(() => chart.restyle());
-const controls = bindControls({ app, store, chart, list, ledger, toggleTheme });
+const book = new BookView(store, nowMs);
+const depth = new DepthMapView(store);
+const anomalies = new AnomaliesView(store, nowMs, (instrument) => app.select(instrument));
+const arbitrage = new ArbitrageView(store, (instrument) => app.select(instrument));
+const dock = new Dock(() => Object.assign(store.dirty, { events: true, anomalies: true, mine: true }));
+const toggleTheme = initTheme(() => {
+  chart.restyle();
+  depth.restyle();
+});
+const voluntary = (): void => signIn("Another token takes the place of the one this tab has.");
+const controls = bindControls({ app, store, chart, list, dock, anomalies, arbitrage, book, depth, signIn: voluntary, toggleTheme });
 
 function openInstrument(instrument: string): void {
   app.select(instrument);
@@ -57,8 +88,14 @@ frames.add(controls, TEXT_EVERY_MS);
 frames.add(headline, TEXT_EVERY_MS);
 frames.add(new LegendView(store, chart, nowMs), TEXT_EVERY_MS);
 frames.add(new TimeSalesView(store), TEXT_EVERY_MS);
-frames.add(new BookView(store, nowMs), TEXT_EVERY_MS);
-frames.add(new FeedsView(store), CLOCK_EVERY_MS);
+frames.add(book, BOARD_EVERY_MS);
+frames.add(depth, HEAT_EVERY_MS);
+frames.add(arbitrage, BOARD_EVERY_MS);
+frames.add(anomalies, BOARD_EVERY_MS);
+frames.add(new SectorsView(store, openInstrument), HEAT_EVERY_MS);
+frames.add(new MyTradesView(store, (instrument) => app.select(instrument)), BOARD_EVERY_MS);
+frames.add(new HealthView(store), HEAT_EVERY_MS);
+frames.add(new CountsView(store), BOARD_EVERY_MS);
 frames.add(new TopBarView(store, () => app.stream.lastHeardMs, nowMs), CLOCK_EVERY_MS);
 frames.add(ledger, CLOCK_EVERY_MS);
 frames.add(new NewsView(store, openInstrument), CLOCK_EVERY_MS);

@@ -11,7 +11,7 @@ import { isQuality, type Quality } from "./quality";
 
 export { ProtocolError, type Json } from "./json";
 
-export type Channel = "trades" | "quotes" | "bars" | "status" | "news";
+export type Channel = "trades" | "quotes" | "bars" | "book" | "status" | "news" | "anomalies" | "arbitrage" | "user.trades";
 export type Side = "buy" | "sell" | null;
 
 export interface Trade {
@@ -120,6 +120,7 @@ export type ServerMessage =
   | ({ readonly op: "status" } & Status)
   | { readonly op: "heartbeat"; readonly tsOut: Ns | null }
   | { readonly op: "error"; readonly id: number | null; readonly code: string; readonly message: string }
+  | { readonly op: "expiring"; readonly expires: Ns | null }
   | { readonly op: "pong" }
   | { readonly op: "unknown"; readonly name: string };
 
@@ -149,6 +150,8 @@ export function parseMessage(frame: string): ServerMessage {
       return { op, id: number(message, "id"), instruments: strings(message["instruments"]) };
     case "error":
       return { op, id: optionalNumber(message, "id"), code: text(message, "code"), message: text(message, "message") };
+    case "expiring":
+      return { op, expires: time(message, "expires") };
     case "pong":
       return { op };
     default:

@@ -4,6 +4,10 @@
  * Raises: RestError with a sentence for the trader; a malformed row is skipped and counted, not fatal.
  */
 
+import { parseAnomaly, type Anomaly } from "./anomalies";
+import { parseOpportunity, type Opportunity } from "./arbitrage";
+import { parseBook, type Book } from "./depth";
+import { parseHealth, type Health } from "./health";
 import {
   parseBar,
   parseHeadline,
@@ -48,6 +52,22 @@ export class Rest {
 
   async status(): Promise<readonly Status[]> {
     return this.rows("/v1/status", {}, parseStatus);
+  }
+
+  async books(instrument: string, limit: number, signal?: AbortSignal): Promise<readonly Book[]> {
+    return this.rows("/v1/books", { instrument, limit }, parseBook, signal);
+  }
+
+  async anomalies(limit: number): Promise<readonly Anomaly[]> {
+    return this.rows("/v1/anomalies", { limit }, parseAnomaly);
+  }
+
+  async arbitrage(limit: number): Promise<readonly Opportunity[]> {
+    return this.rows("/v1/arbitrage", { limit }, parseOpportunity);
+  }
+
+  async health(): Promise<Health> {
+    return parseHealth(await this.queued(() => this.get("/v1/health", {})));
   }
 
   async news(limit: number): Promise<readonly Headline[]> {

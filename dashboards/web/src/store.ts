@@ -2,11 +2,16 @@
  * The page's state: what was received, and what of it has changed since the views last looked.
  *
  * Pure of DOM and network. Everything is bounded: instruments by the contract master, the tape by TAPE_ROWS, bars by
- * MAX_BARS, events by MAX_EVENTS, headlines by NEWS_ROWS. Messages only mark things dirty; views draw once per animation frame.
+ * MAX_BARS, events by MAX_EVENTS, headlines by NEWS_ROWS, anomalies, opportunities and own trades by their own limits. Messages only mark things dirty; views draw once per animation frame.
  */
 
+import { Anomalies, parseAnomaly, type Anomaly } from "./anomalies";
+import { Board, parseOpportunity } from "./arbitrage";
 import { BarSeries, type Applied } from "./bars";
+import { DepthHistory, parseBook, type Book } from "./depth";
+import type { Health } from "./health";
 import { InstrumentState } from "./instrument";
+import { MyTrades, parseMyTrade, type MyTrade } from "./mytrades";
 import { News } from "./news";
 import { parseBar, parseHeadline, parseInstrument, parseQuote, parseStatus, parseTrade, parseVenueGap } from "./protocol";
 import type { Bar, DataMessage, GapMessage, Headline, Instrument, Json, Status, Trade } from "./protocol";
@@ -40,6 +45,12 @@ export class Store {
   readonly venues = new Map<string, Status>();
   readonly events: LedgerEvent[] = [];
   readonly news = new News();
+  readonly anomalies = new Anomalies();
+  readonly board = new Board();
+  readonly myTrades = new MyTrades();
+  /** Why a channel brings nothing, in the gateway's words. */
+  readonly refusals = new Map<string, string>();
+  health: Health | null = null;
   readonly clock = new MarketClock();
   readonly rate = new RateMeter();
   readonly latency = new LatencyMeter();
@@ -53,22 +64,24 @@ export class Store {
   selected: string | null = null;
   series: BarSeries | null = null;
   tape = new Tape();
+  book: Book | null = null;
+  depth = new DepthHistory();
   historyState: "loading" | "ready" | "failed" = "loading";
 
   /** Changed since the views last drew; each view clears its own. */
-  readonly dirty = { rows: new Set<string>(), list: true, tape: true, chart: true, events: true, bar: true, news: true };
+  readonly dirty = { rows: new Set<string>(), list: true, tape: true, chart: true, events: true, bar: true, news: true, anomalies: true, mine: true };
   readonly changedBars = new Map<string, Applied>();
   private eventNumber = 0;
 
   constructor(private readonly nowMs: () => number) {}
 
   select(instrument: string, interval: Interval): void {
-    if (this.selected !== instrument) this.tape = new Tape();
+    if (this.selected !== instrument) [this.tape, this.book, this.depth] = [new Tape(), null, new DepthHistory()];
     this.selected = instrument;
     this.series = new BarSeries(instrument, interval);
     this.historyState = "loading";
     this.changedBars.clear();
-    Object.assign(this.dirty, { tape: true, chart: true, bar: true });
+    Object.assign(this.dirty, { tape: true, chart: true, bar: true, anomalies: true });
   }
 
   get current(): InstrumentState | null {
@@ -105,12 +118,44 @@ export class Store {
         break;
       case "news":
         return this.addNews(message.rows.map(parseHeadline));
+      case "book":
+        return this.addBook(message.rows.map(parseBook));
+      case "anomalies":
+        return this.addAnomalies(message.rows.map(parseAnomaly));
+      case "arbitrage":
+        return message.rows.map(parseOpportunity).forEach((row) => this.board.add(row));
+      case "user.trades":
+        return this.addMyTrades(message.rows.map(parseMyTrade));
     }
     this.dirty.rows.add(message.instrument);
   }
 
   addNews(headlines: readonly Headline[]): void {
     if (this.news.add(headlines)) this.dirty.news = true;
+  }
+
+  addAnomalies(found: readonly Anomaly[]): void {
+    if (!this.anomalies.add(found)) return;
+    this.dirty.anomalies = true;
+    for (const row of found) this.dirty.rows.add(row.instrument);
+  }
+
+  addMyTrades(found: readonly MyTrade[]): void {
+    if (this.myTrades.add(found)) this.dirty.mine = true;
+  }
+
+  /** Why a channel is silent: the gateway has refused it. */
+  refuse(channel: string, why: string): void {
+    this.refusals.set(channel, why);
+    Object.assign(this.dirty, { anomalies: true, mine: true, news: true });
+  }
+
+  private addBook(books: readonly Book[]): void {
+    for (const book of books) {
+      if (book.instrument !== this.selected) continue;
+      this.book = book;
+      this.depth.add(book);
+    }
   }
 
   private trades(message: DataMessage): void {

@@ -7,7 +7,7 @@
  */
 
 import { Backoff } from "./backoff";
-import { parseMessage, ProtocolError, type DataMessage, type GapMessage, type ServerMessage } from "./protocol";
+import { parseMessage, ProtocolError, type Channel, type DataMessage, type GapMessage, type ServerMessage } from "./protocol";
 import { SequenceTracker } from "./sequence";
 import { Subscriptions, type Subscription, type SubscriptionRequest } from "./subscriptions";
 
@@ -97,6 +97,17 @@ export class Stream {
     if (subscription === undefined) return;
     this.tracker.forget((...key) => subscription.covers(...key) && this.subscriptions.covering(...key).length === 0);
     if (this.welcomed) this.send({ op: "unsubscribe", id });
+  }
+
+  /** Show the token there is now: on the open connection, else by connecting at once. */
+  signIn(): void {
+    if (this.socket === null) this.retryNow();
+    else this.authenticate();
+  }
+
+  /** What a refused subscription was for. */
+  channelOf(id: number | null): Channel | null {
+    return id === null ? null : this.subscriptions.channelOf(id);
   }
 
   get lastHeardMs(): number {

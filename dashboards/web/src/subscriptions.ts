@@ -4,8 +4,9 @@ import type { Channel } from "./protocol";
 import type { SequenceTracker } from "./sequence";
 import type { Interval } from "./time";
 
-// Trades, bars and headlines are events each of which counts; of quotes and states only the newest is worth having.
-const REPLAYED: ReadonlySet<Channel> = new Set(["trades", "bars", "news"]);
+// Of these each event counts. Of quotes, books and states only the newest is worth having, and so it is of arbitrage: most
+// of its rows are samples, and what opened and closed meanwhile is in the stores.
+const REPLAYED: ReadonlySet<Channel> = new Set(["trades", "bars", "news", "anomalies", "user.trades"]);
 const MAX_POSITIONS = 200; // keeps the request well under the gateway's 16 KiB
 
 export interface Since {
@@ -60,6 +61,10 @@ export class Subscriptions {
     const subscription = this.byId.get(id);
     this.byId.delete(id);
     return subscription;
+  }
+
+  channelOf(id: number): Channel | null {
+    return this.byId.get(id)?.request.channel ?? null;
   }
 
   has(id: number): boolean {

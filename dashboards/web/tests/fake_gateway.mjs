@@ -105,17 +105,53 @@ class Market {
   }
 }
 
+/** A book of five levels a side around an instrument's price. */
+function bookOf(item, seq, atMs) {
+  const row = { instrument: item.key, venue: item.key.split(":")[0], ts_event: ns(atMs), ts_recv: ns(atMs), seq, state: "NORMAL", quality: "LIVE", mid_price: round(item.price + item.tick / 2, item.tick / 2), micro_price: item.price, imbalance: -0.2 };
+  for (let level = 1; level <= 10; level += 1) {
+    const there = level <= 5;
+    row[`bid_${level}_price`] = there ? round(item.price - (level - 1) * item.tick, item.tick) : null;
+    row[`bid_${level}_size`] = there ? 2 * level : null;
+    row[`ask_${level}_price`] = there ? round(item.price + level * item.tick, item.tick) : null;
+    row[`ask_${level}_size`] = there ? 3 * level : null;
+  }
+  return row;
+}
+
+const COSTS = { freight: 98, duty: 19_838, bank: 149, inland: 0, fees: 4, taxes: 4, financing: 9, margin: 13, fx_hedge: 6, slippage: 4 };
+
+/** A pair of which 20,290 gross and 165 net are left; `changes` say what else is to be known. */
+function opportunityOf(local, foreign, atMs, changes = {}) {
+  const costs = Object.fromEntries(Object.entries(COSTS).map(([name, value]) => [`cost_${name}`, value]));
+  return { opportunity_id: `${local}/${foreign}`, ts_event: ns(atMs), commodity: "gold", direction: "buy_foreign", buy_instrument: foreign, sell_instrument: local, state: "watch", reason: "", currency: "INR", unit: "10g", buy_price: 4192.3, sell_price: 148960, fx_price: 96.035, gross: 20_290, ...costs, net: 165, basis: 220, level: 60, size: 3, foreign_size: 1, net_inr: 49_500, net_usd: 515.4, buy_age_ms: 120, sell_age_ms: 40, fx_age_ms: 300, skew_ms: 7, assumed: ["gold/bank"], ...changes };
+}
+
+function anomalyOf(id, instrument, atMs, changes = {}) {
+  return { anomaly_id: id, venue: instrument.split(":")[0], instrument, ts_event: ns(atMs), ts_end: null, kind: "return_spike", severity: "high", score: 7.5, value: 4136.4, expected: 4075.3, witness: "unconfirmed", detail: { move_bps: 150.1, peers: ["XIMC:GOLD:202612"] }, as_known_at: ns(atMs), ...changes };
+}
+
+function myTradeOf(id, instrument, atMs, changes = {}) {
+  return { event_id: id, event_type: "matched", trade_id: "T1", user_id: "asha", instrument, side: "buy", quantity: 3, price: 4075.6, ts_event: ns(atMs), ts_recv: ns(atMs), arrival_price: 4075.3, slippage: 0.3, markout_1m: null, markout_5m: null, markout_30m: null, as_known_at: ns(atMs), ...changes };
+}
+
+const HEALTH = {
+  balance: ["bars", "timescale"].map((consumer) => ({ consumer, rows_in: 1000, rows_out: 990, late: 6, rejected: 3, held: 1, conflated: 0 })),
+  venues: [{ venue: "XCEC", rows: 12_345, gaps: 1, lag_s: 0.4, skew_s: 0 }],
+  processes: [{ process: "ingest", up: true, restarts: 0 }],
+  gateway: { clients: 1, sent: 5, conflated: 0 },
+};
+
 function barOf(item, interval, openMs, values) {
   const vwap = Number(((values.high + values.low + values.close) / 3).toFixed(4));
   return { instrument: item.key, venue: item.key.split(":")[0], interval, ts_open: ns(openMs), ts_close: ns(openMs + WIDTH_S[interval] * 1000), vwap, quality: "LIVE", as_known_at: ns(openMs), ...values };
 }
 
 /** Start on a free port; `ticksPerSecond` is over all instruments. */
-export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, seed = 7 }) {
+export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, seed = 7, token = null }) {
   const market = new Market(seed, Date.now());
   const clients = new Set();
   const seqs = new Map();
-  const state = { epoch: "E1", mute: false, refuse: false, statuses: new Map(), requests: [] };
+  const state = { epoch: "E1", mute: false, refuse: false, statuses: new Map(), requests: [], anomalies: [], opportunities: new Map(), mine: [] };
   const next = (key) => (seqs.set(key, (seqs.get(key) ?? 100) + 1), seqs.get(key));
   const keyOf = (channel, instrument, interval) => `${channel}|${instrument}|${interval ?? ""}`;
   const wants = (client, channel, instrument, interval) => [...client.subs.values()].some((sub) => sub.channel === channel && (sub.interval ?? null) === (interval ?? null) && sub.instruments.some((p) => p === instrument || new RegExp(`^${p.replaceAll("*", ".*")}$`).test(instrument)));
@@ -128,17 +164,24 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     for (const client of clients) if (!state.mute && client.readyState === 1 && wants(client, channel, instrument, interval)) client.send(text);
   };
   const snapshot = (client, channel, item, interval) => {
-    const data = channel === "trades" ? item.trades.at(-1) : channel === "quotes" ? item.quote : item.bars[interval]?.at(-1);
+    const data = channel === "trades" ? item.trades.at(-1) : channel === "quotes" ? item.quote : channel === "book" ? bookOf(item, item.tradeCount, Date.now()) : item.bars[interval]?.at(-1);
     const previous = interval && data && !data.final ? { previous: item.bars[interval].at(-2) } : {};
     if (data) send(client, { ...previous, op: "snapshot", channel, instrument: item.key, ...(interval ? { interval } : {}), seq: seqs.get(keyOf(channel, item.key, interval)) ?? 100, ts_out: ns(Date.now()), data });
   };
+  const welcome = (client) => send(client, { op: "welcome", epoch: state.epoch, limits: {} });
   const onRequest = (client, request) => {
     state.requests.push(request);
+    if (request.op === "auth") {
+      client.known = request.token === token;
+      return client.known ? welcome(client) : send(client, { op: "error", id: null, code: "bad_token", message: "the token is not valid here" });
+    }
     if (request.op === "ping") return send(client, { op: "pong" });
     if (request.op === "unsubscribe") return client.subs.delete(request.id);
     if (request.op !== "subscribe") return;
     client.subs.set(request.id, request);
     send(client, { op: "subscribed", id: request.id, channel: request.channel, instruments: request.instruments });
+    if (request.channel === "arbitrage") for (const [key, data] of state.opportunities) send(client, { op: "snapshot", channel: "arbitrage", instrument: key, seq: seqs.get(keyOf("arbitrage", key)) ?? 100, ts_out: ns(Date.now()), data });
+    if (["arbitrage", "anomalies", "news", "status", "user.trades"].includes(request.channel)) return;
     for (const item of market.items) if (wants({ subs: new Map([[0, request]]) }, request.channel, item.key, request.interval)) snapshot(client, request.channel, item, request.interval);
   };
   const step = (item, size) => {
@@ -146,6 +189,7 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     const trade = market.tick(item, now, size);
     publish("trades", item.key, trade);
     publish("quotes", item.key, item.quote);
+    publish("book", item.key, bookOf(item, item.tradeCount, now));
     for (const interval of Object.keys(WIDTH_S)) for (const bar of market.fold(item, interval, trade, now)) publish("bars", item.key, bar, interval);
   };
   const body = (url) => {
@@ -153,6 +197,10 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     const item = market.items.find((each) => each.key === q.get("instrument"));
     if (url.pathname === "/v1/instruments") return market.items.map((i) => ({ instrument: i.key, venue: i.key.split(":")[0], root: i.key.split(":")[1], commodity: i.commodity, tick_size: i.tick, currency: i.currency, quote_unit: i.unit, time_zone: i.zone }));
     if (url.pathname === "/v1/status") return [...new Set(market.items.map((i) => i.key.split(":")[0]))].map((venue) => state.statuses.get(venue) ?? { venue, instrument: null, ts_event: ns(Date.now()), quality: "LIVE", reason: "feed is live" });
+    if (url.pathname === "/v1/health") return HEALTH;
+    if (url.pathname === "/v1/anomalies") return state.anomalies;
+    if (url.pathname === "/v1/arbitrage") return [];
+    if (url.pathname === "/v1/books") return item === undefined ? [] : Array.from({ length: 60 }, (_, at) => bookOf(item, at, Date.now() - (60 - at) * 500));
     if (url.pathname === "/v1/news") return [{ news_id: "N1", venue: "BBG", ts_event: ns(Date.now()), ts_recv: null, headline: "Duty cut on gold", body: "To 6 %", topics: ["gold"], instruments: [market.items[0].key], urgency: 2 }];
     if (url.pathname === "/v1/trades") return item?.trades.slice(-Number(q.get("limit"))) ?? [];
     if (url.pathname === "/v1/bars") return (item?.bars[q.get("interval")] ?? []).filter((bar) => bar.final && (!q.has("to") || BigInt(bar.ts_open) <= BigInt(q.get("to")))).slice(-Number(q.get("limit")));
@@ -160,6 +208,7 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
   };
   const server = createServer(async (request, response) => {
     const url = new URL(request.url, "http://gateway");
+    if (token !== null && url.pathname.startsWith("/v1/") && request.headers.authorization !== `Bearer ${token}`) return response.writeHead(401, { "content-type": "application/json" }).end('{"error":{"code":"not_authenticated","message":"this needs a token"}}');
     const rows = body(url);
     if (rows !== null) return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(rows));
     const name = url.pathname === "/" ? "index.html" : normalize(url.pathname).replace(/^(\.\.[/\\])+/, "");
@@ -176,7 +225,7 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     clients.add(client);
     client.on("close", () => clients.delete(client));
     client.on("message", (text) => onRequest(client, JSON.parse(text)));
-    send(client, { op: "welcome", epoch: state.epoch, limits: {} });
+    if (token === null) welcome(client);
   });
   const timers = [setInterval(() => clients.forEach((c) => send(c, { op: "heartbeat", ts_out: ns(Date.now()) })), 1000)];
   let owed = 0;
@@ -190,6 +239,14 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     url: `http://127.0.0.1:${server.address().port}`,
     requests: state.requests,
     pace,
+    opportunity: (local, foreign, changes) => {
+      const row = opportunityOf(local, foreign, Date.now(), changes);
+      state.opportunities.set(local, row);
+      publish("arbitrage", local, row);
+    },
+    anomaly: (id, key, changes) => publish("anomalies", key, anomalyOf(id, key, Date.now(), changes)),
+    myTrade: (id, key, changes) => publish("user.trades", key, myTradeOf(id, key, Date.now(), changes)),
+    refuse: (channel) => clients.forEach((client) => [...client.subs.values()].filter((sub) => sub.channel === channel).forEach((sub) => send(client, { op: "error", id: sub.id, code: "not_entitled", message: `your token does not grant channel ${channel}` }))),
     trade: (key, size) => step(itemOf(key), size),
     /** The next update of a stream comes after `missing` numbers nobody explains. */
     hole: (key, missing = 3) => publish("trades", key, market.tick(itemOf(key), Date.now()), undefined, missing),

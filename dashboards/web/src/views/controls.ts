@@ -9,7 +9,11 @@ import type { Store } from "../store";
 import type { Theme } from "../theme";
 import { INTERVALS, type Interval } from "../time";
 import type { ChartView } from "./chart";
-import type { LedgerView } from "./ledger";
+import type { AnomaliesView } from "./anomalies";
+import type { ArbitrageView } from "./arbitrage";
+import type { BookView } from "./book";
+import type { DepthMapView } from "./depthmap";
+import type { Dock, PaneId } from "./dock";
 import type { ListView } from "./list";
 
 interface Parts {
@@ -17,7 +21,12 @@ interface Parts {
   readonly store: Store;
   readonly chart: ChartView;
   readonly list: ListView;
-  readonly ledger: LedgerView;
+  readonly dock: Dock;
+  readonly anomalies: AnomaliesView;
+  readonly arbitrage: ArbitrageView;
+  readonly book: BookView;
+  readonly depth: DepthMapView;
+  readonly signIn: () => void;
   readonly toggleTheme: () => Theme;
 }
 
@@ -31,7 +40,7 @@ export interface Controls {
 }
 
 export function bindControls(parts: Parts): Controls {
-  const { app, store, chart, list, ledger, toggleTheme } = parts;
+  const { app, store, chart, list, dock, toggleTheme } = parts;
   const { press: pressInterval, mark } = bindIntervals(app, store);
   const follow = (): void => {
     const route = readRoute(location.hash);
@@ -40,46 +49,63 @@ export function bindControls(parts: Parts): Controls {
     pressInterval(route.interval);
   };
   const vwap = (): void => byId("vwap-button").setAttribute("aria-pressed", String(chart.toggleVwap()));
+  const depth = (): void => byId("depth-button").setAttribute("aria-pressed", String(parts.depth.toggle()));
+  const only = (): void => byId("mine-only").setAttribute("aria-pressed", String(parts.anomalies.toggleOnly()));
+  const otherLeg = (): void => {
+    const leg = parts.arbitrage.otherLeg();
+    if (leg !== null) app.select(leg);
+  };
+  const pane = (key: string, id: PaneId, says: string): KeyCommand => ({ keys: [key], shown: key.toUpperCase(), says, run: () => dock.enter(id) });
+  const open = (shown: boolean): void => openChart(dock, shown);
   const group = (): void => setText(byId("group-button"), `by ${list.toggleGrouping()}`);
   const help = byId("help") as HTMLDialogElement;
   const commands: readonly KeyCommand[] = [
     { keys: ["ArrowUp", "k"], shown: "\u2191", says: "instrument above", run: () => list.move(-1) },
     { keys: ["ArrowDown", "j"], shown: "\u2193", says: "instrument below", run: () => list.move(1) },
     { keys: ["Enter"], shown: "Enter", says: "open the chart (on a phone)", run: () => open(true) },
-    { keys: ["/"], shown: "/", says: "filter the list; Esc clears it", run: () => list.focusFilter() },
+    { keys: ["/"], shown: "/", says: "filter the list; Esc clears it, and leads back to the list from any pane", run: () => list.focusFilter() },
     { keys: ["1", "2", "3", "4", "5", "6", "7"], shown: "1 \u2026 7", says: `bar width ${INTERVALS.join(" ")}`, run: (key) => pressInterval(INTERVALS[Number(key) - 1] ?? "1m") },
     { keys: ["v"], shown: "V", says: "VWAP line on or off", run: vwap },
     { keys: ["n"], shown: "N", says: "newest bar", run: () => chart.toNewest() },
+    { keys: ["d"], shown: "D", says: "depth over time, on or off", run: depth },
+    { keys: ["q"], shown: "Q", says: "lots of the buy and sell price under the book", run: () => parts.book.nextLots() },
+    pane("a", "arbitrage", "arbitrage; arrows move, the list follows"),
+    { keys: ["o"], shown: "O", says: "the other leg of the pair", run: otherLeg },
+    pane("s", "sectors", "returns by sector"),
+    pane("m", "mine", "my trades"),
+    pane("x", "anomalies", "anomalies; arrows move, the chart follows"),
+    { keys: ["i"], shown: "I", says: "anomalies of this commodity only", run: only },
+    pane("h", "health", "feeds and the balance of rows"),
+    pane("e", "ledger", "gaps and status changes"),
+    { keys: ["l"], shown: "L", says: "sign in with another token", run: () => parts.signIn() },
     { keys: ["g"], shown: "G", says: "group by commodity or venue", run: group },
-    { keys: ["e"], shown: "E", says: "gaps and status changes", run: () => ledger.toggle() },
     { keys: ["r"], shown: "R", says: "connect or read again now", run: () => app.retry() },
     { keys: ["t"], shown: "T", says: "light or dark", run: () => toggleTheme() },
     { keys: ["?"], shown: "?", says: "this help", run: () => help.showModal() },
   ];
-  bindKeys(commands, () => escape(list, ledger));
+  bindKeys(commands, () => list.clearFilter());
   fillHelp(commands);
+  byId("depth-button").addEventListener("click", depth);
+  byId("mine-only").addEventListener("click", only);
+  byId("who-button").addEventListener("click", () => parts.signIn());
   byId("vwap-button").addEventListener("click", vwap);
   byId("group-button").addEventListener("click", group);
   byId("theme-button").addEventListener("click", () => toggleTheme());
   byId("help-button").addEventListener("click", () => help.showModal());
   byId("newest").addEventListener("click", () => chart.toNewest());
   byId("back").addEventListener("click", () => history.back());
-  addEventListener("popstate", () => show(history.state === "chart"));
+  addEventListener("popstate", () => dock.screen(history.state === "chart" ? "chart" : "list"));
   addEventListener("hashchange", follow);
   return { open, chooseFirst: () => chooseFirst(store, list), draw: mark };
 }
 
 // The chart is a step in the history, so that a phone's back gesture leads to the list and not off the page.
-function open(shown: boolean): void {
+function openChart(dock: Dock, shown: boolean): void {
   if (shown && history.state !== "chart") {
     history.replaceState("list", "");
     history.pushState("chart", "");
   }
-  show(shown);
-}
-
-function show(shown: boolean): void {
-  document.body.dataset["open"] = shown ? "yes" : "no";
+  dock.screen(shown ? "chart" : "list");
 }
 
 function bindIntervals(app: App, store: Store): { press: (interval: Interval) => void; mark: () => void } {
@@ -103,11 +129,6 @@ function bindIntervals(app: App, store: Store): { press: (interval: Interval) =>
   }
   mark();
   return { press, mark };
-}
-
-function escape(list: ListView, ledger: LedgerView): void {
-  if (ledger.open) ledger.toggle(false);
-  else list.clearFilter();
 }
 
 function chooseFirst(store: Store, list: ListView): void {

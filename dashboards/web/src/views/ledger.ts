@@ -8,20 +8,10 @@ import type { LedgerEvent, Store } from "../store";
 export class LedgerView implements View {
   private readonly panel = byId("ledger");
   private readonly body = byId("ledger-body");
-  private readonly button = byId("ledger-button");
   private readonly counter = byId("ledger-count");
   private seen = 0;
 
-  constructor(private readonly store: Store) {
-    this.button.addEventListener("click", () => this.toggle());
-    byId("ledger-close").addEventListener("click", () => this.toggle(false));
-  }
-
-  toggle(open = this.panel.hidden): void {
-    this.panel.hidden = !open;
-    this.button.setAttribute("aria-expanded", String(open));
-    this.store.dirty.events = true;
-  }
+  constructor(private readonly store: Store) {}
 
   get open(): boolean {
     return !this.panel.hidden;

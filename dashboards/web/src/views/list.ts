@@ -90,7 +90,9 @@ export class ListView implements View {
 
   private drawRow(key: string): void {
     const row = this.rows.get(key);
-    if (row !== undefined) row.draw(this.store.feedOf(row.instrument));
+    if (row === undefined) return;
+    const odd = this.store.anomalies.openOf(key)?.kind ?? "";
+    row.draw(this.store.feedOf(row.instrument), odd.replaceAll("_", " "));
   }
 
   private drawSelection(selected: string | null): void {

@@ -19,7 +19,9 @@ export class NewsView implements View {
     if (!this.store.dirty.news) return;
     this.store.dirty.news = false;
     const headlines = this.store.news.all;
-    this.panel.hidden = headlines.length === 0;
+    const refused = this.store.refusals.get("news");
+    this.panel.hidden = headlines.length === 0 && refused === undefined;
+    if (headlines.length === 0 && refused !== undefined) return this.body.replaceChildren(h("p", { class: "empty" }, refused));
     this.body.replaceChildren(...headlines.map((headline) => this.row(headline)));
   }
 

@@ -2,6 +2,7 @@
 
 export interface Palette {
   readonly text: string;
+  readonly strong: string;
   readonly panel: string;
   readonly line: string;
   readonly grid: string;
@@ -20,6 +21,7 @@ export function palette(): Palette {
   const read = (name: string): string => style.getPropertyValue(name).trim();
   return {
     text: read("--muted"),
+    strong: read("--strong"),
     panel: read("--panel"),
     line: read("--line"),
     grid: read("--grid"),

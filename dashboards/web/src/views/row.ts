@@ -14,6 +14,7 @@ export class Row {
   private readonly last = h("span", { class: "last num" });
   private readonly change = h("span", { class: "change num" });
   private readonly state = h("span", { class: "badge" });
+  private readonly alert = h("span", { class: "alert" });
   private readonly bid = h("span", { class: "num bid" });
   private readonly bidSize = h("span", { class: "num qty" });
   private readonly ask = h("span", { class: "num ask" });
@@ -28,7 +29,7 @@ export class Row {
     this.meta = instrument.meta;
     const { instrument: key, venue, root, name: title, unit } = instrument.meta;
     const name = h("span", { class: "name" }, h("b", {}, root), ` ${format.delivery(key)}`);
-    const where = h("span", { class: "where" }, venue, this.state);
+    const where = h("span", { class: "where" }, venue, this.state, this.alert);
     const quote = h("span", { class: "quote" });
     quote.append(this.bidSize, this.bid, h("i", {}, "\u00d7"), this.ask, this.askSize);
     this.element = h(
@@ -51,8 +52,10 @@ export class Row {
     return this.instrument === instrument && this.meta === instrument.meta;
   }
 
-  draw(feed: Feed): void {
+  /** `alert` is what is odd about it now, empty if nothing. */
+  draw(feed: Feed, alert = ""): void {
     this.drawState(feed);
+    setText(this.alert, alert);
     this.drawPrice();
     this.drawQuote();
     this.spark.draw(this.instrument.spark);
