@@ -4,7 +4,8 @@ The worst of what speaks against an instrument is its quality (QUALITIES, worst 
 
 - CLOSED   its calendar says that it does not trade, and nothing has come since it began to again
 - any      what the venue said of it, or of itself as a whole (STATE rows)
-- DELAYED  the venue's clock is off, or its feed is a delayed one (market.skew)
+- DELAYED  the venue's clock is off, or its feed is a delayed one (market.skew); or its prices move long after, or
+           before, those of other venues (market.leadlag)
 - GAP      bid at or above ask for longer than `crossed_ns`: some message is missing
 - STALE    silent for longer than its own pace allows, within a session, while others of the shard go on
 
@@ -27,6 +28,7 @@ import pyarrow as pa
 
 from market.columns import Bools, Int64s, codes, dictionary, valid, values
 from market.kernel import Outputs
+from market.leadlag import LagLimits, LeadLag, steps_of
 from market.schemas import FLAG_REPLAYED, FLAG_SNAPSHOT, QUALITIES, QUOTE, STATE, STATUS, TRADE
 from market.skew import SkewLimits
 from market.watch import CLOSED, LIVE, NEVER, NS_PER_S, Patience, Says, Venue, Watched
@@ -41,8 +43,9 @@ class _Event(NamedTuple):
     payload: tuple[Any, ...]
 
 
-_WINDOW, _ACTIVE, _CROSSED, _STATED = range(4)
+_WINDOW, _ACTIVE, _MOVED, _CROSSED, _STATED = range(5)
 _WINDOW_NS: Final = SkewLimits().window_ns
+_LAGS_EVERY: Final = 6  # windows between two looks at who moves after whom
 
 
 @dataclass(slots=True)
@@ -56,7 +59,9 @@ class QualityKernel:
 
     lateness: Lateness = field(default_factory=Lateness)
     patience: Patience = field(default_factory=Patience)
+    lags: LagLimits = field(default_factory=LagLimits)
     _marks: Watermarks = field(init=False)
+    _leadlag: LeadLag = field(init=False)
     _now: int = -NEVER
     _numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     _watched: dict[int, Watched] = field(default_factory=dict)  # by number, rising
@@ -67,6 +72,7 @@ class QualityKernel:
 
     def __post_init__(self) -> None:
         self._marks = Watermarks(self.lateness)
+        self._leadlag = LeadLag(self.lags)
 
     def on_batch(self, arrivals: pa.RecordBatch) -> Outputs:
         return self.watch(self.judge(arrivals))
@@ -101,8 +107,9 @@ class QualityKernel:
             "now": self._now,
             "numbers": dict(self._numbers),
             "watched": {number: copy(watched) for number, watched in self._watched.items()},
-            "venues": {name: Venue(copy(venue.skew), venue.stated) for name, venue in self._venues.items()},
+            "venues": {name: venue.detached() for name, venue in self._venues.items()},
             "window_due": self._window_due,
+            "leadlag": self._leadlag.snapshot(),
         }
 
     def restore(self, state: object) -> None:
@@ -111,18 +118,19 @@ class QualityKernel:
         self._now, self._window_due, self._bound = saved["now"], saved["window_due"], -NEVER
         self._numbers = dict(saved["numbers"])
         self._watched = {number: copy(watched) for number, watched in saved["watched"].items()}
-        self._venues = {name: Venue(copy(venue.skew), venue.stated) for name, venue in saved["venues"].items()}
+        self._venues = {name: venue.detached() for name, venue in saved["venues"].items()}
+        self._leadlag.restore(saved["leadlag"])
 
     def skew_ns(self, venue: str) -> int | None:
-        """By how much a venue's stamps are behind receipt (negative: ahead); None while its clock is right.
+        """By how much a venue is behind receipt, or other venues (negative: ahead); None while its clock is right.
 
         For a kernel that compares venues: what comes from a skewed one is not to be compared.
         """
-        return self._venues[venue].skew.offset_ns if venue in self._venues else None
+        return self._venues[venue].offset_ns if venue in self._venues else None
 
     def skews(self) -> dict[str, int | None]:
         """`skew_ns` of every venue seen."""
-        return {name: venue.skew.offset_ns for name, venue in self._venues.items()}
+        return {name: venue.offset_ns for name, venue in self._venues.items()}
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many instruments of each venue are in each quality."""
@@ -161,7 +169,10 @@ class QualityKernel:
         came = timed & (judged.verdict != LATE) & ((kind == TRADE) | (kind == QUOTE)) & (flags & FLAG_REPLAYED == 0)
         yield from _activity(rows, np.flatnonzero(came), kind, clock)
         crossed = {(w.venue, w.name) for w in self._watched.values() if w.crossed_since is not None}
-        yield from _crossings(rows, np.flatnonzero((judged.verdict == ACCEPTED) & (kind == QUOTE)), crossed)
+        quotes = np.flatnonzero((judged.verdict == ACCEPTED) & (kind == QUOTE))
+        yield from _crossings(rows, quotes, crossed)
+        for row, *moved in steps_of(rows, quotes, self.lags.step_ns):
+            yield _Event(row, _MOVED, tuple(moved))
         for row in np.flatnonzero(timed & (kind == STATE)).tolist():
             stated = rows.slice(row, 1).to_pylist()[0]
             yield _Event(row, _STATED, (stated["venue"], stated["instrument"], int(stated["size"])))
@@ -170,8 +181,11 @@ class QualityKernel:
         if event.rank == _WINDOW:
             name, due, least_ns, most_ns, rows = event.payload
             self._venue(name).skew.add(least_ns=least_ns, most_ns=most_ns, rows=rows)
-            self._window_due = min(self._window_due, due)
-            self._bound = min(self._bound, due)
+            self._await_window(due)
+            return
+        if event.rank == _MOVED:
+            self._leadlag.moved(*event.payload)
+            self._await_window((now // _WINDOW_NS + 1) * _WINDOW_NS)
             return
         if event.rank == _STATED:
             self._stated(*event.payload, now=now)
@@ -215,11 +229,21 @@ class QualityKernel:
     def _next_due(self) -> int:
         return min([self._window_due, *(watched.due() for watched in self._watched.values())])
 
+    def _await_window(self, due: int) -> None:
+        self._window_due = min(self._window_due, due)
+        self._bound = min(self._bound, due)
+
     def _end_windows(self, due: int) -> None:
         self._window_due = NEVER
+        behind = self._leadlag.judge() if due // _WINDOW_NS % _LAGS_EVERY == 0 else None
         for name, venue in sorted(self._venues.items()):
-            if venue.skew.close():
-                self._rows.append((name, None, due, venue.skewed() or Says(LIVE, "clock_skew: settled")))
+            before = venue.skewed()
+            venue.skew.close()
+            if behind is not None:
+                venue.behind = behind.get(name)
+            after = venue.skewed()
+            if after != before:
+                self._rows.append((name, None, due, after or Says(LIVE, f"{_word(before)}: settled")))
                 for watched in self._of(name):
                     self._say(watched, due)
 
@@ -256,6 +280,10 @@ class QualityKernel:
         ]
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, STATUS, strict=True)]
         return {"status": pa.RecordBatch.from_arrays(arrays, schema=STATUS)}
+
+
+def _word(says: Says | None) -> str:
+    return says.reason.partition(":")[0] if says is not None else ""
 
 
 def _delays(judged: Judged, clock: Int64s, width_ns: int, plain: Bools) -> Iterable[_Event]:

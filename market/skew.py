@@ -86,11 +86,20 @@ def describe(offset_ns: int) -> str:
         >>> describe(92_000_000_000)
         'stamps are 1 min 32 s behind'
     """
-    seconds = (abs(offset_ns) + NS_PER_S // 2) // NS_PER_S
-    hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
-    size = f"{hours} h {minutes} min {rest} s" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    text = f"stamps are {size} {'behind' if offset_ns > 0 else 'ahead'}"
+    seconds = _seconds(offset_ns)
+    text = f"stamps are {span(offset_ns)} {'behind' if offset_ns > 0 else 'ahead'}"
     if abs(seconds - _INDIA_S) < 60 and offset_ns < 0:
         return f"{text}: Indian time taken for UTC"
     near_half_hour = min(seconds % _HALF_HOUR_S, -seconds % _HALF_HOUR_S) < 60
-    return f"{text}: another time zone, or daylight saving" if near_half_hour and hours else text
+    return f"{text}: another time zone, or daylight saving" if near_half_hour and seconds >= 3600 else text
+
+
+def span(length_ns: int) -> str:
+    """Return a length of time in words, without its sign."""
+    seconds = _seconds(length_ns)
+    hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
+    return f"{hours} h {minutes} min {rest} s" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _seconds(length_ns: int) -> int:
+    return (abs(length_ns) + NS_PER_S // 2) // NS_PER_S

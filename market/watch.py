@@ -4,14 +4,16 @@ What falls due at a time (`due`) is applied with `fall_due`; what arrives, with 
 """
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from market.days import hours_of
+from market.leadlag import Behind
 from market.schemas import QUALITIES
 from market.sessions import Hours, NoCommonSession, next_window
-from market.skew import VenueSkew, describe
+from market.skew import VenueSkew, describe, span
 
 NS_PER_S: Final = 1_000_000_000
 NEVER: Final = 2**62
@@ -49,10 +51,24 @@ class Venue:
 
     skew: VenueSkew = field(default_factory=VenueSkew)
     stated: int = LIVE
+    behind: Behind | None = None
+
+    def detached(self) -> "Venue":
+        """Return a copy that shares nothing that changes."""
+        return Venue(copy(self.skew), self.stated, self.behind)
+
+    @property
+    def offset_ns(self) -> int | None:
+        """By how much the venue is behind, by receipt or, where that is right, by what other venues did."""
+        return self.skew.offset_ns if self.skew.offset_ns is not None or self.behind is None else self.behind.lag_ns
 
     def skewed(self) -> Says | None:
-        offset_ns = self.skew.offset_ns
-        return None if offset_ns is None else Says(DELAYED, f"clock_skew: {describe(offset_ns)}")
+        if self.skew.offset_ns is not None:
+            return Says(DELAYED, f"clock_skew: {describe(self.skew.offset_ns)}")
+        if self.behind is None:
+            return None
+        when = "after" if self.behind.lag_ns > 0 else "before"
+        return Says(DELAYED, f"lead_lag: prices move {span(self.behind.lag_ns)} {when} those of {self.behind.other}")
 
 
 @dataclass(slots=True)
