@@ -6,7 +6,8 @@ explains.
 
 Said: trades, corrections and busts by the simulator's truth (of MCX, the packets that told a trade). Held: the rows of
 `trades` in each store. Aside: rows of `late`, and of `rejected` out of the log, that name the instrument. What is then
-still missing must lie in gaps of the venue that were not repeated.
+still missing must lie in gaps of the venue that were not repeated; where it numbers nothing, in one of the instrument
+or of the whole connection. The gap of ingest's own end explains nothing: by then the venues had long said their last.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.scenarios import SCENARIOS
 from mandi.settings import load
 from mandi.stores import Stores, open_stores
@@ -30,6 +32,8 @@ from tests.acceptance.stores import BothStores
 _SAID: Final = ("trades", "corrections", "busts")
 _FEED_OF_GAPS: Final = {"ICE": "ice", "XIMC": "mcx", "CME": "cme", "BBG": "bloomberg"}
 _NUMBERED: Final = {"ice", "cme"}
+_WHOLE: Final = "ticks"  # the channel of a gap that is of no single instrument
+_STOPPED: Final = "stopped"  # how the reason of the last gap ends
 _ANY: Final = 10**9
 _REJECTED_TRADES: Final = f"source LIKE 'market.prices.%' AND raw NOT LIKE '%''kind'': {QUOTE},%'"
 _TIMEOUT_S: Final = 240.0
@@ -62,6 +66,8 @@ class Reconciliation:
     reasons: Mapping[str, Sequence[str]]
     aside: Mapping[str, int]
     """Rows of `late` and `rejected` by reason."""
+    channels: Mapping[str, frozenset[str]]
+    """What the gaps of `lost` are of, by feed."""
 
     def unexplained(self) -> list[Line]:
         """Lines with a difference that no gap of their feed owns up to."""
@@ -71,8 +77,15 @@ class Reconciliation:
         return [
             line
             for line in self.lines
-            if line.missing < 0 or (line.missing > 0 and missing[line.feed] > self.lost.get(line.feed, 0))
+            if line.missing < 0
+            or (line.missing > 0 and (missing[line.feed] > self.lost.get(line.feed, 0) or not self._is_owned(line)))
         ]
+
+    def _is_owned(self, line: Line) -> bool:
+        names = {line.instrument, _WHOLE}
+        if line.feed == "bloomberg":
+            names.add(security_of(line.instrument))
+        return line.feed in _NUMBERED or bool(names & self.channels.get(line.feed, frozenset()))
 
 
 def reconcile(data_dir: Path, stores: BothStores) -> Reconciliation:
@@ -90,7 +103,7 @@ def reconcile(data_dir: Path, stores: BothStores) -> Reconciliation:
     aside = _aside(stores)
     feed_of = {instrument: feed for feed, instrument in said}
     keys = sorted(said.keys() | {(feed_of.get(name, "?"), name) for name in held})
-    lost, reasons = _lost(stores, wire)
+    lost, reasons, channels = _lost(stores, wire)
     return Reconciliation(
         lines=[
             Line(feed=feed, instrument=name, said=said[feed, name], held=held[name], aside=aside[name])
@@ -99,6 +112,7 @@ def reconcile(data_dir: Path, stores: BothStores) -> Reconciliation:
         wire=wire,
         lost=lost,
         reasons=reasons,
+        channels={feed: frozenset(names) for feed, names in channels.items()},
         aside={**dict(stores.grouped("rejected", "reason")), "late": stores.count("late")},
     )
 
@@ -111,18 +125,20 @@ def _aside(stores: BothStores) -> Counter[str]:
 
 def _lost(
     stores: BothStores, wire: Mapping[str, Mapping[str, int]]
-) -> tuple[Mapping[str, int], Mapping[str, Sequence[str]]]:
+) -> tuple[Mapping[str, int], Mapping[str, Sequence[str]], Mapping[str, set[str]]]:
     # A gap explains as many rows as it has numbers that did not come again. Where its numbers are times, it cannot say
     # how many: there the wire's own count is the most that may be missing, unless it was cut or mute.
     lost: Counter[str] = Counter()
     reasons: dict[str, list[str]] = {}
-    for venue, seq_from, seq_to, resolution, recovered, reason in stores.gaps():
-        if resolution == "replay":
+    channels: dict[str, set[str]] = {}
+    for venue, channel, seq_from, seq_to, resolution, recovered, reason in stores.gaps():
+        if resolution == "replay" or reason.endswith(_STOPPED):
             continue
         feed = _FEED_OF_GAPS[venue]
         lost[feed] += max(0, seq_to - seq_from + 1 - recovered) if feed in _NUMBERED else _most_lost(wire[feed])
+        channels.setdefault(feed, set()).add(channel)
         reasons.setdefault(feed, []).append(f"{reason} {seq_from}..{seq_to} {resolution or 'open'} +{recovered}")
-    return lost, reasons
+    return lost, reasons, channels
 
 
 def _most_lost(struck: Mapping[str, int]) -> int:

@@ -55,8 +55,9 @@ class BothStores:
         return same(sorted(map(tuple, self._timescale(query))), sorted(map(tuple, self._clickhouse(query))))
 
     def gaps(self) -> list[tuple[Any, ...]]:
-        """Venue, first and last number, resolution, rows that came again and reason of every gap."""
-        query = "SELECT venue, seq_from, seq_to, resolution, recovered_rows, reason FROM market.gaps ORDER BY gap_id"
+        """Venue, channel, first and last number, resolution, rows that came again and reason of every gap."""
+        columns = "venue, channel, seq_from, seq_to, resolution, recovered_rows, reason"
+        query = f"SELECT {columns} FROM market.gaps ORDER BY gap_id"
         return same(list(map(tuple, self._timescale(query))), list(map(tuple, self._clickhouse(query))))
 
     def count_in(self, store: str, table: str) -> int:

@@ -31,5 +31,13 @@ def test_every_instrument_reconciles_though_messages_are_lost_and_doubled(stores
 @pytest.mark.parametrize(("said", "lost", "explained"), [(8, 0, True), (9, 1, True), (9, 0, False), (7, 5, False)])
 def test_what_no_gap_owns_up_to_is_unexplained(said: int, lost: int, explained: bool) -> None:
     line = replace(GOLD, said=said)
-    run = Reconciliation(lines=[line], wire={}, lost={"cme": lost}, reasons={}, aside={})
+    run = Reconciliation(lines=[line], wire={}, lost={"cme": lost}, reasons={}, aside={}, channels={})
+    assert run.unexplained() == ([] if explained else [line])
+
+
+@pytest.mark.parametrize(("channel", "explained"), [("GC1 Comdty", False), ("GCZ6 Comdty", True), ("ticks", True)])
+def test_where_nothing_is_numbered_a_gap_owns_up_to_its_instrument(channel: str, explained: bool) -> None:
+    line = replace(GOLD, feed="bloomberg", instrument="BBG:GC:202612")
+    channels = {"bloomberg": frozenset({channel})}
+    run = Reconciliation(lines=[line], wire={}, lost={"bloomberg": 10**9}, reasons={}, aside={}, channels=channels)
     assert run.unexplained() == ([] if explained else [line])
