@@ -23,7 +23,7 @@ from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import OffsetOutOfRange
 from market.watermark import Lateness
 from pipelines.engine.recovery import FlowLocked, run_flow
-from sinks.base import OnRetry, Sink, retrying
+from sinks.base import Sink, retrying
 
 C = TypeVar("C")  # the configuration of a flow
 
@@ -206,7 +206,7 @@ def _run_store(settings: Settings, name: str, stop: threading.Event, lateness: L
         config = store.StoreConfig(
             name=name,
             open_reader=log_reader(settings, stop),
-            open_sink=lambda: retrying(open_sink(name, address), stop=stop, on_retry=_count_retry(name)),
+            open_sink=lambda: _patient(name, address, stop),
             now=FileClock(settings.clock_file),
             stop=stop,
             lateness=lateness,
@@ -226,14 +226,22 @@ def open_sink(name: str, address: str) -> Sink:
     return ClickHouseSink(address)
 
 
-def _count_retry(name: str) -> OnRetry:
+def _patient(name: str, address: str, stop: threading.Event) -> Sink:
+    """The sink, which waits for its store until `stop`, and says so."""
     from pipelines import metrics
 
-    def count(error: Exception, attempt: int, wait_s: float) -> None:
+    away = metrics.SINK_AWAY.labels(name)
+
+    def wait(error: Exception, attempt: int, wait_s: float) -> None:
+        away.set(1)
         metrics.SINK_RETRIES.labels(name).inc()
         _log.warning("%s is unavailable (%s); attempt %d, next in %.1f s", name, error, attempt, wait_s)
 
-    return count
+    def go_on() -> None:
+        away.set(0)
+        _log.warning("%s is available again", name)
+
+    return retrying(open_sink(name, address), stop=stop, on_retry=wait, on_back=go_on)
 
 
 def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness) -> None:

@@ -8,12 +8,17 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import prometheus_client
 import uvloop
 
 from mandi.settings import Settings
 from mandi.supervisor import die_with_parent
+from market.records import LogUnavailable
+from sinks.errors import StoreUnavailable
+
+_log: Final = logging.getLogger(__name__)
 
 
 def say(line: str) -> None:
@@ -23,14 +28,22 @@ def say(line: str) -> None:
 
 @contextmanager
 def service(settings: Settings, stop: threading.Event | None = None) -> Iterator[None]:
-    """Run a service; `stop` is set on SIGTERM and Ctrl-C."""
+    """Run a service; `stop` is set on SIGTERM and Ctrl-C.
+
+    A service that is told to stop while its store or broker is away ends well: what it had in hand comes again.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     die_with_parent()
     if settings.metrics_port is not None:
         prometheus_client.start_http_server(settings.metrics_port, addr="127.0.0.1")
     if stop is not None:
         _set_on_signal(stop)
-    yield
+    try:
+        yield
+    except (StoreUnavailable, LogUnavailable) as error:
+        if stop is None or not stop.is_set():
+            raise
+        _log.warning("stopped while it waited (%s); what was not written comes again at the next start", error)
 
 
 def _set_on_signal(stop: threading.Event) -> None:

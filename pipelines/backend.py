@@ -28,6 +28,7 @@ from market import topics
 from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
 from market.trade_events import EventRefused, TradeEvent, event_of, to_log
 from pipelines import metrics
+from pipelines.engine.outputs import guarded
 from pipelines.engine.positions import PositionLog, saved_positions
 from pipelines.engine.recovery import execute
 from sinks.faults import crash_point
@@ -126,8 +127,8 @@ class _EventSink(FixedPartitionedSink[EventFlush, None]):
     def list_parts(self) -> list[str]:
         return ["log"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "EventWriter":
-        return EventWriter(self.config, self.feed)
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[EventFlush, None]:
+        return guarded(EventWriter(self.config, self.feed))
 
 
 class EventWriter(StatefulSinkPartition[EventFlush, None]):

@@ -32,6 +32,7 @@ from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
 from market.reference import Reference
 from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, SCHEMAS, STATE, TICKS, TRADE
 from pipelines import metrics
+from pipelines.engine.outputs import guarded
 from pipelines.engine.recovery import execute
 from sinks.faults import crash_point
 
@@ -147,9 +148,9 @@ class _FlushSink(FixedPartitionedSink[Flush, None]):
     def list_parts(self) -> list[str]:
         return ["log"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_FlushPart":
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Flush, None]:
         saved = dict(last_positions(self.config.open_reader()))
-        return _FlushPart(self.config.open_writer(), self.duty, self.config.now, saved)
+        return guarded(_FlushPart(self.config.open_writer(), self.duty, self.config.now, saved))
 
 
 Written = dict[str, Positions]

@@ -20,6 +20,7 @@ SINK_ROWS: Final = Counter("mandi_sink_rows_total", "Rows handed to a store.", [
 LOG_AWAY: Final = Gauge("mandi_log_away", "1 while this process waits for the log's broker.")
 LOG_RETRIES: Final = Counter("mandi_log_retries_total", "Attempts to reach the log's broker that failed.")
 SINK_RETRIES: Final = Counter("mandi_sink_retries_total", "Store writes that were repeated.", ["sink"])
+SINK_AWAY: Final = Gauge("mandi_sink_away", "1 while a write waits for its store.", ["sink"])
 DUPLICATE_EVENTS: Final = Counter(
     "mandi_duplicate_events_total", "Events of the trading backend that had come before.", ["source"]
 )

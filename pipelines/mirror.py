@@ -22,6 +22,7 @@ from market.records import LogReader, Record, TopicPartition, joined
 from pipelines import metrics
 from pipelines.engine.log_source import TICKS_KIND, LogSource
 from pipelines.engine.observe import Lag
+from pipelines.engine.outputs import guarded
 from sinks.faults import crash_point
 from sinks.kafka_json import JsonMirror
 
@@ -68,8 +69,8 @@ class _MirrorSink(FixedPartitionedSink[Rows, None]):
     def list_parts(self) -> list[str]:
         return ["json"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_MirrorPart":
-        return _MirrorPart(self.config.open_mirror())
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Rows, None]:
+        return guarded(_MirrorPart(self.config.open_mirror()))
 
 
 @dataclass(slots=True)

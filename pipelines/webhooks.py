@@ -26,6 +26,7 @@ from market.records import JSON_KIND, LogReader, LogWriter, Record, TopicPartiti
 from pipelines import metrics
 from pipelines.engine.log_source import LogSource
 from pipelines.engine.observe import Lag
+from pipelines.engine.outputs import guarded
 from sinks.faults import crash_point
 from sinks.webhooks import Courier, Dead, Message
 
@@ -100,8 +101,8 @@ class _PostSink(FixedPartitionedSink[Message, None]):
     def list_parts(self) -> list[str]:
         return ["post"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_PostPart":
-        return _PostPart(self.config.open_couriers(), self.config.open_writer())
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Message, None]:
+        return guarded(_PostPart(self.config.open_couriers(), self.config.open_writer()))
 
 
 @dataclass(slots=True)

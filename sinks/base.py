@@ -58,6 +58,9 @@ class Sink(Protocol):
 OnRetry = Callable[[StoreUnavailable, int, float], None]
 """Called before each wait with the error, the number of failed attempts and the seconds to wait."""
 
+OnBack = Callable[[], None]
+"""Called when a write that was repeated went in."""
+
 
 def delay_s(attempt: int, first_s: float = FIRST_DELAY_S, last_s: float = LAST_DELAY_S) -> float:
     """Seconds to wait after failed attempt `attempt` (from 1): doubling, capped, half of it random.
@@ -76,12 +79,14 @@ class RetryingSink:
         sink: Sink,
         stop: threading.Event,
         on_retry: OnRetry | None,
+        on_back: OnBack | None,
         first_s: float,
         last_s: float,
     ) -> None:
         self._sink = sink
         self._stop = stop
         self._on_retry = on_retry
+        self._on_back = on_back
         self._first_s = first_s
         self._last_s = last_s
 
@@ -97,7 +102,7 @@ class RetryingSink:
         attempt = 0
         while True:
             try:
-                return self._sink.write(rows)
+                written = self._sink.write(rows)
             except StoreUnavailable as error:
                 attempt += 1
                 wait_s = delay_s(attempt, self._first_s, self._last_s)
@@ -105,6 +110,10 @@ class RetryingSink:
                     self._on_retry(error, attempt, wait_s)
                 if self._stop.wait(wait_s):
                     raise
+            else:
+                if attempt and self._on_back is not None:
+                    self._on_back()
+                return written
 
     def close(self) -> None:
         self._sink.close()
@@ -115,11 +124,12 @@ def retrying(
     *,
     stop: threading.Event | None = None,
     on_retry: OnRetry | None = None,
+    on_back: OnBack | None = None,
     first_s: float = FIRST_DELAY_S,
     last_s: float = LAST_DELAY_S,
 ) -> RetryingSink:
     """Wrap `sink` so that writes survive an outage of the store: capped exponential backoff with jitter.
 
-    `stop` ends the waiting (the write then raises the last StoreUnavailable); `on_retry` feeds the metrics.
+    `stop` ends the waiting (the write then raises the last StoreUnavailable); `on_retry` and `on_back` tell of it.
     """
-    return RetryingSink(sink, stop or threading.Event(), on_retry, first_s, last_s)
+    return RetryingSink(sink, stop or threading.Event(), on_retry, on_back, first_s, last_s)

@@ -5,9 +5,10 @@ that. What an epoch wrote is therefore on disk before its input is done with: no
 crash the last epoch comes again, which natural keys absorb.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import pyarrow as pa
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -16,6 +17,7 @@ from market.records import LogWriter, TopicPartition
 from pipelines import metrics
 from pipelines.engine.steps import Output
 from sinks.base import Sink
+from sinks.errors import SinkError
 from sinks.faults import crash_point
 
 FLUSH_ROWS: Final = 50_000
@@ -23,6 +25,41 @@ FLUSH_ROWS: Final = 50_000
 
 TableRows = tuple[str, pa.RecordBatch]
 """A table's name and rows for it."""
+
+
+X = TypeVar("X")
+S = TypeVar("S")
+
+
+@dataclass(slots=True)
+class _Guarded(StatefulSinkPartition[X, S], Generic[X, S]):
+    part: StatefulSinkPartition[X, S]
+    failed: bool = False
+
+    def write_batch(self, values: list[X]) -> None:
+        with self._watched():
+            self.part.write_batch(values)
+
+    def snapshot(self) -> S:
+        with self._watched():
+            return self.part.snapshot()
+
+    def close(self) -> None:
+        with suppress(SinkError, OSError) if self.failed else nullcontext():
+            self.part.close()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            raise
+
+
+def guarded(part: StatefulSinkPartition[X, S]) -> StatefulSinkPartition[X, S]:
+    """Keep `close` of a part that failed from failing, too: Bytewax would abort the process, and hide the reason."""
+    return _Guarded(part)
 
 
 @dataclass(slots=True)
@@ -57,8 +94,8 @@ class TopicSink(FixedPartitionedSink[Output, None]):
     def list_parts(self) -> list[str]:
         return ["log"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _TopicPart:
-        return _TopicPart(self.open_writer(), self.target)
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Output, None]:
+        return guarded(_TopicPart(self.open_writer(), self.target))
 
 
 @dataclass(slots=True)
@@ -84,10 +121,12 @@ class _StorePart(StatefulSinkPartition[TableRows, None]):
     def _flush(self) -> None:
         if not self.rows:
             return
-        with metrics.SINK_FLUSH_SECONDS.labels(self.sink.name).time():
-            self.sink.write(self.pending)
-        metrics.SINK_ROWS.labels(self.sink.name).inc(self.rows)
+        # Taken first: after a failure `close` has nothing to wait for.
+        pending, rows = self.pending, self.rows
         self.pending, self.rows = {}, 0
+        with metrics.SINK_FLUSH_SECONDS.labels(self.sink.name).time():
+            self.sink.write(pending)
+        metrics.SINK_ROWS.labels(self.sink.name).inc(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,5 +142,5 @@ class StoreSink(FixedPartitionedSink[TableRows, None]):
     def list_parts(self) -> list[str]:
         return ["store"]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _StorePart:
-        return _StorePart(self.open_sink())
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[TableRows, None]:
+        return guarded(_StorePart(self.open_sink()))

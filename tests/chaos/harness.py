@@ -10,18 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from conftest import empty_clickhouse, empty_timescale
 
 from connectors.log import open_reader
 from market import topics
-from market.records import TopicPartition
+from market.records import LogWriter, TopicPartition
 from sinks.canonical import canonical_hash
 from sinks.log import open_writer
 from tests.acceptance.command import CRASHED, REPOSITORY, environment
+from tests.acceptance.files import FileOracle
 from tests.acceptance.stores import BothStores
 from tests.chaos.logs import records_of
-from tests.chaos.market import Market
 
 FLOWS = ("bars", "timescale", "clickhouse")
 DERIVED = TopicPartition(topics.BARS, topics.FROM_ANALYTICS)
@@ -39,6 +40,16 @@ def until(condition: Callable[[], object], deadline_s: float = DEADLINE_S, every
     while not condition():
         assert time.monotonic() < end_s, "the deadline passed"
         time.sleep(every_s)
+
+
+class Growing(Protocol):
+    """What a log grows by: tests.chaos.market.Market, tests.chaos.real_day.RealDay."""
+
+    oracles: dict[str, FileOracle]
+
+    def append_to(self, writer: LogWriter) -> None: ...
+
+    def expected_counts(self) -> dict[str, int]: ...
 
 
 class Flows:
@@ -123,7 +134,7 @@ class Flows:
 
 
 @contextmanager
-def growing(url: str, market: Market, pause_s: float = 0.04) -> Iterator[None]:
+def growing(url: str, market: Growing, pause_s: float = 0.04) -> Iterator[None]:
     """While inside, records of the market are appended to the log."""
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -149,14 +160,14 @@ def growing(url: str, market: Market, pause_s: float = 0.04) -> Iterator[None]:
     assert not failures
 
 
-def append(url: str, market: Market, records: int) -> None:
+def append(url: str, market: Growing, records: int) -> None:
     writer = open_writer(url)
     for _ in range(records):
         market.append_to(writer)
     writer.close()
 
 
-def until_stored(stores: BothStores, flows: Flows, market: Market) -> None:
+def until_stored(stores: BothStores, flows: Flows, market: Growing) -> None:
     """Wait until both stores hold as many bars, late and rejected rows as the oracle says, and all ticks."""
     expected = market.expected_counts()
     expected["trades"] = sum(_accepted(market, kind) for kind in ("trade", "bust", "correction"))
@@ -176,7 +187,7 @@ def until_stored(stores: BothStores, flows: Flows, market: Market) -> None:
         raise AssertionError(f"expected {expected}, the stores have {found}") from error
 
 
-def _accepted(market: Market, kind: str) -> int:
+def _accepted(market: Growing, kind: str) -> int:
     return sum(oracle.accepted_kinds[kind] for oracle in market.oracles.values())
 
 
@@ -192,7 +203,7 @@ def hashes(stores: BothStores) -> dict[str, str]:
     return ours
 
 
-def undisturbed_hashes(flows: Flows, stores: BothStores, market: Market, directory: Path) -> dict[str, str]:
+def undisturbed_hashes(flows: Flows, stores: BothStores, market: Growing, directory: Path) -> dict[str, str]:
     """Hashes after a run over a copy of the log that nobody disturbs. Empties the stores first."""
     shutil.rmtree(directory, ignore_errors=True)
     copy_inputs(flows.url, (directory / "log").as_uri())
@@ -208,14 +219,15 @@ def undisturbed_hashes(flows: Flows, stores: BothStores, market: Market, directo
 def copy_inputs(url: str, copy_url: str) -> None:
     """Copy what ingest wrote, record by record, so that each has the same offset in the copy."""
     reader, writer = open_reader(url), open_writer(copy_url)
-    for tp in [*reader.partitions(topics.PRICES_PATTERN), TopicPartition(topics.STATUS, topics.FROM_INGEST)]:
+    ledger = [TopicPartition(topic, topics.FROM_INGEST) for topic in (topics.STATUS, topics.REJECTED)]
+    for tp in [*reader.partitions(topics.PRICES_PATTERN), *ledger]:
         for record in records_of(reader, tp):
             assert writer.append(tp, record.kind, record.payload, key=record.key, meta=record.meta) == record.offset
     writer.close()
     reader.close()
 
 
-def verify(flows: Flows, stores: BothStores, market: Market, directory: Path) -> None:
+def verify(flows: Flows, stores: BothStores, market: Growing, directory: Path) -> None:
     """All flows run: wait until they are done, and compare every row with an undisturbed run."""
     until_stored(stores, flows, market)
     flows.stop("bars")

@@ -20,9 +20,9 @@ Server = EmbeddedPostgres | EmbeddedClickHouse
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[dict[str, Server]]:
+def servers(data_dir: Path) -> Iterator[dict[str, Server]]:
     """Both servers, for this test alone, since it kills them."""
-    postgres, clickhouse = EmbeddedPostgres(tmp_path / "servers"), EmbeddedClickHouse(tmp_path / "servers", port=0)
+    postgres, clickhouse = EmbeddedPostgres(data_dir), EmbeddedClickHouse(data_dir, port=0)
     try:
         migrate_timescale(postgres.start())
         migrate_clickhouse(clickhouse.start())
@@ -76,6 +76,9 @@ def test_a_store_that_is_down_holds_up_no_other(name, servers, tmp_path) -> None
         servers[name].stop()
         append(flows.url, market, 50)
         until(lambda: stores.count_in(other, "bars") == market.expected_counts()["bars"])
-        assert flows.is_running(name)
+        until(lambda: "is unavailable" in flows.said(name))
+        flows.stop(name)  # what it waits with is in the log
+        assert "stopped while it waited" in flows.said(name)
         servers[name].start()
+        flows.start(name)
         verify(flows, stores, market, tmp_path / "undisturbed")

@@ -6,15 +6,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from shared_data import shared_data
 from store_rows import NOW_NS, TABLES, batch_of, expected, read_timescale, rows_of
 
 from sinks.archive import dump_timescale, load_timescale
 from sinks.canonical import canonical_hash
 from sinks.migrations import migrate_timescale, read_migrations
-from sinks.reconcile import reconcile
 from sinks.timescale import TimescaleSink
-from tests.acceptance.command import replay
 from tests.services.base import Server
 
 DAY_NS = 86_400 * 10**9
@@ -93,15 +90,3 @@ def test_late_rows_go_into_old_chunks_and_into_dropped_ones(timescale: str) -> N
     assert read_timescale(timescale, "trades") == expected("trades", rows)
     assert write(timescale, "trades", late) == 30
     assert read_timescale(timescale, "trades") == expected("trades", [*rows, *late])
-
-
-def test_a_replay_of_a_real_day_gives_both_stores_the_same(
-    timescale: str, empty_stores: tuple[str, str], tmp_path: Path
-) -> None:
-    environment = {"MANDI_TIMESCALE": timescale, "MANDI_CLICKHOUSE": empty_stores[1]}
-    day = shared_data("replay", "comex-gc-20131007.csv.gz")
-    summary = replay(day, tmp_path, env=environment)  # it fails if the stores differ
-    assert replay(day, tmp_path, "--batch-rows", 777, env=environment)["output_hash"] == summary["output_hash"]
-    found = reconcile(timescale, empty_stores[1], wall_clock=True)
-    assert found.first is None
-    assert found.rows >= summary["rows_out"] > 0
