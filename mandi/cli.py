@@ -157,6 +157,8 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
         _run,
     )
     run.add_argument("flows", nargs="*", metavar="FLOW")
+    run.add_argument("--processes", type=_positive, default=1, metavar="N", help="a flow runs in, as one group")
+    run.add_argument("--workers", type=_positive, default=1, metavar="M", help="threads of each process")
     _add_lateness(run)
     serve = _add(commands, "serve", "Run the gateway: WebSocket, REST and the dashboard.", _serve)
     serve.add_argument("--host", default="127.0.0.1")
@@ -292,13 +294,16 @@ def _ingest(found: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _run(found: Settings, parsed: argparse.Namespace) -> int:
-    from mandi.flows import FLOWS, run_one, run_several
+    from mandi.cluster import ALONE, ClusterSize, run_cluster
+    from mandi.flows import FLOWS, lateness_words, run_one, run_several
 
-    flows = parsed.flows or list(FLOWS)
-    if len(flows) == 1:
+    flows, size = parsed.flows or list(FLOWS), ClusterSize(processes=parsed.processes, workers=parsed.workers)
+    if len(flows) > 1:
+        run_several(found, flows, _lateness(parsed), size)
+    elif size == ALONE:
         run_one(found, flows[0], _lateness(parsed))
     else:
-        run_several(found, flows, _lateness(parsed))
+        run_cluster(found, flows[0], size, lateness_words(_lateness(parsed)))
     return 0
 
 

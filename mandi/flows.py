@@ -15,9 +15,11 @@ from typing import Final, TypeVar
 from bytewax.dataflow import Dataflow
 
 from mandi.clock import FileClock
+from mandi.cluster import ALONE, ClusterSize, die_with_launcher
 from mandi.errors import MandiError, UsageError
 from mandi.log import json_mirror, log_reader, log_writer
 from mandi.process import say, service
+from mandi.pulse import waiting
 from mandi.settings import Settings
 from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import OffsetOutOfRange
@@ -95,6 +97,7 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
     if flow not in (*FLOWS, MIRROR, WEBHOOKS):
         raise UsageError(f"there is no flow '{flow}'; choose among {', '.join((*FLOWS, MIRROR, WEBHOOKS))}")
     stop = threading.Event()
+    die_with_launcher()
     with service(settings, stop):
         try:
             judging = {
@@ -234,18 +237,20 @@ def _patient(name: str, address: str, stop: threading.Event) -> Sink:
 
     def wait(error: Exception, attempt: int, wait_s: float) -> None:
         away.set(1)
+        waiting.add(name)
         metrics.SINK_RETRIES.labels(name).inc()
         _log.warning("%s is unavailable (%s); attempt %d, next in %.1f s", name, error, attempt, wait_s)
 
     def go_on() -> None:
         away.set(0)
+        waiting.discard(name)
         _log.warning("%s is available again", name)
 
     return retrying(open_sink(name, address), stop=stop, on_retry=wait, on_back=go_on)
 
 
-def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness) -> None:
-    """Run several dataflows, each in a process of its own, restarted when it dies."""
+def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness, size: ClusterSize = ALONE) -> None:
+    """Run several dataflows, each in a process of its own, or as a group of `size`, restarted when it dies."""
     from mandi.stores import open_stores
 
     supervisor = Supervisor(settings.data_dir / "logs", say)
@@ -257,13 +262,14 @@ def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness) ->
             "MANDI_CLICKHOUSE": stores.clickhouse,
         }
         for flow in flows:
-            command = mandi_command("run", flow, *_lateness_words(lateness))
+            command = mandi_command("run", flow, *lateness_words(lateness), *size.words(flow))
             supervisor.start(Child(name=flow, command=command, environment=environment))
         while not stop.wait(0.2):
             supervisor.poll()
         supervisor.stop()
 
 
-def _lateness_words(lateness: Lateness) -> list[str]:
+def lateness_words(lateness: Lateness) -> list[str]:
+    """Options of `mandi run` that say the same."""
     delay, allowed = f"{lateness.delay_ns}ns", f"{lateness.allowed_ns}ns"
     return ["--watermark-delay", delay, "--allowed-lateness", allowed]

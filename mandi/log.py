@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from connectors.log import open_reader
 from mandi.errors import UsageError
+from mandi.pulse import waiting
 from mandi.settings import Settings
 from market.kafka_log import is_kafka, kafka_log
 from market.records import LogReader, LogWriter, Patience
@@ -51,6 +52,7 @@ def _patience(stop: threading.Event) -> Patience:
 
 def _tell(reason: str, pause_s: float) -> None:
     metrics.LOG_AWAY.set(1 if reason else 0)
+    (waiting.add if reason else waiting.discard)("log")
     if reason:
         metrics.LOG_RETRIES.inc()
         _log.warning("the log cannot be reached (%s); next attempt in %.1f s", reason, pause_s)

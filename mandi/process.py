@@ -13,6 +13,7 @@ from typing import Final
 import prometheus_client
 import uvloop
 
+from mandi.pulse import beat
 from mandi.settings import Settings
 from mandi.supervisor import die_with_parent
 from market.records import LogUnavailable
@@ -34,6 +35,7 @@ def service(settings: Settings, stop: threading.Event | None = None) -> Iterator
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     die_with_parent()
+    beat()
     if settings.metrics_port is not None:
         prometheus_client.start_http_server(settings.metrics_port, addr="127.0.0.1")
     if stop is not None:

@@ -1,7 +1,8 @@
 """Keep a set of processes running: start in order, restart with capped backoff and say so, stop in order.
 
 Children run in sessions of their own, so that Ctrl-C reaches the supervisor alone and it can stop them in the order
-in which data flows. A child that outlives a killed supervisor notices and ends itself (`die_with_parent`).
+in which data flows. One that does not move any more (mandi.pulse) is killed and restarted like one that died. A child
+that outlives a killed supervisor notices and ends itself (`die_with_parent`).
 """
 
 import os
@@ -15,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mandi.pulse import FROZEN_S, PULSE, Pulse
 from pipelines import metrics
 
 FIRST_DELAY_S: Final = 0.2
 LAST_DELAY_S: Final = 4.0  # a start takes a second: with it, back within the five that we promise
 _STEADY_S: Final = 30.0  # a child that ran this long starts its backoff anew
-_PARENT: Final = "MANDI_PARENT_PID"
+PARENT: Final = "MANDI_PARENT_PID"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,12 @@ class _Running:
     started_at: float = 0.0
     restart_at: float = 0.0
     failures: int = 0
+    pulse: Pulse | None = None
+
+    def forget_pulse(self) -> None:
+        if self.pulse is not None:
+            self.pulse.close()
+            self.pulse = None
 
 
 class Supervisor:
@@ -70,6 +78,8 @@ class Supervisor:
         for running in self._running.values():
             if running.process is not None and running.process.poll() is not None:
                 self._died(running)
+            if running.pulse is not None and running.pulse.silent_s() > FROZEN_S:
+                self._froze(running)
             if running.process is None and time.monotonic() >= running.restart_at:
                 self._launch(running)
                 metrics.PROCESS_RESTARTS.labels(running.child.name).inc()
@@ -109,20 +119,31 @@ class Supervisor:
         return lines[-1] if lines else "it said nothing"
 
     def _launch(self, running: _Running) -> None:
-        child = running.child
+        child, pulse = running.child, Pulse()
         with (self._log_dir / f"{child.name}.log").open("ab") as log:
             running.process = subprocess.Popen(
                 [*(("nice", "-n", str(child.nice)) if child.nice else ()), *child.command],
-                env={**os.environ, **child.environment, _PARENT: str(os.getpid())},
+                env={**os.environ, **child.environment, PARENT: str(os.getpid()), PULSE: str(pulse.write_fd)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=(pulse.write_fd,),
                 start_new_session=True,
             )
+        pulse.started()
+        running.pulse = pulse
         running.started_at = time.monotonic()
+
+    def _froze(self, running: _Running) -> None:
+        assert running.process is not None
+        self._say(f"{running.child.name} has not moved for {FROZEN_S:.0f} s; killed")
+        running.process.kill()
+        running.process.wait()
+        self._died(running)
 
     def _died(self, running: _Running) -> None:
         assert running.process is not None
+        running.forget_pulse()
         code, name = running.process.returncode, running.child.name
         running.process = None
         if time.monotonic() - running.started_at >= _STEADY_S:
@@ -135,6 +156,7 @@ class Supervisor:
 
     def _stop(self, running: _Running) -> None:
         process = running.process
+        running.forget_pulse()
         if process is None:
             return
         process.send_signal(signal.SIGTERM)
@@ -149,7 +171,7 @@ class Supervisor:
 
 def die_with_parent() -> None:
     """In a child: end cleanly when the supervisor is gone, so that a killed demo leaves nothing running."""
-    parent = os.environ.get(_PARENT)
+    parent = os.environ.get(PARENT)
     if parent is None:
         return
 

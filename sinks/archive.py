@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from sinks.clickhouse import INSERT_SETTINGS, stored_table
+from sinks.clickhouse import INSERT_SETTINGS, sent_once, stored_table
 from sinks.columns import table_names, table_spec
 from sinks.embedded.sqltext import quote_name
 from sinks.errors import StoreRejected, StoreUnavailable
@@ -155,7 +155,7 @@ def _load_table(client: Client, path: Path) -> int:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
-        data = sink.getvalue().to_pybytes()
+        data = sent_once(sink.getvalue().to_pybytes())
         client.raw_insert(table, batch.schema.names, data, settings=INSERT_SETTINGS, fmt="ArrowStream")
         rows += batch.num_rows
     return rows

@@ -16,11 +16,13 @@ from psycopg import sql
 
 from sinks.base import Rows, WriteResult
 from sinks.columns import Column, TableSpec, table_spec, to_table
+from sinks.deadline import answers_within
 from sinks.failures import TIMESCALE, timescale_failures
 from sinks.faults import crash_point
 
 STATEMENT_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 10
+_ANSWER_FACTOR: Final = 3  # a write may take this many times as long as one statement: then its server is mute
 
 _POSTGRES_TYPES: Final = {
     "time": "timestamptz",
@@ -56,7 +58,8 @@ class TimescaleSink:
         try:
             with timescale_failures():
                 connection = self._connected()
-                with connection.transaction():
+                silent_s = _ANSWER_FACTOR * self._statement_timeout_s
+                with answers_within(connection, silent_s), connection.transaction():
                     for name in sorted(tables):  # one order in every writer: no deadlocks between tables
                         written[name] = self._write_table(connection, table_spec(name), tables[name])
                     crash_point("timescale.write.before_commit")

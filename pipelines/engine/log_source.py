@@ -24,6 +24,7 @@ from market.records import JSON_KIND, LogReader, Record, TopicPartition, joined
 from market.schemas import TICKS
 from market.topics import TRADING_EVENTS, commodity_of
 from market.trade_events import from_log
+from pipelines.engine.cluster import lane_names, lane_of, lanes_here
 from pipelines.engine.recovery import StateMismatch
 from pipelines.engine.steps import Chunk
 
@@ -69,6 +70,8 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     appended: dict[TopicPartition, int]
     on_read: Callable[[TopicPartition, int, int], None]
     poll: timedelta
+    lane: str
+    lanes: int
     _listed_at: float = -1e9
     _stop_at: float = float("inf")
     _idle: bool = False
@@ -115,7 +118,7 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
         self._listed_at = monotonic()
         for pattern in self.patterns:
             for tp in self.reader.partitions(pattern):
-                if tp not in self.positions:
+                if tp not in self.positions and lane_of(tp.topic, self.lanes) == self.lane:
                     self.positions[tp] = self.reader.begin_offset(tp)
                     self._first.add(tp)
 
@@ -126,6 +129,7 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
 
     `open_reader` is called in the worker that reads. `stop` ends the flow, with its state kept. `poll` is how long to
     wait between two looks at a log that is not behind: longer makes larger batches and less work a row.
+    `lanes` is among how many workers the topics are divided (pipelines.engine.cluster).
     """
 
     open_reader: Callable[[], LogReader]
@@ -134,9 +138,10 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
     stop: Event
     on_read: Callable[[TopicPartition, int, int], None]
     poll: timedelta
+    lanes: int = field(default_factory=lanes_here)
 
     def list_parts(self) -> list[str]:
-        return ["log"]
+        return lane_names(self.lanes)
 
     def build_part(
         self,
@@ -156,6 +161,8 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
             {_parse(name): ts_append for name, (_, ts_append) in resume.items()},
             self.on_read,
             self.poll,
+            for_part,
+            self.lanes,
         )
 
 

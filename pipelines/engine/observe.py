@@ -1,5 +1,6 @@
 """How far a consumer is behind the log, for Prometheus."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -17,13 +18,14 @@ class Lag:
 
     consumer: str
     open_reader: Callable[[], LogReader]
-    _reader: LogReader | None = None
+    _own: threading.local = field(default_factory=threading.local)  # a reader of each worker: threads share none
     _measured_at: dict[TopicPartition, float] = field(default_factory=dict)
 
     def __call__(self, tp: TopicPartition, next_offset: int, ts_append: int) -> None:
         if monotonic() < self._measured_at.get(tp, -1e9) + _EVERY_S:
             return
         self._measured_at[tp] = monotonic()
-        self._reader = self._reader or self.open_reader()
-        behind = self._reader.end_offset(tp) - next_offset
+        if not hasattr(self._own, "reader"):
+            self._own.reader = self.open_reader()
+        behind = self._own.reader.end_offset(tp) - next_offset
         metrics.LOG_LAG_ROWS.labels(str(tp), self.consumer).set(behind)

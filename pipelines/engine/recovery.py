@@ -12,9 +12,10 @@ away and the flow starts again at the beginning of the log.
 import fcntl
 import logging
 import os
+import pickle
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,12 +27,17 @@ from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from pipelines.engine.cluster import Seat, divided, lane_names, lane_of, seat_of_this_process
+
 _log: Final = logging.getLogger(__name__)
 
 PARTITIONS: Final = 1
 """SQLite files of a recovery store. A flow has tens of keys; more files cost more fsyncs an epoch."""
 
 EPOCH: Final = timedelta(seconds=0.5)
+
+REFUSED: Final = "refused"
+"""The file in which a process of a cluster leaves why its state does not fit the log."""
 
 
 class FlowLocked(RuntimeError):
@@ -71,9 +77,15 @@ def run_flow(
     """Run a flow to its end on the recovery store `directory`, resuming where it stopped.
 
     `scrubbing=False` is stock Bytewax, for the tests that show why it is not enough.
+    In a process that a launcher started as part of a cluster, the lock and the store are the launcher's business, and
+    a state that does not fit is left to it, in REFUSED.
     Delivery: state and source positions move together, once an epoch; sinks may see the last epoch again.
     Raises: FlowLocked if the flow runs elsewhere; whatever a source, kernel or sink raises.
     """
+    seat = seat_of_this_process()
+    if seat is not None:
+        _take_seat(seat, build, directory, epoch)
+        return
     directory.mkdir(parents=True, exist_ok=True)
     with locked(name, directory):
         for attempt in (1, 2):
@@ -89,6 +101,27 @@ def run_flow(
 
 
 def _run_once(build: Callable[[], Dataflow], store: Path, workers: int, epoch: timedelta, *, scrubbing: bool) -> None:
+    prepare(store, workers, scrubbing=scrubbing)
+    with divided(workers):
+        flow = build()
+    execute(flow, workers=workers, epoch=epoch, store=store)
+
+
+def _take_seat(seat: Seat, build: Callable[[], Dataflow], directory: Path, epoch: timedelta) -> None:
+    with divided(seat.lanes):
+        flow = build()
+    try:
+        execute(flow, workers=seat.workers, epoch=epoch, store=directory / "store", seat=seat)
+    except (StateMismatch, sqlite3.DatabaseError) as error:
+        (directory / REFUSED).write_text(str(error))
+        raise
+
+
+def prepare(store: Path, lanes: int = 1, *, scrubbing: bool = True) -> None:
+    """Make a store fit to start on: new, or scrubbed, with the log divided into so many lanes.
+
+    No process may be using it. Raises: sqlite3.DatabaseError if it cannot be read.
+    """
     if not _is_complete(store):
         shutil.rmtree(store, ignore_errors=True)
         store.mkdir(mode=0o700)  # it holds pickles: whoever may write here may run code
@@ -97,22 +130,32 @@ def _run_once(build: Callable[[], Dataflow], store: Path, workers: int, epoch: t
         done = scrub(store)
         if done.phantoms:
             _log.warning("removed %d phantom snapshots at or past epoch %s", done.phantoms, done.resume_epoch)
-    execute(build(), workers=workers, epoch=epoch, store=store)
+        divide(store, lanes)
 
 
-def execute(flow: Dataflow, *, workers: int = 1, epoch: timedelta = EPOCH, store: Path | None = None) -> None:
+def execute(
+    flow: Dataflow,
+    *,
+    workers: int = 1,
+    epoch: timedelta = EPOCH,
+    store: Path | None = None,
+    seat: Seat | None = None,
+) -> None:
     """Run a flow to its end in this process, without a recovery store if `store` is None.
 
+    `seat`: as one process of a cluster. Its peers trust each other with pickles: addresses are of loopback or a private
+    network.
     Raises: what a source, kernel or sink raised, freed from Bytewax's wrappers.
     """
     recovery = None if store is None else RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
+    addresses, process = ([], 0) if seat is None else ([*seat.addresses], seat.process)
     try:
         cluster_main(  # type: ignore[no-untyped-call]
-            flow, [], 0, epoch_interval=epoch, recovery_config=recovery, worker_count_per_proc=workers
+            flow, addresses, process, epoch_interval=epoch, recovery_config=recovery, worker_count_per_proc=workers
         )
     except BytewaxRuntimeError as error:
         cause: BaseException = error
-        while cause.__cause__ is not None:
+        while isinstance(cause, BytewaxRuntimeError) and cause.__cause__ is not None:
             cause = cause.__cause__
         raise cause from error
 
@@ -141,6 +184,38 @@ def scrub(store: Path) -> Scrubbed:
                 " AND older.snap_epoch < snaps.snap_epoch)"
             ).rowcount
     return Scrubbed(resume_epoch=resume, phantoms=phantoms, tombstones=tombstones)
+
+
+def divide(store: Path, lanes: int) -> None:
+    """Hand what the sources of the log had read over to another number of lanes. No process may be using the store."""
+    wanted = lane_names(lanes)
+    for part in _partitions(store):
+        with closing(sqlite3.connect(part)) as db, db:
+            newest = "SELECT step_id, state_key, ser_change, max(snap_epoch) FROM snaps GROUP BY step_id, state_key"
+            found: dict[str, dict[str, tuple[dict[str, object], int]]] = {}
+            for step, key, change, epoch in db.execute(newest):
+                if key == "log" or key.startswith("log/"):
+                    # The file is ours, and nobody else may write it.
+                    state = None if change is None else pickle.loads(change)
+                    if isinstance(state, dict):  # a sink has a part of that name, too, and no state
+                        found.setdefault(step, {})[key] = state, epoch
+            for step, lane_states in found.items():
+                if set(lane_states) != set(wanted):
+                    _divide_step(db, step, lane_states, wanted)
+
+
+def _divide_step(
+    db: sqlite3.Connection, step: str, states: Mapping[str, tuple[dict[str, object], int]], wanted: Sequence[str]
+) -> None:
+    positions = {name: at for state, _ in states.values() for name, at in state.items()}
+    epoch = max(epoch for _, epoch in states.values())
+    db.executemany("DELETE FROM snaps WHERE step_id = ? AND state_key = ?", [(step, key) for key in states])
+    for lane in wanted:
+        mine = {name: at for name, at in positions.items() if lane_of(name.rpartition("/")[0], len(wanted)) == lane}
+        db.execute(
+            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)",
+            (step, lane, epoch, pickle.dumps(mine)),
+        )
 
 
 def resume_epoch(store: Path) -> int | None:
@@ -200,9 +275,10 @@ def _partitions(store: Path) -> list[Path]:
 
 
 @contextmanager
-def locked(name: str, directory: Path) -> Iterator[None]:
+def locked(name: str, directory: Path) -> Iterator[int]:
     """Hold the flow's lock: two runs on one store would corrupt it, and Bytewax does not look.
 
+    Yields the lock's file descriptor: a process that inherits it holds the lock, too, as long as it lives.
     Raises: FlowLocked if the flow runs.
     """
     with (directory / "lock").open("a+") as lock:
@@ -214,4 +290,4 @@ def locked(name: str, directory: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        yield lock.fileno()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 from conftest import empty_clickhouse, empty_timescale
 
 from connectors.log import open_reader
@@ -83,11 +84,11 @@ class Flows:
             process.kill()
             process.wait()
 
-    def start(self, *names: str, crash_at: str = "") -> None:
-        """Start flows; with `crash_at` (point:n) they die there."""
+    def start(self, *names: str, crash_at: str = "", words: Sequence[str] = ()) -> None:
+        """Start flows, with these further words; with `crash_at` (point:n) they die there."""
         for name in names:
             changes = {**self._environment, **({"MANDI_CRASH_AT": crash_at} if crash_at else {})}
-            command = [sys.executable, "-m", self._module, *self._commands.get(name, ("run", name))]
+            command = [sys.executable, "-m", self._module, *self._commands.get(name, ("run", name)), *words]
             with (self.data_dir / f"{name}.out").open("ab") as out:
                 self._running[name] = subprocess.Popen(
                     command, cwd=REPOSITORY, env=environment(changes), stdout=out, stderr=out
@@ -118,6 +119,10 @@ class Flows:
             self._running[name].send_signal(signal.SIGTERM)
         for name in names:
             assert self._running.pop(name).wait(DEADLINE_S) == 0, self.said(name)
+
+    def members(self, name: str) -> list[psutil.Process]:
+        """The processes of the group that a flow's launcher has started."""
+        return psutil.Process(self._running[name].pid).children()
 
     def is_running(self, name: str) -> bool:
         return self._running[name].poll() is None
