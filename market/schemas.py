@@ -346,8 +346,8 @@ ANOMALIES: Final = pa.schema(
 
 FORECASTS: Final = pa.schema(
     [
-        pa.field("venue", _VENUE, nullable=False),
-        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("instrument", pa.utf8(), nullable=False),
         pa.field("model", pa.utf8(), nullable=False),  # what is served: ensemble, or naive while nothing earned more
         pa.field("ts_made", pa.int64(), nullable=False),  # the end of the bar it was made at
         pa.field("horizon_s", pa.int64(), nullable=False),  # trading time: sessions alone count
@@ -365,12 +365,12 @@ FORECASTS: Final = pa.schema(
         pa.field("as_known_at", pa.int64(), nullable=False),  # that of the bar
     ]
 )
-"""What is served of one instrument at the end of a bar: a row a horizon and level (market/forecasting.py)."""
+"""What is served of one instrument at the end of a bar: a row a horizon and level (market/forecasts.py)."""
 
 FORECAST_SCORES: Final = pa.schema(
     [
-        pa.field("venue", _VENUE, nullable=False),
-        pa.field("instrument", _INSTRUMENT, nullable=False),
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("instrument", pa.utf8(), nullable=False),
         pa.field("model", pa.utf8(), nullable=False),  # a member, or ensemble
         pa.field("horizon_s", pa.int64(), nullable=False),
         pa.field("ts_made", pa.int64(), nullable=False),
@@ -390,6 +390,35 @@ FORECAST_SCORES: Final = pa.schema(
 )
 """What became of a forecast of one model, once its target has passed."""
 
+FORECAST_STEPS: Final = pa.schema(
+    [
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("instrument", pa.utf8(), nullable=False),
+        pa.field("ts_close", pa.int64(), nullable=False),  # of the bar, or of the last one a fit was made of
+        pa.field("close", pa.int64()),
+        pa.field("width", pa.int64()),  # high less low
+        pa.field("volume", pa.int64()),
+        pa.field("quality", pa.utf8()),
+        pa.field("as_known_at", pa.int64()),
+        pa.field("mid_price", pa.int64()),  # these four: of the newest book; null without one that is whole
+        pa.field("micro_price", pa.int64()),
+        pa.field("imbalance", pa.int64()),
+        pa.field("spread", pa.int64()),
+        pa.field("fit", pa.utf8()),  # JSON: a fitted model and its parameters; then there is no bar
+    ]
+)
+"""What forecasts are made from, in the order in which it is taken: final bars with the book as it was, and fits."""
+
+FIT_REQUESTS: Final = pa.schema(
+    [
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("instrument", pa.utf8(), nullable=False),
+        pa.field("ts_close", pa.int64(), nullable=False),  # of the last bar
+        pa.field("closes", pa.list_(pa.int64()), nullable=False),  # of the last bars, oldest first
+    ]
+)
+"""A wish of the forecasts for models to be fitted on these closes; answered by FORECAST_STEPS with a `fit`."""
+
 SCHEMAS: Final = {
     "ticks": TICKS,
     "fx": TICKS,
@@ -408,6 +437,8 @@ SCHEMAS: Final = {
     "anomalies": ANOMALIES,
     "forecasts": FORECASTS,
     "forecast_scores": FORECAST_SCORES,
+    "forecast_steps": FORECAST_STEPS,
+    "fit_requests": FIT_REQUESTS,
 }
 
 NATURAL_KEYS: Final = {

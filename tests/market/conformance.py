@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 from arrivals import batch, joined
+from bar_rows import of_market
 from book_rows import changes
 from join_rows import joins
 from reference import Row
@@ -18,6 +19,7 @@ from market.anomalies import AnomalyKernel
 from market.arbitrage import ArbitrageKernel
 from market.bars import BarsKernel
 from market.book import BookKernel
+from market.forecasts import ForecastKernel
 from market.kernel import Kernel
 from market.quality import QualityKernel
 from market.trade_join import TradeJoinKernel
@@ -41,6 +43,7 @@ KERNELS = {
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
     "book": Entry(BookKernel, ("books",), changes),
     "trade-join": Entry(TradeJoinKernel, ("trade_events",), joins),
+    "forecasts": Entry(ForecastKernel, ("forecasts", "forecast_scores", "fit_requests"), of_market),
 }
 
 
