@@ -30,5 +30,9 @@ SUITE: Final = {
     "simulator": (_lazily("simulator", "bench_simulator"), "CPU of the simulated market at 20,000 messages per second"),
     "codecs": (_lazily("codecs", "bench_codecs"), "messages per second and core that each codec decodes"),
     "signals": (_lazily("signals", "bench_signals"), "book updates per second and core, by way of telling a book"),
+    "forecasts": (
+        _lazily("forecasts", "bench_forecasts"),
+        "scores of `mandi forecast` on M4 Hourly (MANDI_HOURLY) and daily commodities (MANDI_COMMODITIES)",
+    ),
     "latency": (_lazily("latency", "bench_latency"), "venue send to WebSocket receipt at 1,000 messages per second"),
 }

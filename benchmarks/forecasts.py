@@ -27,13 +27,13 @@ _YEARS: Final = ("2010", "2023")  # the years of MODELS' table and those around 
 
 
 def bench_forecasts(_directory: Path) -> Mapping[str, object]:
-    """Return the figures of what the environment names: MANDI_M4 (Hourly-train.csv[.gz]), MANDI_COMMODITIES (a CSV)."""
+    """Return the figures of what the environment names: MANDI_HOURLY (Hourly-train.csv[.gz]), MANDI_COMMODITIES (a CSV)."""
     figures: dict[str, object] = {}
-    if where := os.environ.get("MANDI_M4"):
+    if where := os.environ.get("MANDI_HOURLY"):
         figures |= _m4(Path(where))
     if where := os.environ.get("MANDI_COMMODITIES"):
         figures |= _commodities(Path(where))
-    return figures or {"nothing": "set MANDI_M4 and MANDI_COMMODITIES to the files to score"}
+    return figures or {"nothing": "set MANDI_HOURLY and MANDI_COMMODITIES to the files to score"}
 
 
 def _m4(path: Path) -> dict[str, object]:
@@ -55,10 +55,9 @@ def _m4(path: Path) -> dict[str, object]:
 
 
 def _hourly(path: Path) -> Iterator[Floats]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as lines:
-        for row in list(csv.reader(lines))[1:]:
-            yield np.array([float(text) for text in row[1:] if text])
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+    for row in list(csv.reader(text.splitlines()))[1:]:
+        yield np.array([float(value) for value in row[1:] if value])
 
 
 def _commodities(path: Path) -> dict[str, object]:

@@ -153,7 +153,8 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     run = _add(
         commands,
         "run",
-        "Run dataflows: bars, quality, book, anomalies, arbitrage, joins, timescale, clickhouse (default: all).",
+        "Run dataflows: bars, quality, book, anomalies, arbitrage, joins, forecasts, fits, timescale, clickhouse "
+        "(default: all).",
         _run,
     )
     run.add_argument("flows", nargs="*", metavar="FLOW")

@@ -35,7 +35,9 @@ _PATIENT_STOP_S: Final = 30.0  # at the end of a --duration nobody waits for the
 _START_TIMEOUT_S: Final = 60.0
 _SOURCES: Final = ("trading", "ingest", "backend")
 _KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events that are in the log
-_FLOWS: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "joins", "timescale", "clickhouse")
+_DERIVED: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "joins", "forecasts", "fits")
+_FLOWS: Final = (*_DERIVED, "timescale", "clickhouse")
+_FORECAST_INTERVAL: Final = "5s"  # so that forecasts are there within the first minute
 _MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
 
 
@@ -144,7 +146,7 @@ class _Demo:
         self._supervisor.signal_stop(_SOURCES)
         self._supervisor.stop(_SOURCES)
         self._supervisor.stop(["simulate"])
-        self._supervisor.stop(["bars", "quality", "book", "anomalies", "arbitrage", "joins"])
+        self._supervisor.stop(_DERIVED)
         self._supervisor.signal_stop(["timescale", "clickhouse", "gateway"])
         self._supervisor.stop(["timescale", "clickhouse", "gateway"])
         if self._options.duration_s is not None:
@@ -190,6 +192,7 @@ class _Demo:
             "MANDI_MCX_REST_URL": "",
             "MANDI_MCX_BROKER": "kite",
             "MANDI_BLOOMBERG": self._settings.bloomberg or "",
+            "MANDI_FORECAST_INTERVAL": _FORECAST_INTERVAL,
         }
         if self._settings.backend_outbox is not None:
             environment["MANDI_BACKEND_OUTBOX"] = self._settings.backend_outbox

@@ -4,6 +4,7 @@ A process imports only what its own flow needs: after a crash, imports are most 
 """
 
 import logging
+import os
 import shlex
 import sys
 import threading
@@ -30,7 +31,10 @@ from sinks.base import Sink, retrying
 C = TypeVar("C")  # the configuration of a flow
 
 _SWITCH_S: Final = 0.0005
-FLOWS: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "joins", "timescale", "clickhouse")
+FLOWS: Final = (
+    *("bars", "quality", "book", "anomalies", "arbitrage", "joins", "forecasts", "fits"),
+    *("timescale", "clickhouse"),
+)
 MIRROR: Final = "mirror"
 WEBHOOKS: Final = "webhooks"
 """Flows that run only when they are named."""
@@ -107,7 +111,13 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
                 "arbitrage": _run_arbitrage,
                 "joins": _run_joins,
             }
-            others = {"book": _run_book, MIRROR: _run_mirror, WEBHOOKS: _run_webhooks}
+            others = {
+                "book": _run_book,
+                "forecasts": _run_forecasts,
+                "fits": _run_fits,
+                MIRROR: _run_mirror,
+                WEBHOOKS: _run_webhooks,
+            }
             if flow in judging:
                 judging[flow](settings, stop, lateness)
             elif flow in others:
@@ -156,6 +166,20 @@ def _run_joins(settings: Settings, stop: threading.Event, lateness: Lateness) ->
     from pipelines.joins import JoinsConfig, build
 
     _derive(settings, stop, "joins", build, partial(JoinsConfig, lateness=lateness), epoch_s=2)
+
+
+def _run_forecasts(settings: Settings, stop: threading.Event) -> None:
+    from pipelines.forecasts import ForecastsConfig, build
+
+    configure = partial(ForecastsConfig, width=settings.forecast_interval)
+    _derive(settings, stop, "forecasts", build, configure, epoch_s=5)
+
+
+def _run_fits(settings: Settings, stop: threading.Event) -> None:
+    from pipelines.fits import FitsConfig, build
+
+    os.nice(10)
+    _derive(settings, stop, "fits", build, FitsConfig, epoch_s=5)
 
 
 def _derive(

@@ -11,6 +11,7 @@ from typing import Final
 
 from mandi.alerting import DEFAULT_WEBHOOK
 from mandi.errors import UsageError
+from market.schemas import INTERVALS_NS
 
 CONFIG_FILE: Final = "mandi.toml"
 EMBEDDED: Final = "embedded"
@@ -48,6 +49,7 @@ _ENVIRONMENT: Final = {
     "jwt_issuer": "MANDI_JWT_ISSUER",
     "jwt_audience": "MANDI_JWT_AUDIENCE",
     "allowed_origins": "MANDI_ALLOWED_ORIGINS",
+    "forecast_interval": "MANDI_FORECAST_INTERVAL",
     "log_days": "MANDI_LOG_DAYS",
     "log_gib": "MANDI_LOG_GIB",
 }
@@ -96,6 +98,8 @@ class Settings:
     """The file that names the receivers of webhooks; None: there are none."""
     webhooks_allow: str | None = None
     """Networks that webhooks may go to although they are not public."""
+    forecast_interval: str = "1m"
+    """The bars at whose ends forecasts are made."""
     log_days: float = 7.0
     log_gib: float = 4.0
     """What the embedded log keeps of each topic-partition: this long, and at most this much."""
@@ -164,6 +168,7 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         data_dir=where,
         log=log,
         metrics_port=None if port is None else _port(port),
+        forecast_interval=_choice("forecast_interval", found.get("forecast_interval", "1m"), tuple(INTERVALS_NS)),
         log_days=_positive("log_days", found.pop("log_days", "7")),
         log_gib=_positive("log_gib", found.pop("log_gib", "4")),
         timescale=found.get("timescale", EMBEDDED),

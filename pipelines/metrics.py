@@ -29,6 +29,15 @@ TRADE_JOINS: Final = Counter(
     "mandi_trade_joins_total", "Prices that were due for an event of the backend, by what became of them.", ["outcome"]
 )
 ANOMALIES: Final = Counter("mandi_anomalies_total", "Anomalies that have ended, by kind.", ["kind"])
+FORECASTS: Final = Counter("mandi_forecasts_total", "Rows of forecasts made.")
+FORECAST_COVERAGE: Final = Gauge(
+    "mandi_forecast_coverage",
+    "How many of the served intervals of late held what came, over all instruments.",
+    ["level", "horizon"],
+)
+FORECAST_SKILL: Final = Gauge(
+    "mandi_forecast_skill", "1 - error / naive's error of late, over all instruments.", ["model", "horizon"]
+)
 BARS: Final = Counter("mandi_bars_total", "Bars published, by what they are.", ["kind"])
 CLOCK_SKEW_SECONDS: Final = Gauge(
     "mandi_clock_skew_seconds",

@@ -2,7 +2,8 @@
 
 The misses of late, in units of how much the price was moving when the forecast was made, have a quantile; the level
 of the quantile is raised after every miss of the interval and lowered a little after every hit, so that the share of
-hits comes out right whatever the market does. A market that begins to move more widens the interval at once, through the units.
+hits comes out right whatever the market does. A market that begins to move more widens the interval at once, through
+the units.
 Source: Gibbs and Candes, "Adaptive conformal inference under distribution shift" (2021).
 """
 
@@ -17,8 +18,8 @@ LEVELS: Final = (0.9, 0.8)
 
 _WINDOW: Final = 250
 _RATE: Final = 0.02
-"""By the root of the horizon in bars: misses of overlapping horizons are one miss, told several times. On daily closes of
-seven commodities 0.02 holds 90 % within half a point, and 76 % in the worst quarter of a year."""
+"""By the root of the horizon in bars: misses of overlapping horizons are one miss, told several times. On daily closes
+of seven commodities 0.02 holds 90 % within half a point, and 76 % in the worst quarter of a year."""
 
 _PRIOR: Final = 20
 """So many misses as a normal distribution has them stand in until real ones come."""

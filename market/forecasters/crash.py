@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from market.forecasters.online import FEATURES
+from market.forecasters.online import FEATURES, of_river
 
 DEVIATIONS: Final = 2.0
 _FORGET: Final = 1 - 1 / 1000
@@ -19,10 +19,9 @@ _MUST_HAVE_SEEN: Final = 300
 
 
 def _model() -> Any:
-    from river.linear_model import LogisticRegression
-    from river.optim import SGD
-
-    return LogisticRegression(optimizer=SGD(0.005), intercept_init=math.log(_PRIOR), intercept_lr=0.005, l2=0.01)
+    learning = of_river("optim", "SGD")(0.005)
+    model = of_river("linear_model", "LogisticRegression")
+    return model(optimizer=learning, intercept_init=math.log(_PRIOR), intercept_lr=0.005, l2=0.01)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """Fit models that are too slow for a stream: AutoETS and AutoTheta of statsforecast, which choose their own form.
 
-What comes back is no model but the few numbers with which the stream carries it on (market.forecasters.online.Smoothing),
-and forecasts the same. statsforecast is imported by the first fit of a process, and takes two seconds: only the worker
-that fits has it.
+What comes back is no model but the few numbers with which the stream carries it on (`Smoothing` in
+market.forecasters.online), and forecasts the same. statsforecast is imported by the first fit of a process, and takes
+two seconds: only the worker that fits has it.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Whether a model has earned its place: clearly better than naive of late, by a Diebold-Mariano test.
 
-The loss is the absolute error in standard units, over origins whose horizons do not overlap, so that the differences are
+The loss is the absolute error in standard units, over origins whose horizons do not overlap, so that differences are
 independent if the forecasts are good (Diebold and Mariano, 1995; with the small-sample factor of Harvey, Leybourne and
 Newbold, 1997, for one step). Newer ones count more: a model has to keep earning.
 """

@@ -8,6 +8,7 @@ Naive (no move) is what all of them are measured against, and is not here.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Final, Protocol
 
 NAIVE: Final = "naive"
@@ -83,9 +84,7 @@ class HoltWinters:
     """river's, without a season: a level and a trend."""
 
     def __init__(self) -> None:
-        from river.time_series import HoltWinters as Model
-
-        self._model, self._learnt = Model(alpha=0.7, beta=0.05), 0
+        self._model, self._learnt = of_river("time_series", "HoltWinters")(alpha=0.7, beta=0.05), 0
 
     def learn(self, seen: Seen) -> None:
         self._model.learn_one(seen.price)
@@ -104,12 +103,9 @@ class Snarimax:
     """river's, of the moves in standard units: two of the last, and the last error."""
 
     def __init__(self) -> None:
-        from river.linear_model import LinearRegression
-        from river.optim import SGD
-        from river.time_series import SNARIMAX
-
-        regressor = LinearRegression(optimizer=SGD(0.005), intercept_lr=0.0)
-        self._model, self._learnt = SNARIMAX(p=2, d=0, q=1, regressor=regressor), 0
+        learning = of_river("optim", "SGD")(0.005)
+        regressor = of_river("linear_model", "LinearRegression")(optimizer=learning, intercept_lr=0.0)
+        self._model, self._learnt = of_river("time_series", "SNARIMAX")(p=2, d=0, q=1, regressor=regressor), 0
 
     def learn(self, seen: Seen) -> None:
         self._model.learn_one(clipped(seen.step / seen.before))
@@ -128,10 +124,8 @@ class Linear:
     """river's linear regression on bar and book, one for each horizon, told once its target has passed."""
 
     def __init__(self) -> None:
-        from river.linear_model import LinearRegression
-        from river.optim import SGD
-
-        self._models = [LinearRegression(optimizer=SGD(0.002), intercept_lr=0.0, l2=0.01) for _ in HORIZONS]
+        learning, model = of_river("optim", "SGD"), of_river("linear_model", "LinearRegression")
+        self._models = [model(optimizer=learning(0.002), intercept_lr=0.0, l2=0.01) for _ in HORIZONS]
         self._learnt = [0] * len(HORIZONS)
 
     def learn(self, seen: Seen) -> None: ...
@@ -208,8 +202,13 @@ class Fitted:
 FITTED: Final = ("auto_ets", "auto_theta")
 
 
+def of_river(module: str, name: str) -> Any:
+    """Return a class of river, which publishes no types, and takes a second to import: not before it is used."""
+    return getattr(import_module(f"river.{module}"), name)
+
+
 def members() -> dict[str, Member]:
-    """Return new members by name. The first of a process takes a second: river is imported then."""
+    """Return new members by name."""
     return {
         "drift": Drift(),
         "ewma": Ewma(),

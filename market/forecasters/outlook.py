@@ -1,6 +1,6 @@
 """One instrument as the forecaster sees it: what it learnt, what it has promised, and what became of that.
 
-Of every bar: first what was promised for now is scored, then the members learn the bar, then the next promises are made.
+Of every bar: first what was promised for now is scored, then members learn the bar, then the next promises are made.
 Nothing that was not known at the end of a bar is in a promise. Floats live here alone; the kernel rounds them.
 """
 
@@ -214,9 +214,9 @@ class Outlook:
             interval.learn(lost, hit)
         horizon.mixture.learn(losses[:-1])
         if promise.alone:
-            for gate, lost in zip(horizon.gates, losses[1:], strict=True):
-                if lost is not None:
-                    gate.learn(lost, naive)
+            for gate, loss in zip(horizon.gates, losses[1:], strict=True):
+                if loss is not None:
+                    gate.learn(loss, naive)
         served = held[promise.served == ENSEMBLE]
         horizon.hits = [_FORGET * hits + hit for hits, hit in zip(horizon.hits, served, strict=True)]
         horizon.scored = _FORGET * horizon.scored + 1

@@ -16,8 +16,6 @@ PROMETHEUS = ROOT / "dashboards" / "prometheus"
 RUNBOOK = read("docs/runbook.md")
 SEVERITIES = ("critical", "warning", "info")
 OF_PROMETHEUS = {"up"}
-# Of the forecasts flow; it leaves this set when docs/metrics.md has it.
-TO_COME = {"mandi_forecast_coverage"}
 
 
 def rules() -> Iterator[dict[str, Any]]:
@@ -83,12 +81,10 @@ def test_an_alert_asks_for_metrics_and_labels_there_are(rule: dict[str, Any]) ->
     documented = {
         ticked(row["metric"])[0]: set(ticked(row["labels"])) for row in rows(read("docs/metrics.md"), "metric")
     }
-    assert not TO_COME & documented.keys(), "documented by now: take it out of TO_COME"
     found = set(re.findall(r"\bmandi_\w+|\bup\b", re.sub(r"\{\{.*?\}\}", "", rule["expr"])))
     stems = {re.sub(r"_(bucket|sum|count)$", "", name) for name in found}
     assert stems
-    assert stems <= documented.keys() | OF_PROMETHEUS | TO_COME
+    assert stems <= documented.keys() | OF_PROMETHEUS
     labels = {"service", "instance", "le"}.union(*(documented.get(stem, set()) for stem in stems))
-    if not stems & TO_COME:
-        grouped = re.findall(r"\b(?:by|on) \(([\w, ]+)\)", rule["expr"])
-        assert {label for group in grouped for label in group.split(", ")} <= labels
+    grouped = re.findall(r"\b(?:by|on) \(([\w, ]+)\)", rule["expr"])
+    assert {label for group in grouped for label in group.split(", ")} <= labels
