@@ -27,7 +27,7 @@ _YEARS: Final = ("2010", "2023")  # the years of MODELS' table and those around 
 
 
 def bench_forecasts(_directory: Path) -> Mapping[str, object]:
-    """Return the figures of what the environment names: MANDI_HOURLY (Hourly-train.csv[.gz]), MANDI_COMMODITIES (a CSV)."""
+    """Score what the environment names: MANDI_HOURLY (Hourly-train.csv[.gz]) and MANDI_COMMODITIES (a CSV)."""
     figures: dict[str, object] = {}
     if where := os.environ.get("MANDI_HOURLY"):
         figures |= _m4(Path(where))

@@ -1,15 +1,21 @@
-"""Cost of what is derived from the market, in processor time of one core. So far: books."""
+"""Cost of what is derived from the market, in processor time of one core: books, detectors, parity, forecasts."""
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
+from market.anomalies import AnomalyKernel
+from market.arbitrage import ArbitrageKernel
 from market.book import BOOK_ARRIVALS, BookKernel
-from market.schemas import BUY, IMAGE, SELL, SET
+from market.forecasters.outlook import NAIVE
+from market.forecasts import ForecastKernel
+from market.kernel import ARRIVALS, Kernel
+from market.schemas import BUY, FORECAST_STEPS, IMAGE, QUALITIES, QUOTE, SELL, SET, TRADE
 
 _CHANGES: Final = 200_000
 _BATCH_ROWS: Final = 20_000
@@ -18,10 +24,118 @@ _STEP_NS: Final = 200_000  # 5,000 changes a second of market time
 _WAYS: Final = ("price", "level", "entry")
 
 
+_AT_NS: Final = 1_795_446_000 * 10**9  # 2026-11-23 15:00 UTC, a Monday on which all of these trade
+_TICKS: Final = 100_000
+_TICK_ROWS: Final = 1_000  # what half a second of a busy shard holds
+_PRICES: Final = {"XCEC:GC:202612": 4_150.0, "XIMC:GOLD:202612": 128_000.0, "BBG:USDINR:SPOT": 89.0}
+_BARS: Final = 150
+_FORECAST: Final = 20  # instruments
+
+
 def bench_signals(directory: Path) -> Mapping[str, object]:
-    """Book updates per second and core, for each way in which venues tell a book."""
+    """Return what each kernel does per second of one core.
+
+    Books by the way in which venues tell them; ticks (a trade to three quotes, 2,000 a second of market time) through
+    all detectors; quotes of a pair and its rate through parity; forecasts, each one model's at a bar, for all horizons.
+    """
     del directory
-    return {"book_updates_per_s_core": {way: round(_updates_per_s(way)) for way in _WAYS}}
+    trades, quotes = _ticks(0.25), _ticks(0.0)
+    return {
+        "book_updates_per_s_core": {way: round(_updates_per_s(way)) for way in _WAYS},
+        "detector_ticks_per_s_core": round(_rows_per_s(AnomalyKernel(), trades)),
+        "parity_quotes_per_s_core": round(_rows_per_s(ArbitrageKernel(), quotes)),
+        "forecasts_per_s_core": round(_forecasts_per_s()),
+    }
+
+
+def _rows_per_s(kernel: Kernel, arrivals: pa.RecordBatch) -> float:
+    kernel.on_batch(arrivals.slice(0, _TICK_ROWS))  # what is loaded once is no part of it
+    begun_s = time.process_time()
+    for start in range(_TICK_ROWS, arrivals.num_rows, _TICK_ROWS):
+        kernel.on_batch(arrivals.slice(start, _TICK_ROWS))
+    return float((arrivals.num_rows - _TICK_ROWS) / (time.process_time() - begun_s))
+
+
+def _ticks(share_of_trades: float) -> pa.RecordBatch:
+    """Trades and quotes that walk at random, of a COMEX and an MCX contract and the rate between them."""
+    chance, names, rows = np.random.default_rng(1), list(_PRICES), np.arange(_TICKS)
+    code = chance.integers(0, len(names), _TICKS)
+    steps = np.cumsum(chance.normal(0, 2e-6, (_TICKS, len(names))), axis=0)
+    price = (np.array(list(_PRICES.values())) * (1 + steps))[rows, code]
+    fixed = (np.round(price, 2) * 100).astype(np.int64) * 10**7
+    trade = chance.random(_TICKS) < share_of_trades
+    at, lots = _AT_NS + rows * 500_000, np.full(_TICKS, 10**9)
+    columns: dict[str, Any] = {
+        "kind": np.where(trade, TRADE, QUOTE).astype(np.int8),
+        "venue": _named([name[:4] if name[:4] != "BBG:" else "BBG" for name in names], code, pa.int8()),
+        "instrument": _named(names, code, pa.int32()),
+        "ts_event": at,
+        "ts_recv": at + 1_000_000,
+        "seq": rows,
+        "price": _masked(fixed, trade),
+        "size": _masked(lots, trade),
+        "side": _masked(np.ones(_TICKS, np.int8), trade),
+        "bid_price": _masked(fixed - 10**7, ~trade),
+        "bid_size": _masked(lots, ~trade),
+        "ask_price": _masked(fixed + 10**7, ~trade),
+        "ask_size": _masked(lots, ~trade),
+        "flags": np.zeros(_TICKS, np.int32),
+        "source": _named(["bench"], np.zeros(_TICKS, np.int64), pa.int8()),
+        "source_offset": rows,
+        "source_row": np.zeros(_TICKS, np.int64),
+    }
+    return pa.RecordBatch.from_arrays([_array(columns.get(each.name), each.type) for each in ARRIVALS], schema=ARRIVALS)
+
+
+def _array(column: Any, kind: pa.DataType) -> pa.Array:
+    if column is None:
+        return pa.nulls(_TICKS, kind)
+    if isinstance(column, pa.DictionaryArray):
+        return pa.DictionaryArray.from_arrays(column.indices.cast(kind.index_type), column.dictionary)
+    return pa.array(column).cast(kind)
+
+
+def _named(names: Sequence[str], code: Any, index: pa.DataType) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(code).cast(index), list(names))
+
+
+def _masked(numbers: Any, shown: Any) -> pa.Array:
+    return pa.array(numbers, mask=~shown)
+
+
+def _forecasts_per_s() -> float:
+    """Forecasts of all models that are awake, the ensemble among them, with their scores, intervals and rows."""
+    kernel, made, begun_s = ForecastKernel(), 0, 0.0
+    for number in range(2 * _BARS):
+        if number == _BARS:  # all models but the fitted ones are awake
+            begun_s = time.process_time()
+        rows = [_bar(code, number) for code in range(_FORECAST)]
+        outputs = kernel.on_batch(pa.RecordBatch.from_pylist(rows, schema=FORECAST_STEPS))
+        scores = outputs.get("forecast_scores") if number >= _BARS else None
+        if scores is not None:
+            models = set(scores.column("model").to_pylist())
+            made += _FORECAST * len(models | {NAIVE})
+    return made / (time.process_time() - begun_s)
+
+
+def _bar(code: int, number: int) -> dict[str, Any]:
+    price = 10**12 + random.Random(number * 1_000 + code).randrange(-(10**9), 10**9)
+    at = _AT_NS + number * 60 * 10**9
+    return {
+        "venue": "XCEC",
+        "instrument": f"XCEC:GC:20{27 + code // 12}{code % 12 + 1:02d}",
+        "ts_close": at,
+        "close": price,
+        "width": 10**9,
+        "volume": 10**10,
+        "quality": QUALITIES[0],
+        "as_known_at": at,
+        "mid_price": price,
+        "micro_price": price + 10**7,
+        "imbalance": 10**8,
+        "spread": 10**8,
+        "fit": None,
+    }
 
 
 def _updates_per_s(way: str) -> float:

@@ -22,7 +22,7 @@ _REHEARSAL_ROWS: Final = 250
 _MUST_BEAT: Final = 0.95  # of naive's error: less is luck
 _POWER: Final = 4.0
 _HALF_LIFE: Final = 40.0  # values over which "how much it moves" forgets half
-_WIDENING: Final = 0.5  # per horizon that fits into the rehearsal once
+_WIDENING: Final = 0.5  # per step ahead that fits into the rehearsal once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,8 @@ def forecast(history: Sequence[float], horizon: int, season: int = 1, level: flo
     weights = _weights({name: float(np.abs(paths - actual).mean()) for name, paths in rehearsed.items()})
     missed = np.abs(actual - sum(weight * rehearsed[name] for name, weight in weights.items()))
     moving = _moving(values)
-    reach = _reach(missed / moving[origins - 1][:, None], level) * moving[-1] * (1 + _WIDENING * horizon / rehearsal)
+    reach = _reach(missed / moving[origins - 1][:, None], level) * moving[-1]
+    reach *= 1 + _WIDENING * np.arange(1, horizon + 1) / rehearsal
     mean = _served(weights, members(season, first), values, horizon)
     return SeriesForecast(mean=mean, lo=mean - reach, hi=mean + reach, weights=weights)
 
@@ -112,11 +113,12 @@ def _moving(values: Floats) -> Floats:
 
 
 def _reach(missed: Floats, level: float) -> Floats:
-    """The `level` quantile of the misses of each step, smoothed over neighbouring steps."""
+    """The `level` quantile of the misses of each step, smoothed over the steps beside it."""
     exact = np.quantile(missed, min(1.0, level * (1 + 1 / len(missed))), axis=0)
     if len(exact) < 3:
         return exact
-    return np.convolve(np.pad(exact, 1, mode="edge"), (0.25, 0.5, 0.25), "valid")
+    # The first step has no neighbour on one side, and the next one misses more: it is as it is.
+    return np.concatenate([exact[:1], np.convolve(exact, (0.25, 0.5, 0.25), "valid"), exact[-1:]])
 
 
 def _naive(values: Floats, horizon: int, level: float) -> SeriesForecast:
