@@ -12,7 +12,7 @@ import pyarrow as pa
 from market.anomalies import AnomalyKernel
 from market.arbitrage import ArbitrageKernel
 from market.book import BOOK_ARRIVALS, BookKernel
-from market.forecasters.outlook import NAIVE
+from market.forecasters.online import NAIVE
 from market.forecasts import ForecastKernel
 from market.kernel import ARRIVALS, Kernel
 from market.schemas import BUY, FORECAST_STEPS, IMAGE, QUALITIES, QUOTE, SELL, SET, TRADE

@@ -22,7 +22,7 @@ _REHEARSAL_ROWS: Final = 250
 _MUST_BEAT: Final = 0.95  # of naive's error: less is luck
 _POWER: Final = 4.0
 _HALF_LIFE: Final = 40.0  # values over which "how much it moves" forgets half
-_WIDENING: Final = 0.5  # per step ahead that fits into the rehearsal once
+_WIDENING: Final = 1.0  # per step ahead that fits into the rehearsal once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
