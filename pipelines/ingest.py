@@ -168,6 +168,7 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     rows: Counter[TopicPartition] = field(default_factory=Counter)
     rated: frozenset[str] = frozenset(Reference.load().commodities)  # what needs an exchange rate to be compared
     reached: dict[str, Positions] = field(default_factory=dict)
+    met: dict[str, Mapping[str, int]] = field(default_factory=dict)  # counters of each feed, as last told
     waiting: deque[tuple[float, dict[str, Positions]]] = field(default_factory=deque)  # flushed by, positions
 
     def write_batch(self, values: list[Flush]) -> None:
@@ -282,6 +283,14 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
             found = flush.gaps.filter(pc.is_null(flush.gaps.column("ts_resolved")))
             for venue in pc.value_counts(found.column("venue")).to_pylist():
                 metrics.GAPS.labels(venue["values"]).inc(venue["counts"])
+        self._count_events(flush)
+
+    def _count_events(self, flush: Flush) -> None:
+        before, self.met[flush.venue] = self.met.get(flush.venue, {}), flush.counters
+        for name in metrics.FEED_EVENT_NAMES:
+            more = flush.counters.get(name, 0) - before.get(name, 0)
+            if more > 0:
+                metrics.FEED_EVENTS.labels(flush.venue, name).inc(more)
 
     def _count_ticks(self, part: DetachedRows, now: int) -> None:
         counted = Counter(row[_VENUE] for row in part.rows)

@@ -8,6 +8,18 @@ ROWS: Final = Counter("mandi_rows_total", "Rows that passed a stage.", ["stage",
 LATE_ROWS: Final = Counter("mandi_late_rows_total", "Rows that came after the allowed lateness.")
 REJECTED_ROWS: Final = Counter("mandi_rejected_rows_total", "Rows refused, by reason.", ["reason"])
 GAPS: Final = Counter("mandi_gaps_total", "Holes found in a venue's sequence.", ["venue"])
+FEED_EVENTS: Final = Counter("mandi_feed_events_total", "What a feed met that is no plain row.", ["feed", "event"])
+FEED_EVENT_NAMES: Final = (
+    "conflated", "pending_dropped", "held_dropped",
+    "duplicates", "duplicate", "repeated", "stale_packets", "backwards",
+    "garbled", "malformed", "unexpected", "unknown_instrument", "refused", "number_gaps",
+    "ladder_breaks", "prev_seq_breaks", "rpt_breaks", "crossed_dirty",
+    "images_stale", "images_refused", "overdue_images",
+    "resync_required", "silences", "losses", "slow_consumer_warnings", "dropped_by_sdk",
+    "clock_skew", "over_limit", "rejects_received", "rejects_sent", "requests_rejected", "too_low",
+)  # fmt: skip
+"""Of the counters of the venues' sessions those of which it matters that they rise."""
+
 WATERMARK_LAG_SECONDS: Final = Gauge(
     "mandi_watermark_lag_seconds", "Market time less the newest event time of the venue.", ["venue"]
 )

@@ -62,11 +62,14 @@ class LevelLadder:
             return None
         level = (price, size, orders)
         at = position - 1
+        cut: list[DepthRow] = []
         if action == NEW:
             if at > len(levels):
                 return None
+            if len(levels) == self._depth:  # the worst one goes: the venue does not say so
+                cut.append((ROW_DELETE, is_bid, self._depth, None, None, None, None))
+                levels.pop()
             levels.insert(at, level)
-            del levels[self._depth :]
             row = INSERT
         elif action == CHANGE and at < len(levels):
             levels[at] = level
@@ -76,7 +79,7 @@ class LevelLadder:
             row = SET
         else:
             return None
-        return [(row, is_bid, position, None, price, size, orders)] if self._ordered(levels, at, is_bid) else None
+        return [*cut, (row, is_bid, position, None, price, size, orders)] if self._ordered(levels, at, is_bid) else None
 
     def _delete(self, levels: list[_Level], action: bytes, is_bid: bool, position: int) -> list[DepthRow] | None:
         at = position - 1

@@ -106,6 +106,7 @@ class Books:
         book = self._new(symbol, known, state if self._wanted else CLEAN)
         if book.state == LOST:
             self.lost[symbol] = book
+            self._say_dirty(book, now_ns)  # a process before this one may have left a book in the log
             self._ask(book, now_ns)
         return book
 

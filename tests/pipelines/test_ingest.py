@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from arrivals import batch
 from log_support import read_all
+from prometheus_client import REGISTRY
 from reference import SECOND, Row
 
 from connectors.feed import Flush
@@ -166,3 +167,17 @@ def test_depth_is_logged_among_the_ticks_and_not_twice(url) -> None:
     records = [record for record in read_all(open_reader(url), GOLD) if record.batch is not None]
     assert [record.kind for record in records] == ["depth", "depth"]
     assert [seq for record in records for seq in record.batch.column("seq").to_pylist()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_a_feed_met_is_counted_once(url: str) -> None:
+    def count(event: str) -> float:
+        return REGISTRY.get_sample_value("mandi_feed_events_total", {"feed": "test", "event": event}) or 0.0
+
+    def told(**counters: int) -> Flush:
+        nothing: dict[str, Any] = dict.fromkeys(("rejected", "gaps", "status", "news"))
+        return Flush(venue="test", prices=[], **nothing, positions={}, counters=counters)
+
+    with Process(url) as process:
+        process._part.write_batch([told(conflated=3, frames=9)])
+        process._part.write_batch([told(conflated=3), told(conflated=5, duplicates=1)])
+    assert (count("conflated"), count("duplicates"), count("frames")) == (5.0, 1.0, 0.0)

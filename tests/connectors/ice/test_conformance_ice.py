@@ -137,3 +137,25 @@ def test_case_27_the_copy_of_a_feed_is_dropped_whichever_comes_first(server: Ser
     desk.until(lambda: len(desk.trades) >= 60 and desk.counters.get("duplicates", 0) >= 60)
     assert [row["seq"] for row in desk.trades] == list(range(1, 61))
     assert desk.counters["duplicates"] >= 60
+
+
+def test_case_27_what_one_copy_lost_the_other_brings(server: Server, desks: list[Desk]) -> None:
+    """Two lines, each with losses of its own: the numbers decide, and only what both lost is asked for."""
+    desk = live(server, desks)
+    server.mute = True  # nobody answers a request for a replay: a hole is filled by the other line or not at all
+    a = server.trades(60)
+    # Line B is up to three messages ahead of line A, or behind it; they never lose the same message.
+    lines = sorted(
+        [(at, frame) for at, frame in enumerate(a) if at % 5 != 2]
+        + [(at + at % 7 - 3, frame) for at, frame in enumerate(a) if at % 5 != 4]
+    )
+    server.send([frame for _, frame in lines])
+    desk.until(lambda: len(desk.trades) >= 60)
+    desk.until(lambda: all(row["ts_resolved"] for row in {row["gap_id"]: row for row in desk.gaps}.values()))
+    server.mute = False
+    frames = server.trades(3)
+    server.send([frames[0], frames[0], frames[2], frames[2]])  # both lost the second
+    desk.until(lambda: len(desk.trades) >= 63)
+    assert [row["seq"] for row in desk.trades] == list(range(1, 64))
+    asked = [request for request in server.venue.requests if request["op"] == "replay"]
+    assert [(request["channel"], request["from"], request["to"]) for request in asked] == [("trades", 62, 62)]

@@ -245,6 +245,13 @@ def test_depth_is_cut_and_deletes_beyond_it_are_nothing() -> None:
     assert len(line.ladders()[KEY]) == 3  # two bids, and the ask of the image
 
 
+def test_a_first_session_distrusts_what_the_log_may_have_of_its_books(line: Line) -> None:
+    line.flush()
+    for key in line.ladders():
+        said = [row["action"] for row in line.rows["depth"] if row["instrument"] == key]
+        assert said[:2] == [DIRTY, IMAGE]
+
+
 def test_depth_ends_an_event_once_and_is_dirty_until_the_image(line: Line, venue: FakeVenue) -> None:
     line.flush()
     before = len(line.rows["depth"])
