@@ -38,7 +38,7 @@ _KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events
 _DERIVED: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "joins", "forecasts", "fits")
 _FLOWS: Final = (*_DERIVED, "timescale", "clickhouse")
 _FORECAST_INTERVAL: Final = "5s"  # so that forecasts are there within the first minute
-_MAY_WAIT: Final = 10  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
+_MAY_WAIT: Final = 15  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

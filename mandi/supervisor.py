@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -132,6 +133,8 @@ class Supervisor:
             )
         pulse.started()
         running.pulse = pulse
+        if child.nice:
+            _nice_session(running.process.pid, child.nice)
         running.started_at = time.monotonic()
 
     def _froze(self, running: _Running) -> None:
@@ -167,6 +170,16 @@ class Supervisor:
             self._say(f"{running.child.name} did not stop within {within_s:.0f} s; killed")
             process.kill()
             process.wait()
+
+
+def _nice_session(pid: int, nice: int) -> None:
+    """Make the scheduler's group of a session nice, where there are such groups.
+
+    Linux gives each session an equal share of the processors (`autogroup`): niceness alone then ranks only the
+    processes within one session, and each of our children has a session of its own.
+    """
+    with suppress(OSError):  # another system, or a kernel without these groups
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def die_with_parent() -> None:

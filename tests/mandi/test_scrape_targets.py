@@ -1,10 +1,12 @@
-"""What Prometheus is told of a demo: each process's address, and how often the supervisor started it again."""
+"""What Prometheus is told of a demo: each process's address, and how often the supervisor started it again; and how
+nice a child is."""
 
 import json
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from prometheus_client import REGISTRY
 
 from mandi.alerting import scrape_targets, write_json
@@ -36,3 +38,17 @@ def test_restarts_are_counted_from_zero(tmp_path: Path) -> None:
     supervisor.stop()
     assert restarts("brittle") == 2
     assert len([line for line in said if "ended with code 3" in line]) >= 2
+
+
+def test_who_may_wait_is_nice_beyond_its_own_session(tmp_path: Path) -> None:
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this kernel has no groups of sessions: niceness ranks all processes")
+    supervisor = Supervisor(tmp_path, print)
+    supervisor.start(
+        Child(name="patient", command=[sys.executable, "-S", "-c", "import time; time.sleep(60)"], nice=15)
+    )
+    try:
+        pid = supervisor.pids()["patient"]
+        assert Path(f"/proc/{pid}/autogroup").read_text().split()[1:] == ["nice", "15"]
+    finally:
+        supervisor.stop()
