@@ -234,6 +234,9 @@ def _add_keeping(commands: "Commands[argparse.ArgumentParser]") -> None:
     backup.add_argument("directory", type=Path, metavar="DIR", help="is made by it")
     restore = _add(commands, "restore", "Put a backup into an installation whose stores are empty.", _restore)
     restore.add_argument("directory", type=Path, metavar="DIR")
+    text = "Delete trades, quotes and books older than raw_days from both stores, by whole months."
+    prune = _add(commands, "prune", text, _prune)
+    prune.add_argument("--every", type=duration_ns, metavar="TIME", help="again and again, such as 6h (default: once)")
     rebuild = _add(commands, "rebuild", "Make flows (default: all) start again at the beginning of the log.", _rebuild)
     rebuild.add_argument("flows", nargs="*", metavar="FLOW")
     rebuild.add_argument("--stores", action="store_true", help="delete the rows of both stores, too")
@@ -393,6 +396,12 @@ def _restore(found: Settings, parsed: argparse.Namespace) -> int:
     from mandi.keeping import restore
 
     return restore(found, parsed.directory)
+
+
+def _prune(found: Settings, parsed: argparse.Namespace) -> int:
+    from mandi.pruning import prune
+
+    return prune(found, None if parsed.every is None else parsed.every / 1e9)
 
 
 def _rebuild(found: Settings, parsed: argparse.Namespace) -> int:

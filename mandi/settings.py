@@ -52,6 +52,7 @@ _ENVIRONMENT: Final = {
     "forecast_interval": "MANDI_FORECAST_INTERVAL",
     "log_days": "MANDI_LOG_DAYS",
     "log_gib": "MANDI_LOG_GIB",
+    "raw_days": "MANDI_RAW_DAYS",
 }
 
 
@@ -103,6 +104,8 @@ class Settings:
     log_days: float = 7.0
     log_gib: float = 4.0
     """What the embedded log keeps of each topic-partition: this long, and at most this much."""
+    raw_days: float = 90.0
+    """What `mandi prune` keeps of trades, quotes and books in both stores."""
 
     @property
     def clock_file(self) -> Path:
@@ -171,6 +174,7 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         forecast_interval=_choice("forecast_interval", found.get("forecast_interval", "1m"), tuple(INTERVALS_NS)),
         log_days=_positive("log_days", found.pop("log_days", "7")),
         log_gib=_positive("log_gib", found.pop("log_gib", "4")),
+        raw_days=_positive("raw_days", found.pop("raw_days", "90")),
         timescale=found.get("timescale", EMBEDDED),
         clickhouse=found.get("clickhouse", EMBEDDED),
         backend_kafka=found.get("backend_kafka"),

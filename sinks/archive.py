@@ -23,7 +23,7 @@ from sinks.columns import table_names, table_spec
 from sinks.embedded.sqltext import quote_name
 from sinks.errors import StoreRejected, StoreUnavailable
 from sinks.failures import CLICKHOUSE, TIMESCALE, clickhouse_failures, timescale_failures
-from sinks.timescale import column_types
+from sinks.timescale import RAW_TABLES, column_types
 
 _READ_BYTES: Final = 1 << 20
 _LEVEL: Final = 1  # rows compress to about a quarter at any level; this one is the fastest
@@ -73,7 +73,17 @@ def load_timescale(dsn: str, source: Path) -> dict[str, int]:
                     for chunk in _chunks(source / f"{name}.copy.gz"):
                         copy.write(chunk)
                 counts[name] = cursor.rowcount
+            if name in RAW_TABLES:
+                _into_pieces(connection, name)
     return counts
+
+
+def _into_pieces(connection: psycopg.Connection, name: str) -> None:
+    """Make the partitions, where there are such, of rows that were copied without them."""
+    rest = sql.Identifier("market", f"{name}_rest")
+    if connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"market.{name}_rest"]).fetchone() == (True,):
+        months = sql.SQL("SELECT DISTINCT date_trunc('month', ts_event AT TIME ZONE 'UTC')::date FROM {}").format(rest)
+        connection.execute(sql.SQL("SELECT market.make_room(%s, ARRAY({}))").format(months), [name])
 
 
 def empty_timescale(dsn: str) -> None:

@@ -6,6 +6,7 @@ Measured 2026-11-21 (2 cores, 50,000 trades): see benchmarks/stores.py.
 
 import io
 import time
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from sinks.deadline import answers_within
 from sinks.failures import TIMESCALE, timescale_failures
 from sinks.faults import crash_point
 
+_DAY_NS: Final = 86_400 * 10**9
 STATEMENT_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 10
 _ANSWER_FACTOR: Final = 3  # a write may take this many times as long as one statement: then its server is mute
@@ -32,6 +34,13 @@ _POSTGRES_TYPES: Final = {
     "boolean": "boolean",
 }
 _INTEGERS: Final = {pa.int8(): "smallint", pa.int32(): "integer", pa.int64(): "bigint"}
+RAW_TABLES: Final = ("trades", "quotes", "books")
+"""Tables in pieces by `ts_event`, whose old rows are dropped (`sinks/expiry.py`)."""
+
+# A late row may open chunks that were compressed, of which the server otherwise takes 100,000 rows a transaction.
+# Where there is no TimescaleDB it is a name without a meaning.
+_UNCOMPRESSED_ROWS: Final = "timescaledb.max_tuples_decompressed_per_dml_transaction=0"
+
 _CSV: Final = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
 
 
@@ -79,7 +88,9 @@ class TimescaleSink:
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:
-            options = f"-c statement_timeout={int(self._statement_timeout_s * 1000)} -c timezone=UTC"
+            options = (
+                f"-c statement_timeout={int(self._statement_timeout_s * 1000)} -c timezone=UTC -c {_UNCOMPRESSED_ROWS}"
+            )
             self._connection = psycopg.connect(
                 self._dsn,
                 autocommit=True,  # transactions are ours: `with connection.transaction()`
@@ -102,6 +113,8 @@ class TimescaleSink:
             self._staged.add(spec.name)
         else:
             connection.execute(sql.SQL("TRUNCATE {}").format(_stage(spec)))
+        if spec.name in RAW_TABLES:
+            connection.execute("SELECT market.make_room(%s, %s)", [spec.name, months(table)])
         buffer = io.BytesIO()
         pyarrow.csv.write_csv(_stored_columns(spec, table), buffer, _CSV)
         copy = sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(_stage(spec))
@@ -110,6 +123,13 @@ class TimescaleSink:
                 into.write(buffer.getbuffer())
             cursor.execute(insert_sql(spec))
             return cursor.rowcount
+
+
+def months(table: pa.Table) -> list[date]:
+    """The first days of the months that the rows of a raw table are of."""
+    days = table.column("ts_event").to_numpy() // _DAY_NS
+    found: list[date] = np.unique(np.unique(days).astype("datetime64[D]").astype("datetime64[M]")).tolist()
+    return found
 
 
 def _stage(spec: TableSpec) -> sql.Identifier:

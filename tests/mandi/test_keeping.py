@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
-from store_rows import TABLES, batch_of, rows_of
+from store_rows import NOW_NS, TABLES, batch_of, rows_of
 
 from mandi import keeping
 from mandi.cli import main
@@ -197,3 +197,19 @@ def test_reconcile_says_the_row_and_what_differs(
     said = capsys.readouterr().out
     assert said.startswith("bars, instrument 'XIMC:GOLD:202612', day 2026-")
     assert "\n  trades: TimescaleDB " in said
+
+
+def test_prune_deletes_raw_rows_by_their_age(
+    mandi: Mandi, empty_stores: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    assert mandi("prune") == 0
+    assert capsys.readouterr().out.count("0 of trades, 0 of quotes, 0 of books") == 2
+    monkeypatch.setattr("mandi.pruning.FileClock", lambda path: lambda: NOW_NS + 130 * 86_400 * 10**9)  # noqa: ARG005
+    assert mandi("prune") == 0
+    assert capsys.readouterr().out.count("50 of trades, 50 of quotes, 50 of books") == 2
+    with psycopg.connect(empty_stores[0]) as connection:
+        counts = [connection.execute(f"SELECT count(*) FROM market.{name}").fetchone() for name in ("trades", "bars")]
+    assert counts == [(0,), (50,)]
+    monkeypatch.setenv("MANDI_RAW_DAYS", "never")
+    assert mandi("prune") == 2

@@ -1,6 +1,7 @@
 """The migrations and the sink on a real TimescaleDB: hypertables that hold the rows a plain PostgreSQL holds."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from store_rows import NOW_NS, TABLES, batch_of, expected, read_timescale, rows_
 
 from sinks.archive import dump_timescale, load_timescale
 from sinks.canonical import canonical_hash
+from sinks.expiry import cut_before, expire_timescale
 from sinks.migrations import migrate_timescale, read_migrations
 from sinks.timescale import TimescaleSink
 from tests.services.base import Server
@@ -56,6 +58,8 @@ def test_ticks_and_bars_are_hypertables(timescale: str) -> None:
     assert [(name, interval.days) for name, interval in found] == [
         ("bars", 7),
         ("books", 1),
+        ("forecast_scores", 7),
+        ("forecasts", 7),
         ("quotes", 1),
         ("trades", 1),
     ]
@@ -90,3 +94,23 @@ def test_late_rows_go_into_old_chunks_and_into_dropped_ones(timescale: str) -> N
     assert read_timescale(timescale, "trades") == expected("trades", rows)
     assert write(timescale, "trades", late) == 30
     assert read_timescale(timescale, "trades") == expected("trades", [*rows, *late])
+
+
+def test_old_rows_go_with_their_chunks(timescale: str, empty_stores: tuple[str, str]) -> None:
+    rows = [
+        row | {"ts_event": row["ts_event"] - days * DAY_NS} for days in (0, 95, 130) for row in rows_of("trades", 9)
+    ]
+    for dsn in (timescale, empty_stores[0]):
+        assert write(dsn, "trades", rows) == 27
+    cut = cut_before(NOW_NS, timedelta(days=90))
+    assert expire_timescale(timescale, cut) == expire_timescale(empty_stores[0], cut)
+    assert chunks(timescale, "trades") == 2
+    assert canonical_hash(timescale) == canonical_hash(empty_stores[0])
+
+
+def test_nothing_is_compressed_without_the_licence_for_it(timescale: str) -> None:
+    assert ask(timescale, "SHOW timescaledb.license") == [("apache",)]
+    assert (
+        ask(timescale, "SELECT hypertable_name FROM timescaledb_information.hypertables WHERE compression_enabled")
+        == []
+    )
