@@ -26,6 +26,8 @@ const BOOK_CONFLATE_MS = 250;
 const DEPTH_ROWS = 480; // two minutes of a busy book
 const ARBITRAGE_ROWS = 200;
 const HEALTH_EVERY_MS = 5_000;
+const FORECASTS_CONFLATE_MS = 1_000;
+const SCORES_EVERY_MS = 10_000;
 const DESCRIBE_AFTER_MS = 1_000;
 const ERRORS_SHOWN_EVERY_MS = 5_000;
 
@@ -38,6 +40,8 @@ export interface SignIn {
 export class App implements StreamEvents {
   readonly stream: Stream;
   interval: Interval;
+  /** Whether a pane shows the scores: the store adds them up anew for each reader. */
+  scoresWanted: () => boolean = () => false;
   private mayNarrow: boolean;
   private subscription: number | null = null;
   private bookSubscription: number | null = null;
@@ -69,7 +73,9 @@ export class App implements StreamEvents {
     this.stream.subscribe({ channel: "news", instruments: ["*"] });
     this.stream.subscribe({ channel: "anomalies", instruments: ["*"] });
     this.stream.subscribe({ channel: "arbitrage", instruments: ["*"] });
+    this.stream.subscribe({ channel: "forecasts", instruments: ["*"], conflateMs: FORECASTS_CONFLATE_MS });
     this.stream.subscribe({ channel: "user.trades", instruments: ["*"] });
+    this.world.every(SCORES_EVERY_MS, () => void this.readScores());
     this.world.every(HEALTH_EVERY_MS, () => void this.readHealth());
   }
 
@@ -128,6 +134,7 @@ export class App implements StreamEvents {
     if (series !== null) void this.readHistory(series);
     void this.readTape(instrument);
     void this.readDepth(instrument);
+    void this.readScores();
   }
 
   private async readHistory(series: BarSeries): Promise<void> {
@@ -161,6 +168,16 @@ export class App implements StreamEvents {
     if (this.store.connection.state !== "live" || document.hidden) return;
     await this.reported(async () => {
       this.store.health = await this.rest.health();
+    });
+  }
+
+  /** Read how good each model was for the selected instrument, if anybody looks. */
+  async readScores(): Promise<void> {
+    const { selected } = this.store;
+    if (selected === null || this.store.connection.state !== "live" || !this.scoresWanted()) return;
+    await this.reported(async () => {
+      const found = await this.rest.scoreboard(selected);
+      if (selected === this.store.selected) this.store.scoreboard = found;
     });
   }
 

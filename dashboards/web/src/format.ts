@@ -94,6 +94,14 @@ export function latency(ms: number): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
+const MONTH_CODES = "FGHJKMNQUVXZ";
+
+/** The month as the trade writes it: 202612 -> Z6. */
+export function monthCode(instrument: string): string {
+  const match = /^\d{3}(\d)(\d{2})$/.exec(instrument.split(":")[2] ?? "");
+  return match === null ? delivery(instrument) : `${MONTH_CODES[Number(match[2]) - 1] ?? "?"}${match[1]}`;
+}
+
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** The delivery month of an instrument key: 202612 -> Dec 26, SPOT -> Spot. */

@@ -24,6 +24,8 @@ export interface VenueHealth {
 export interface Health {
   readonly balances: readonly Balance[];
   readonly venues: ReadonlyMap<string, VenueHealth>;
+  /** What left the gateway, and what a newer update replaced before it left. */
+  readonly sent: { readonly updates: number; readonly conflated: number; readonly clients: number } | null;
   readonly processes: readonly { readonly name: string; readonly up: boolean; readonly restarts: number }[];
 }
 
@@ -40,12 +42,17 @@ export function parseHealth(body: unknown): Health {
       conflated: number(row, "conflated"),
     })),
     venues: new Map(rowsOf(root["venues"]).map((row) => [string(row, "venue"), venue(row)])),
+    sent: isObject(root["gateway"]) ? sentOf(root["gateway"]) : null,
     processes: rowsOf(root["processes"]).map((row) => ({
       name: string(row, "process"),
       up: row["up"] === true,
       restarts: optionalNumber(row, "restarts") ?? 0,
     })),
   };
+}
+
+function sentOf(row: Json): Health["sent"] {
+  return { updates: number(row, "sent"), conflated: number(row, "conflated"), clients: number(row, "clients") };
 }
 
 function venue(row: Json): VenueHealth {

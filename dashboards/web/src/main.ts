@@ -21,6 +21,7 @@ import { bindControls } from "./views/controls";
 import { CountsView } from "./views/counts";
 import { DepthMapView } from "./views/depthmap";
 import { Dock } from "./views/dock";
+import { ForecastsView } from "./views/forecasts";
 import { HeadlineView } from "./views/headline";
 import { HealthView } from "./views/health";
 import { LedgerView } from "./views/ledger";
@@ -68,7 +69,11 @@ const book = new BookView(store, nowMs);
 const depth = new DepthMapView(store);
 const anomalies = new AnomaliesView(store, nowMs, (instrument) => app.select(instrument));
 const arbitrage = new ArbitrageView(store, (instrument) => app.select(instrument));
-const dock = new Dock(() => Object.assign(store.dirty, { events: true, anomalies: true, mine: true }));
+const dock = new Dock((pane) => {
+  Object.assign(store.dirty, { events: true, anomalies: true, mine: true });
+  if (pane === "forecasts") void app.readScores();
+});
+app.scoresWanted = () => dock.isShown("forecasts");
 const toggleTheme = initTheme(() => {
   chart.restyle();
   depth.restyle();
@@ -93,6 +98,7 @@ frames.add(depth, HEAT_EVERY_MS);
 frames.add(arbitrage, BOARD_EVERY_MS);
 frames.add(anomalies, BOARD_EVERY_MS);
 frames.add(new SectorsView(store, openInstrument), HEAT_EVERY_MS);
+frames.add(new ForecastsView(store, (instrument) => app.select(instrument)), HEAT_EVERY_MS);
 frames.add(new MyTradesView(store, (instrument) => app.select(instrument)), BOARD_EVERY_MS);
 frames.add(new HealthView(store), HEAT_EVERY_MS);
 frames.add(new CountsView(store), BOARD_EVERY_MS);

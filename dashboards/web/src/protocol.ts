@@ -11,7 +11,7 @@ import { isQuality, type Quality } from "./quality";
 
 export { ProtocolError, type Json } from "./json";
 
-export type Channel = "trades" | "quotes" | "bars" | "book" | "status" | "news" | "anomalies" | "arbitrage" | "user.trades";
+export type Channel = "trades" | "quotes" | "bars" | "book" | "status" | "news" | "anomalies" | "arbitrage" | "forecasts" | "user.trades";
 export type Side = "buy" | "sell" | null;
 
 export interface Trade {

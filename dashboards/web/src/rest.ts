@@ -7,6 +7,7 @@
 import { parseAnomaly, type Anomaly } from "./anomalies";
 import { parseOpportunity, type Opportunity } from "./arbitrage";
 import { parseBook, type Book } from "./depth";
+import { parseModelScore, type ModelScore } from "./forecasts";
 import { parseHealth, type Health } from "./health";
 import {
   parseBar,
@@ -64,6 +65,10 @@ export class Rest {
 
   async arbitrage(limit: number): Promise<readonly Opportunity[]> {
     return this.rows("/v1/arbitrage", { limit }, parseOpportunity);
+  }
+
+  async scoreboard(instrument: string): Promise<readonly ModelScore[]> {
+    return this.rows("/v1/forecast_scoreboard", { instrument, limit: 500 }, parseModelScore);
   }
 
   async health(): Promise<Health> {

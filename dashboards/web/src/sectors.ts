@@ -11,7 +11,7 @@ const SECTORS: Readonly<Record<string, readonly string[]>> = {
   "Base metals": ["copper", "aluminium", "zinc", "lead", "nickel"],
   Energy: ["wti", "brent", "natgas", "crude", "gas", "gasoil"],
   Softs: ["cotton", "sugar", "coffee", "cocoa"],
-  Grains: ["wheat", "corn", "soybean"],
+  Grains: ["wheat", "corn", "soybean", "soybeans", "soymeal", "soyoil"],
 };
 const SECTOR_OF = new Map(Object.entries(SECTORS).flatMap(([sector, names]) => names.map((name) => [name, sector] as const)));
 const OTHER = "Other";

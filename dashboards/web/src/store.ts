@@ -9,6 +9,7 @@ import { Anomalies, parseAnomaly, type Anomaly } from "./anomalies";
 import { Board, parseOpportunity } from "./arbitrage";
 import { BarSeries, type Applied } from "./bars";
 import { DepthHistory, parseBook, type Book } from "./depth";
+import { Forecasts, parseForecast, type ModelScore } from "./forecasts";
 import type { Health } from "./health";
 import { InstrumentState } from "./instrument";
 import { MyTrades, parseMyTrade, type MyTrade } from "./mytrades";
@@ -51,6 +52,9 @@ export class Store {
   /** Why a channel brings nothing, in the gateway's words. */
   readonly refusals = new Map<string, string>();
   health: Health | null = null;
+  readonly forecasts = new Forecasts();
+  /** Of the selected instrument. */
+  scoreboard: readonly ModelScore[] = [];
   readonly clock = new MarketClock();
   readonly rate = new RateMeter();
   readonly latency = new LatencyMeter();
@@ -77,6 +81,7 @@ export class Store {
 
   select(instrument: string, interval: Interval): void {
     if (this.selected !== instrument) [this.tape, this.book, this.depth] = [new Tape(), null, new DepthHistory()];
+    if (this.selected !== instrument) this.scoreboard = [];
     this.selected = instrument;
     this.series = new BarSeries(instrument, interval);
     this.historyState = "loading";
@@ -124,6 +129,8 @@ export class Store {
         return this.addAnomalies(message.rows.map(parseAnomaly));
       case "arbitrage":
         return message.rows.map(parseOpportunity).forEach((row) => this.board.add(row));
+      case "forecasts":
+        return message.rows.map(parseForecast).forEach((row) => this.forecasts.add(row));
       case "user.trades":
         return this.addMyTrades(message.rows.map(parseMyTrade));
     }

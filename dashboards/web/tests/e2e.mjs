@@ -146,11 +146,17 @@ async function panes(page, gateway) {
   gateway.anomaly("A1", GC, { ts_end: `${Date.now() + 3000}000000`, witness: "bad_tick", as_known_at: `${Date.now() + 3000}000000` });
   await check("its witness and its end come to the same line", async () => (await page.locator(".anomaly").count()) === 1 && (await text(page, ".anomaly .chip")) === "bad tick" && (await text(page, ".anomaly .lasts")).startsWith("ended"));
   await page.locator(".anomaly").click();
-  await check("a click on it selects its instrument, and shows the evidence", async () => (await text(page, "#headline-key")).includes(GC) && (await text(page, ".anomaly .evidence")).includes("move bps 150.1"));
+  await check("a click on it selects its instrument, and shows the evidence", async () => (await text(page, "#headline-key")).includes(GC) && (await text(page, ".anomaly .evidence")).includes("move 150.1 bp"));
   await page.keyboard.press("h");
   await check("h shows that rows balance", async () => (await page.locator('[data-balanced="true"]').count()) === 2 && (await text(page, "#feeds")).includes("12,345 rows"));
   await page.keyboard.press("s");
   await check("s shows a tile for every instrument", async () => (await page.locator(".tile").count()) === 16);
+  await page.keyboard.press("f");
+  gateway.forecast(GC);
+  await check("f shows what is served of each instrument, and why", async () => (await text(page, ".line.forecast[data-key]")).includes("naive (no skill)"));
+  await check("and the scores of every model", async () => (await page.locator("#scoreboard .score").count()) === 3 && (await page.locator("#scoreboard").textContent()).includes("+3.1%"));
+  await check("the chart says how far its cone may be believed", async () => (await text(page, "#forecast-note")).includes("held 90% of 240"));
+  await shot(page, "desk-forecasts");
   await page.keyboard.press("m");
   gateway.myTrade("E1", GC);
   gateway.myTrade("E1", GC, { markout_1m: 0.5, as_known_at: `${Date.now() + 60_000}000000` });

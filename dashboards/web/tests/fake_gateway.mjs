@@ -134,6 +134,17 @@ function myTradeOf(id, instrument, atMs, changes = {}) {
   return { event_id: id, event_type: "matched", trade_id: "T1", user_id: "asha", instrument, side: "buy", quantity: 3, price: 4075.6, ts_event: ns(atMs), ts_recv: ns(atMs), arrival_price: 4075.3, slippage: 0.3, markout_1m: null, markout_5m: null, markout_30m: null, as_known_at: ns(atMs), ...changes };
 }
 
+/** A cone of three horizons around a price: 60 s, 300 s, 1,200 s. */
+function forecastOf(item, atMs, changes = {}) {
+  const cone = [60, 300, 1200].flatMap((horizon_s) => [0.9, 0.8].map((level) => {
+    const half = item.tick * Math.sqrt(horizon_s) * (level === 0.9 ? 1 : 0.7);
+    return { horizon_s, level, ts_target: ns(atMs + horizon_s * 1000), mean: item.price, lo: item.price - half, hi: item.price + half, crash_probability: 0.02, skill: -0.004, coverage: 0.904 };
+  }));
+  return { venue: item.key.split(":")[0], instrument: item.key, model: "naive", ts_made: ns(atMs), price: item.price, reason: "no_skill", scored: 240, as_known_at: ns(atMs), ...cone[0], cone, ...changes };
+}
+
+const SCORES = ["naive", "ensemble"].flatMap((model) => [60, 300, 1200].map((horizon_s) => ({ model, horizon_s, scored: 240, abs_error: 0.4, skill: model === "naive" ? 0 : 0.031, coverage: 0.904, coverage_80: 0.79, crash_skill: null, served: model === "naive" ? 1 : 0 })));
+
 const HEALTH = {
   balance: ["bars", "timescale"].map((consumer) => ({ consumer, rows_in: 1000, rows_out: 990, late: 6, rejected: 3, held: 1, conflated: 0 })),
   venues: [{ venue: "XCEC", rows: 12_345, gaps: 1, lag_s: 0.4, skew_s: 0 }],
@@ -181,7 +192,7 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     client.subs.set(request.id, request);
     send(client, { op: "subscribed", id: request.id, channel: request.channel, instruments: request.instruments });
     if (request.channel === "arbitrage") for (const [key, data] of state.opportunities) send(client, { op: "snapshot", channel: "arbitrage", instrument: key, seq: seqs.get(keyOf("arbitrage", key)) ?? 100, ts_out: ns(Date.now()), data });
-    if (["arbitrage", "anomalies", "news", "status", "user.trades"].includes(request.channel)) return;
+    if (["arbitrage", "anomalies", "news", "status", "forecasts", "user.trades"].includes(request.channel)) return;
     for (const item of market.items) if (wants({ subs: new Map([[0, request]]) }, request.channel, item.key, request.interval)) snapshot(client, request.channel, item, request.interval);
   };
   const step = (item, size) => {
@@ -199,6 +210,7 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
     if (url.pathname === "/v1/status") return [...new Set(market.items.map((i) => i.key.split(":")[0]))].map((venue) => state.statuses.get(venue) ?? { venue, instrument: null, ts_event: ns(Date.now()), quality: "LIVE", reason: "feed is live" });
     if (url.pathname === "/v1/health") return HEALTH;
     if (url.pathname === "/v1/anomalies") return state.anomalies;
+    if (url.pathname === "/v1/forecast_scoreboard") return SCORES.map((row) => ({ ...row, venue: "XCEC", instrument: q.get("instrument") }));
     if (url.pathname === "/v1/arbitrage") return [];
     if (url.pathname === "/v1/books") return item === undefined ? [] : Array.from({ length: 60 }, (_, at) => bookOf(item, at, Date.now() - (60 - at) * 500));
     if (url.pathname === "/v1/news") return [{ news_id: "N1", venue: "BBG", ts_event: ns(Date.now()), ts_recv: null, headline: "Duty cut on gold", body: "To 6 %", topics: ["gold"], instruments: [market.items[0].key], urgency: 2 }];
@@ -245,6 +257,7 @@ export async function startFakeGateway({ dist, port = 0, ticksPerSecond = 60, se
       publish("arbitrage", local, row);
     },
     anomaly: (id, key, changes) => publish("anomalies", key, anomalyOf(id, key, Date.now(), changes)),
+    forecast: (key, changes) => publish("forecasts", key, forecastOf(itemOf(key), Math.floor(Date.now() / 60_000) * 60_000, changes)),
     myTrade: (id, key, changes) => publish("user.trades", key, myTradeOf(id, key, Date.now(), changes)),
     refuse: (channel) => clients.forEach((client) => [...client.subs.values()].filter((sub) => sub.channel === channel).forEach((sub) => send(client, { op: "error", id: sub.id, code: "not_entitled", message: `your token does not grant channel ${channel}` }))),
     trade: (key, size) => step(itemOf(key), size),

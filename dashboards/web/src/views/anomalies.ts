@@ -3,6 +3,7 @@
 import type { Anomaly } from "../anomalies";
 import { byId, h, setData, setText, setTitle } from "../dom";
 import * as format from "../format";
+import { isObject, type Json } from "../json";
 import type { View } from "../schedule";
 import type { Store } from "../store";
 import { elapsedMs, nsToMs } from "../time";
@@ -20,6 +21,8 @@ const WITNESS_MEANS: Readonly<Record<string, string>> = {
   fx_move: "the rupee moved: the metal did not",
   unconfirmed: "nobody else looked on, or what they say is between",
 };
+
+const PEERS_SHOWN = 4;
 
 export class AnomaliesView implements View {
   private readonly panel = byId("anomalies");
@@ -89,7 +92,7 @@ class AnomalyLine implements Line<Anomaly> {
     private readonly store: Store,
     private readonly nowMs: () => number,
   ) {
-    this.root.append(this.time, this.severity, this.kind, this.instrument, this.witness, this.lasts, this.numbers, this.evidence);
+    this.root.append(this.time, this.severity, this.kind, this.instrument, this.witness, this.lasts, h("div", { class: "more" }, this.numbers, this.evidence));
   }
 
   draw(row: Anomaly): void {
@@ -123,9 +126,26 @@ function numbersText(row: Anomaly, decimals: number): string {
   return `${show(row.value)}${against}${unit} \u00b7 \u00d7${row.score.toFixed(1)}`;
 }
 
-/** What was found, in words: `move bps 150.1, peers XIMC:GOLD:202612`. */
+/** What was found, in words: `move 150.1 bp, deviations 40; meanwhile XIMC:GOLD:202612 +0.1 bp`. */
 export function evidenceText(row: Anomaly): string {
-  return Object.entries(row.detail).map(([name, value]) => `${name.replaceAll("_", " ")} ${shown(value)}`).join(", ");
+  const { witness, ...found } = row.detail;
+  const own = Object.entries(found).map(([name, value]) => (name === "ended" ? `ended: ${shown(value)}` : measured(name, value)));
+  return [own.join(", "), isObject(witness) ? othersText(witness) : ""].filter(Boolean).join("; ");
+}
+
+// `move_bps` 150.1 is `move 150.1 bp`.
+function measured(name: string, value: unknown): string {
+  const unit = name.endsWith("_bps") ? " bp" : "";
+  return `${name.replace(/_bps$/, "").replaceAll("_", " ")} ${shown(value)}${unit}`;
+}
+
+// Of the others that move most first: they are what the witness rests on.
+function othersText(witness: Json): string {
+  const peers = (Array.isArray(witness["peers"]) ? witness["peers"] : []).filter(isObject);
+  const moved = peers.map((peer) => [String(peer["instrument"]), Number(peer["bps"])] as const).sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
+  const too = Array.isArray(witness["too"]) && witness["too"].length > 0 ? `there too: ${witness["too"].map(shown).join(" ")}` : "";
+  const seen = moved.slice(0, PEERS_SHOWN).map(([key, bps]) => `${key} ${format.signed(bps, 1)} bp`);
+  return [seen.length === 0 ? "" : `meanwhile ${seen.join(", ")}${moved.length > PEERS_SHOWN ? ` and ${moved.length - PEERS_SHOWN} more` : ""}`, too].filter(Boolean).join("; ");
 }
 
 function shown(value: unknown): string {

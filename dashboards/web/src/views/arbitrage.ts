@@ -76,9 +76,9 @@ function noteOf(rows: readonly Opportunity[], closed: Opportunity | undefined): 
   return `${open} open, ${silent} silent of ${rows.length}${last}`;
 }
 
-/** `GOLD Dec 26 / GC Feb 27` */
+/** `GOLD Z6 / GC G7` */
 function pairText(row: Opportunity): string {
-  return [localOf(row), foreignOf(row)].map((key) => `${key.split(":")[1] ?? key} ${format.delivery(key)}`).join(" / ");
+  return [localOf(row), foreignOf(row)].map((key) => `${key.split(":")[1] ?? key} ${format.monthCode(key)}`).join(" / ");
 }
 
 class OpportunityLine implements Line<Opportunity> {
@@ -114,7 +114,7 @@ class OpportunityLine implements Line<Opportunity> {
       if (cell !== undefined) setData(cell, "sign", value !== null && value > 0 ? "up" : "");
     }
     setText(this.reason, silent ? row.reason : "");
-    setTitle(this.root, row.reason);
+    setTitle(this.root, [keyOf(row), row.reason].filter(Boolean).join(": "));
   }
 }
 
@@ -170,7 +170,7 @@ class Detail {
     const texts: Readonly<Record<string, string>> = {
       fx: `${format.price(row.fxPrice, 4)} \u00b7 ${row.fxAgeMs === null ? format.NONE : format.age(row.fxAgeMs)}`,
       skew: row.skewMs === null ? format.NONE : format.latency(Math.abs(row.skewMs)),
-      size: row.size === 0 ? "too few at the top" : `${lots(row.size)} with ${lots(row.foreignSize)} abroad`,
+      size: row.size === null ? format.NONE : row.size === 0 ? "too few at the top" : `${lots(row.size)} with ${lots(row.foreignSize)} abroad`,
       inr: row.size ? `\u20b9 ${format.signed(row.netInr, 0)}` : format.NONE,
       usd: row.size ? `$ ${format.signed(row.netUsd, 0)}` : format.NONE,
       basis: format.signed(row.basis, 2),

@@ -22,24 +22,30 @@ import {
 } from "lightweight-charts";
 
 import type { BarSeries } from "../bars";
+import type { Forecast } from "../forecasts";
 import { price } from "../format";
 import type { Bar } from "../protocol";
 import type { Quality } from "../quality";
 import type { View } from "../schedule";
 import type { Store } from "../store";
 import { compareNs, nsToS } from "../time";
+import { Cone } from "./cone";
 import { palette, type Palette } from "./palette";
 
 const MAX_MARKERS = 200;
 const OLDER_WHEN_LEFT_BARS = 20;
 const VOLUME_PANE_SHARE = 0.18;
 const BAR_SPACING_PX = 7;
+const ROOM_BARS = 4; // behind the newest bar
+const MAX_ROOM_BARS = 24;
 
 export class ChartView implements View {
   private readonly chart: IChartApi;
   private readonly bars: ISeriesApi<"Candlestick">;
   private readonly volume: ISeriesApi<"Histogram">;
   private readonly vwap: ISeriesApi<"Line">;
+  private readonly cone: Cone;
+  private drawnForecast: Forecast | null = null;
   private readonly markers: ISeriesMarkersPluginApi<Time>;
   private colours: Palette = palette();
   private drawnSeries: BarSeries | null = null;
@@ -48,6 +54,8 @@ export class ChartView implements View {
   private drawnQuality: Quality | null = null;
   private hovered: number | null = null;
   private vwapShown = true;
+  private coneShown = true;
+  private room = ROOM_BARS;
 
   constructor(
     container: HTMLElement,
@@ -61,6 +69,8 @@ export class ChartView implements View {
     this.volume.priceScale().applyOptions({ scaleMargins: { top: 1 - VOLUME_PANE_SHARE, bottom: 0 } });
     this.bars.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: VOLUME_PANE_SHARE + 0.04 } });
     this.markers = createSeriesMarkers(this.bars, []);
+    this.cone = new Cone(this.chart, this.bars);
+    this.bars.attachPrimitive(this.cone);
     this.chart.subscribeCrosshairMove((event) => {
       this.hovered = typeof event.time === "number" ? event.time : null;
     });
@@ -98,6 +108,24 @@ export class ChartView implements View {
     else this.drawChanged(series);
     if (series.revisions !== this.drawnRevisions) this.drawMarkers(series);
     this.drawQuality();
+    this.drawForecast(series);
+  }
+
+  // The cone moves with every bar; room for it on the right is made in steps, so that the chart does not creep.
+  private drawForecast(series: BarSeries): void {
+    const forecast = this.coneShown ? this.store.forecasts.of(series.instrument) : null;
+    if (forecast === this.drawnForecast) return;
+    this.drawnForecast = forecast;
+    this.cone.show(forecast, series, { cone: this.colours.cone, strong: this.colours.strong });
+    const room = Math.min(MAX_ROOM_BARS, Math.max(ROOM_BARS, Math.ceil(this.cone.reach) + 2));
+    if (room === this.room) return;
+    this.room = room;
+    this.chart.timeScale().applyOptions({ rightOffset: room });
+  }
+
+  toggleForecast(): boolean {
+    this.coneShown = !this.coneShown;
+    return this.coneShown;
   }
 
   // Taken before they are drawn: one that cannot be drawn must not come back with every frame.
@@ -133,12 +161,12 @@ export class ChartView implements View {
       grid: { vertLines: { color: grid }, horzLines: { color: grid } },
       crosshair: { mode: CrosshairMode.Normal, vertLine: { color: text }, horzLine: { color: text } },
       rightPriceScale: { borderColor: line },
-      timeScale: { borderColor: line, timeVisible: true, secondsVisible: this.seconds(), rightOffset: 4 },
+      timeScale: { borderColor: line, timeVisible: true, secondsVisible: this.seconds(), rightOffset: this.room },
       localization: { locale: "en-GB" },
     });
     this.bars.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down });
     this.vwap.applyOptions({ color: vwap });
-    this.drawnQuality = null;
+    this.drawnQuality = this.drawnForecast = null;
     if (this.drawnSeries !== null) this.drawAll(this.drawnSeries);
   }
 
@@ -158,6 +186,7 @@ export class ChartView implements View {
     this.drawMarkers(series);
     if (fresh || !this.hasView) this.resetView(series);
     this.drawnSeries = series;
+    this.drawnForecast = null;
     this.store.dirty.chart = false;
   }
 

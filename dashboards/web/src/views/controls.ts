@@ -50,6 +50,7 @@ export function bindControls(parts: Parts): Controls {
   };
   const vwap = (): void => byId("vwap-button").setAttribute("aria-pressed", String(chart.toggleVwap()));
   const depth = (): void => byId("depth-button").setAttribute("aria-pressed", String(parts.depth.toggle()));
+  const cone = (): void => byId("cone-button").setAttribute("aria-pressed", String(chart.toggleForecast()));
   const only = (): void => byId("mine-only").setAttribute("aria-pressed", String(parts.anomalies.toggleOnly()));
   const otherLeg = (): void => {
     const leg = parts.arbitrage.otherLeg();
@@ -72,6 +73,8 @@ export function bindControls(parts: Parts): Controls {
     pane("a", "arbitrage", "arbitrage; arrows move, the list follows"),
     { keys: ["o"], shown: "O", says: "the other leg of the pair", run: otherLeg },
     pane("s", "sectors", "returns by sector"),
+    pane("f", "forecasts", "forecasts and scores"),
+    { keys: ["c"], shown: "C", says: "the cone of the forecast, on or off", run: cone },
     pane("m", "mine", "my trades"),
     pane("x", "anomalies", "anomalies; arrows move, the chart follows"),
     { keys: ["i"], shown: "I", says: "anomalies of this commodity only", run: only },
@@ -86,6 +89,7 @@ export function bindControls(parts: Parts): Controls {
   bindKeys(commands, () => list.clearFilter());
   fillHelp(commands);
   byId("depth-button").addEventListener("click", depth);
+  byId("cone-button").addEventListener("click", cone);
   byId("mine-only").addEventListener("click", only);
   byId("who-button").addEventListener("click", () => parts.signIn());
   byId("vwap-button").addEventListener("click", vwap);

@@ -5,14 +5,15 @@
 
 import { byId, h } from "../dom";
 
-export type PaneId = "arbitrage" | "sectors" | "mine" | "anomalies" | "health" | "ledger";
+export type PaneId = "arbitrage" | "sectors" | "forecasts" | "mine" | "anomalies" | "health" | "ledger";
 export type ScreenId = PaneId | "list" | "chart" | "book";
 
-const LEFT: readonly PaneId[] = ["arbitrage", "sectors", "mine"];
+const LEFT: readonly PaneId[] = ["arbitrage", "sectors", "forecasts", "mine"];
 const RIGHT: readonly PaneId[] = ["anomalies", "health", "ledger"];
 const TABS: Readonly<Record<PaneId, string>> = {
   arbitrage: "tab-arbitrage",
   sectors: "tab-sectors",
+  forecasts: "tab-forecasts",
   mine: "tab-mine",
   anomalies: "tab-anomalies",
   health: "tab-health",
@@ -25,6 +26,7 @@ const SCREENS: readonly (readonly [ScreenId, string])[] = [
   ["arbitrage", "Arbitrage"],
   ["anomalies", "Anomalies"],
   ["sectors", "Sectors"],
+  ["forecasts", "Forecasts"],
   ["mine", "My trades"],
   ["health", "Feeds"],
   ["ledger", "Events"],

@@ -3,7 +3,7 @@
 import { byId, h, setData, setShape, setText, setTitle } from "../dom";
 import { feedsOf, type VenueFeed } from "../feeds";
 import * as format from "../format";
-import { missing, type Balance } from "../health";
+import { missing, type Balance, type Health } from "../health";
 import type { View } from "../schedule";
 import type { Store } from "../store";
 
@@ -63,8 +63,12 @@ export class HealthView implements View {
     const down = all.filter((each) => !each.up).map((each) => each.name);
     const restarted = all.filter((each) => each.restarts > 0).map((each) => `${each.name} ${each.restarts}`);
     const up = `${all.length - down.length} of ${all.length} processes answer`;
-    setText(this.processes, all.length === 0 ? "" : [up, down.length === 0 ? "" : `down: ${down.join(", ")}`, restarted.length === 0 ? "" : `restarted: ${restarted.join(", ")}`].filter(Boolean).join(" \u00b7 "));
+    setText(this.processes, all.length === 0 ? "" : [up, down.length === 0 ? "" : `down: ${down.join(", ")}`, restarted.length === 0 ? "" : `restarted: ${restarted.join(", ")}`, sentText(this.store.health?.sent ?? null)].filter(Boolean).join(" \u00b7 "));
   }
+}
+
+function sentText(sent: Health["sent"]): string {
+  return sent === null ? "" : `gateway: ${format.count(sent.updates)} updates sent, ${format.count(sent.conflated)} conflated, ${sent.clients} ${sent.clients === 1 ? "client" : "clients"}`;
 }
 
 class FeedLine {

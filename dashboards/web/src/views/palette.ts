@@ -11,6 +11,7 @@ export interface Palette {
   readonly upSoft: string;
   readonly downSoft: string;
   readonly vwap: string;
+  readonly cone: string;
   readonly revised: string;
   readonly stale: string;
   readonly font: string;
@@ -30,6 +31,7 @@ export function palette(): Palette {
     upSoft: read("--up-soft"),
     downSoft: read("--down-soft"),
     vwap: read("--vwap"),
+    cone: read("--info"),
     revised: read("--revised"),
     stale: read("--muted"),
     font: read("--font"),

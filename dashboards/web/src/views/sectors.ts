@@ -51,7 +51,7 @@ export class SectorsView implements View {
     const groups = sectorsOf(states).map((sector) =>
       h("div", { class: "sector" }, h("h2", {}, sector.name), h("div", { class: "commodities" }, ...sector.commodities.map((commodity) => this.commodity(commodity.name, commodity.states)))),
     );
-    this.panel.replaceChildren(...groups);
+    this.panel.replaceChildren(h("div", { class: "sectors" }, ...groups));
   }
 
   private commodity(name: string, states: readonly InstrumentState[]): HTMLElement {
@@ -60,8 +60,7 @@ export class SectorsView implements View {
 
   private tile(state: InstrumentState): HTMLElement {
     const key = state.meta.instrument;
-    const tile = h("button", { type: "button", class: "tile", "data-key": key }, h("span"), h("b", { class: "num" }));
-    setText(tile.firstElementChild as HTMLElement, `${state.meta.root} ${format.delivery(key)}`);
+    const tile = h("button", { type: "button", class: "tile", "data-key": key }, h("span", {}, `${state.meta.root} ${format.monthCode(key)} `, h("i", {}, state.meta.venue)), h("b", { class: "num" }));
     this.tiles.set(key, tile);
     return tile;
   }
@@ -72,7 +71,7 @@ export class SectorsView implements View {
     const share = returnOf(state, this.span);
     const strength = share === null ? 0 : Math.min(1, Math.abs(share) / FULL[this.span]);
     const quality = this.store.feedOf(state).quality;
-    setText(tile.lastElementChild as HTMLElement, share === null ? format.NONE : format.percent(100 * share));
+    setText(tile.querySelector("b") as HTMLElement, share === null ? format.NONE : format.percent(100 * share));
     setData(tile, "sign", share === null || share === 0 ? "" : share > 0 ? "up" : "down");
     setData(tile, "quality", quality);
     setData(tile, "selected", state.meta.instrument === this.store.selected ? "yes" : "");

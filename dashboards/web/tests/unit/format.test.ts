@@ -57,3 +57,9 @@ describe("times", () => {
     expect([0.42, 12.3, 1300].map(format.latency)).toEqual(["0.42 ms", "12 ms", "1.3 s"]);
   });
 });
+
+describe("a delivery month", () => {
+  it("is written as the trade writes it", () => {
+    expect(["XCEC:GC:202612", "IFUS:CT:202703", "BBG:USDINR:SPOT"].map(format.monthCode)).toEqual(["Z6", "H7", "Spot"]);
+  });
+});

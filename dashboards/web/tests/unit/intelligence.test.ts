@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Anomalies, parseAnomaly } from "../../src/anomalies";
 import { beyondUsual, Board, foreignOf, localOf, netBps, parseOpportunity, totalCost } from "../../src/arbitrage";
 import { missing, parseHealth } from "../../src/health";
+import { bandOf, Forecasts, parseForecast, servedText } from "../../src/forecasts";
 import { InstrumentState } from "../../src/instrument";
 import { MyTrades, parseMyTrade } from "../../src/mytrades";
 import { parseBar, parseInstrument, parseTrade } from "../../src/protocol";
@@ -58,6 +59,25 @@ describe("the arbitrage board", () => {
       board.add(opportunity({ sell_instrument: `XIMC:${root}:202612`, state, net }));
     }
     expect(board.rows.map((row) => localOf(row).split(":")[1])).toEqual(["C", "D", "B", "A"]);
+  });
+});
+
+describe("forecasts", () => {
+  const row = (tsMade: string, changes: Record<string, unknown> = {}) => {
+    const point = (horizon_s: number, level: number, mean: number | null) => ({ horizon_s, level, mean, lo: 1, hi: 3, crash_probability: null, skill: null, coverage: 0.9 });
+    return parseForecast({ instrument: GC, model: "naive", reason: "no_skill", ts_made: tsMade, price: 2, scored: 7, cone: [point(5, 0.9, 2), point(5, 0.8, 2), point(25, 0.9, null), point(25, 0.8, 2)], ...changes });
+  };
+
+  it("have a band for each level, without what cannot be said", () => {
+    expect(bandOf(row("10"), 0.9).map((point) => point.horizonS)).toEqual([5]);
+    expect(bandOf(row("10"), 0.8).map((point) => point.horizonS)).toEqual([5, 25]);
+    expect([servedText(row("10")), servedText(row("10", { model: "ensemble", reason: "" }))]).toEqual(["naive (no skill)", "ensemble"]);
+  });
+
+  it("are the newest of each instrument", () => {
+    const all = new Forecasts();
+    for (const made of ["10", "30", "20"]) all.add(row(made));
+    expect([all.of(GC)?.tsMade, all.version, all.of(GOLD)]).toEqual(["30", 2, null]);
   });
 });
 
