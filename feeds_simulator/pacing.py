@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from feeds_simulator.events import Event, Listing
-from feeds_simulator.faults import NS_PER_S, Distortion, Faults
+from feeds_simulator.faults import NS_PER_S, Action, Distortion, Faults
 from feeds_simulator.files import TruthFile
 
 MAX_ACTIONS_PER_TURN: Final = 2_000  # about 50 ms of work, so that requests are answered during a catch-up
@@ -64,6 +64,7 @@ class Pacer:
         truth_path: Path | None = None,
     ) -> None:
         self._market, self._venue, self._now, self._faults = market, venue, now, faults
+        self._count: Callable[[Sequence[Action]], None] = getattr(market, "count", lambda _: None)  # a stage does
         self._distortion = Distortion(faults)
         self._truth = TruthFile(truth_path, market.listings) if truth_path else None
         self._speed = 1.0  # market seconds per second
@@ -113,6 +114,7 @@ class Pacer:
         if self._truth is not None:
             self._truth.write(actions)
         told = self._distortion.apply(actions, now_ns)
+        self._count(told)
         self._venue.publish(told, self._now() + self._faults.clock_offset_ns)
         return min(now_ns, self._market.next_ns - 1)
 

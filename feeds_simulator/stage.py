@@ -35,7 +35,7 @@ Record = dict[str, Any]
 
 
 class Stage:
-    """A `Market`. `said` counts (symbol, what) of all that was handed on; `truth` is what was done, in order.
+    """A `Market`. `said` counts (symbol, what) of all that was told; `truth` is what was done, in order.
 
     `heard` may be set to say of which symbols anybody is told: only those are counted.
     """
@@ -83,7 +83,9 @@ class Stage:
         taken: list[Sequence[Event]] = []
         while not taken and self.next_ns <= until_ns:
             self._pull(until_ns, max_actions, taken)
-        self._count(taken)
+        for event in (event for action in taken for event in action):
+            if isinstance(event, StatusEvent):
+                self._note_state(event)
         return taken
 
     def _pull(self, until_ns: int, max_actions: int, taken: list[Sequence[Event]]) -> None:
@@ -175,14 +177,14 @@ class Stage:
             events = [said for event in events for said in one.during(event)]
         return events
 
-    def _count(self, taken: Sequence[Sequence[Event]]) -> None:
-        for action in taken:
+    def count(self, told: Sequence[Sequence[Event]]) -> None:
+        """Count what is told in the end: a trade that was held back is heard by whoever listens then."""
+        for action in told:
             for event in action:
                 if isinstance(event, TradeEvent):
                     what = "corrections" if event.corrects else "trades"
                 elif isinstance(event, StatusEvent):
                     what = "states"
-                    self._note_state(event)
                 else:
                     what = _COUNTED[type(event)]
                 if self.heard(event.symbol):

@@ -259,7 +259,9 @@ class TestMarket:
 
 def test_what_was_said_is_counted() -> None:
     on = stage("ice", "halt,fat_finger")
-    found = events(on, 60)
+    actions = on.pull(START_NS + 60 * S)
+    on.count(actions)
+    found = [event for action in actions for event in action]
     for what, kind in (("trades", TradeEvent), ("books", BookEvent), ("busts", BustEvent), ("states", StatusEvent)):
         for key in (CT, B):
             assert on.said[key, what] == len(of(found, key, kind))

@@ -1,11 +1,14 @@
 """The ground truth on disk: acts once each, counts as they stand."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from feeds_simulator.events import Event, TradeEvent
 from feeds_simulator.faults import Faults
 from feeds_simulator.model import MarketModel, ModelConfig
+from feeds_simulator.pacing import Pacer
 from feeds_simulator.scenarios import Script
 from feeds_simulator.stage import Stage
 from feeds_simulator.truth import TruthFolder
@@ -19,7 +22,7 @@ def test_acts_are_appended_and_counts_replaced(tmp_path: Path) -> None:
     stage = Stage("ice", MarketModel(ModelConfig(start_ns=START_NS, rate=50.0)), script, faults)
     truth = TruthFolder(tmp_path / "truth", "r1", {"ice": (stage, faults)})
     for seconds in (10, 30, 100):
-        stage.pull(START_NS + seconds * S)
+        stage.count(stage.pull(START_NS + seconds * S))
         truth.write(START_NS + seconds * S)
     acts = [json.loads(line) for line in (tmp_path / "truth" / "acts.jsonl").read_text().splitlines()]
     gaps = [(act["venue"], act["instrument"], act["from"], act["to"]) for act in acts if act["what"] == "gap"]
@@ -36,5 +39,27 @@ def test_only_what_somebody_hears_is_counted() -> None:
     faults = Faults()
     stage = Stage("ice", MarketModel(ModelConfig(start_ns=START_NS, rate=50.0)), Script(), faults)
     stage.heard = lambda symbol: symbol == "IFEU:B:202701"
-    stage.pull(START_NS + 5 * S)
+    stage.count(stage.pull(START_NS + 5 * S))
     assert {symbol for symbol, _ in stage.said} == {"IFEU:B:202701"}
+
+
+def test_a_trade_that_is_told_late_is_counted_for_whoever_listens_then() -> None:
+    faults, clock, told = Faults(late_every=1, late_s=10.0), [START_NS], []
+    stage = Stage("ice", MarketModel(ModelConfig(start_ns=START_NS, rate=50.0)), Script(), faults)
+    stage.heard = lambda _: clock[0] > START_NS + 4 * S
+
+    class Venue:
+        def publish(self, actions: Sequence[Sequence[Event]], ts_send: int) -> None:  # noqa: ARG002
+            told.extend(event for action in actions for event in action if stage.heard(event.symbol))
+
+        def keep_house(self, at_s: float, published_ns: int) -> None: ...
+
+        def flush(self) -> None: ...
+
+    pacer = Pacer(stage, Venue(), lambda: clock[0], faults=faults)
+    for second in range(12):
+        clock[0] = START_NS + second * S
+        pacer.turn(float(second))
+    trades = [event for event in told if isinstance(event, TradeEvent)]
+    assert trades
+    assert sum(count for (_, what), count in stage.said.items() if what == "trades") == len(trades)
