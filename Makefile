@@ -56,6 +56,8 @@ setup: $(ENVIRONMENT) $(BUNDLE) ## environment and dashboard bundle; nothing whe
 lock: $(ENVIRONMENT) ## compile the pinned requirements anew (needs uv)
 	for extra in dev node; do uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --extra $$extra pyproject.toml -o requirements/$$extra.txt; done
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 -c requirements/dev.txt pyproject.toml -o requirements/run.txt
 
 .PHONY: clean
 clean: ## remove what make setup made (not your data in .mandi)

@@ -37,7 +37,7 @@ def service(settings: Settings, stop: threading.Event | None = None) -> Iterator
     die_with_parent()
     beat()
     if settings.metrics_port is not None:
-        prometheus_client.start_http_server(settings.metrics_port, addr="127.0.0.1")
+        prometheus_client.start_http_server(settings.metrics_port, addr=settings.metrics_host)
     if stop is not None:
         _set_on_signal(stop)
     try:

@@ -42,6 +42,7 @@ _ENVIRONMENT: Final = {
     "backend_outbox_table": "MANDI_BACKEND_OUTBOX_TABLE",
     "backend_outbox_hours": "MANDI_BACKEND_OUTBOX_HOURS",
     "metrics_port": "MANDI_METRICS_PORT",
+    "metrics_host": "MANDI_METRICS_HOST",
     "alert_webhook": "MANDI_ALERT_WEBHOOK",
     "webhooks": "MANDI_WEBHOOKS",
     "webhooks_allow": "MANDI_WEBHOOKS_ALLOW",
@@ -93,6 +94,7 @@ class Settings:
     allowed_origins: str | None = None
     """Pages of these may use the gateway, besides its own."""
     metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
     alert_webhook: str = field(default=DEFAULT_WEBHOOK, repr=False)
     """Where Alertmanager sends alerts; it may hold a token."""
     webhooks: str | None = None
@@ -171,6 +173,7 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         data_dir=where,
         log=log,
         metrics_port=None if port is None else _port(port),
+        metrics_host=found.get("metrics_host", "127.0.0.1"),
         forecast_interval=_choice("forecast_interval", found.get("forecast_interval", "1m"), tuple(INTERVALS_NS)),
         log_days=_positive("log_days", found.pop("log_days", "7")),
         log_gib=_positive("log_gib", found.pop("log_gib", "4")),

@@ -1,0 +1,158 @@
+"""deploy/ as far as it goes without a container engine: commands, settings, ports, images, secrets, targets."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from docs_pages import ROOT, read, rows, ticked
+
+import mandi
+from mandi.cli import _parser
+from mandi.flows import FLOWS
+
+COMPOSE: dict[str, Any] = yaml.safe_load(read("deploy/compose.yaml"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+DOCKERFILE = read("Dockerfile")
+_ENV = re.compile(r"^(\w+)=(.*)$", re.MULTILINE)
+
+
+def env_file(path: str) -> dict[str, str]:
+    return dict(_ENV.findall(read(f"deploy/{path}")))
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What deploy/secrets.sh makes, elsewhere."""
+    place = tmp_path_factory.mktemp("deploy")
+    (place / "secrets.sh").write_text(read("deploy/secrets.sh"))
+    for _ in range(2):  # the second time changes nothing
+        before = {path.name: path.read_text() for path in place.glob("secrets/*")}
+        subprocess.run(["bash", place / "secrets.sh"], check=True, capture_output=True)
+        assert before.items() <= {path.name: path.read_text() for path in place.glob("secrets/*")}.items()
+    return place / "secrets"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_command_parses(name: str) -> None:
+    assert all(isinstance(word, str) for word in OURS[name]["command"])
+    _parser().parse_args(OURS[name]["command"])
+
+
+def test_every_process_is_there() -> None:
+    commands = [service["command"] for service in OURS.values()]
+    assert {command[1] for command in commands if command[0] == "run"} == set(FLOWS)
+    assert {command[0] for command in commands} == {"migrate", "ingest", "simulate", "run", "prune", "serve"}
+    assert {
+        "kafka",
+        "timescale",
+        "clickhouse",
+        "prometheus",
+        "alertmanager",
+        "grafana",
+    } == SERVICES.keys() - OURS.keys()
+
+
+def test_variables_are_settings(secrets: Path) -> None:
+    page = read("docs/settings.md")
+    known = {ticked(row["variable"])[0] for heading in ("mandi.toml", "variable") for row in rows(page, heading)}
+    named = env_file("venues.env") | dict(_ENV.findall((secrets / "mandi.env").read_text()))
+    named |= {name: value for service in OURS.values() for name, value in service["environment"].items()}
+    named |= dict(re.findall(r"(MANDI_\w+)=(\S+)", DOCKERFILE))
+    assert named.keys() <= known
+
+
+def test_the_stores_are_reached_with_the_passwords_they_have(secrets: Path) -> None:
+    ours = dict(_ENV.findall((secrets / "mandi.env").read_text()))
+    assert (secrets / "postgres").read_text() in ours["MANDI_TIMESCALE"]
+    assert (secrets / "clickhouse").read_text() in ours["MANDI_CLICKHOUSE"]
+    assert (secrets / "clickhouse").read_text() in (secrets / "clickhouse.env").read_text()
+    assert len((secrets / "jwt").read_bytes()) >= 32
+    assert secrets.stat().st_mode & 0o077 == 0
+    assert {secret["file"].removeprefix("secrets/") for secret in COMPOSE["secrets"].values()} <= {
+        path.name for path in secrets.iterdir()
+    }
+    for address, service in (("MANDI_TIMESCALE", "timescale:5432"), ("MANDI_CLICKHOUSE", "clickhouse:8123")):
+        assert f"@{service}" in ours[address]
+        assert service.partition(":")[0] in SERVICES
+
+
+def test_no_secret_is_in_the_file() -> None:
+    text = read("deploy/compose.yaml") + DOCKERFILE
+    assert not re.search(r"://[^\s/@]+:[^\s/@]+@", text)
+    assert not re.findall(r"(?im)^\s*\w*(?:password|secret|token)\w*(?<!_file)(?<!secrets)\s*[:=]\s*\S+$", text)
+    assert "deploy/secrets/" in read(".gitignore").split()
+    assert "deploy" not in read(".dockerignore")  # nothing but what it names goes into the image
+    assert read(".dockerignore").startswith("*\n")
+
+
+def test_ports_are_on_loopback() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(published) == 4
+    assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in published)
+
+
+def test_images_have_versions_and_no_host() -> None:
+    images = {service["image"] for service in SERVICES.values()} | set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.M))
+    for image in images:
+        path, _, tag = image.partition(":")
+        assert re.search(r"\d", tag), image
+        assert "." not in path, image
+    assert {service["image"] for service in OURS.values()} == {f"mandi:{mandi.__version__}"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_what_all_have(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] in ("unless-stopped", "on-failure")
+    assert service["healthcheck"].get("test") or service["healthcheck"]["disable"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "max-size" in service["logging"]["options"]
+    assert set(service.get("depends_on", {})) <= SERVICES.keys()
+    assert set(service.get("secrets", [])) <= COMPOSE["secrets"].keys()
+    for volume in service.get("volumes", []):
+        source = volume.partition(":")[0]
+        if source.startswith("."):
+            assert (ROOT / "deploy" / source).exists(), volume
+            assert volume.endswith(":ro"), volume
+        else:
+            assert source in COMPOSE["volumes"], volume
+
+
+def test_what_is_waited_for_can_be_waited_for() -> None:
+    for service in SERVICES.values():
+        for name, condition in service.get("depends_on", {}).items():
+            if condition["condition"] == "service_healthy":
+                assert "test" in SERVICES[name]["healthcheck"]
+            if condition["condition"] == "service_completed_successfully":
+                assert SERVICES[name]["restart"] == "on-failure"
+
+
+def test_every_process_is_scraped() -> None:
+    targets = {entry["labels"]["service"]: entry["targets"] for entry in json.loads(read("deploy/targets.json"))}
+    assert targets.keys() == {*FLOWS, "ingest", "gateway", "prune"}
+    for [target] in targets.values():
+        host, _, port = target.partition(":")
+        own = OURS[host]["environment"]["MANDI_METRICS_PORT"]
+        assert port == ("8080" if host == "gateway" else own)
+
+
+def test_the_image_holds_the_packages_and_the_versions_of_the_lock_file() -> None:
+    copied = re.findall(r"^COPY (?!--from)(\S+(?: \S+)*) \S+$", DOCKERFILE, re.MULTILINE)
+    for path in " ".join(copied).split():
+        assert (ROOT / path).exists(), path
+        assert any(
+            path == kept or path.startswith(f"{kept}/") for kept in re.findall(r"^!(.+)$", read(".dockerignore"), re.M)
+        )
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"benchmarks", "tests"}
+    assert packages <= set(" ".join(copied).split())
+    pins = re.compile(r"^([\w.-]+==\S+)", re.MULTILINE)
+    run, dev = (set(pins.findall(read(f"requirements/{name}.txt"))) for name in ("run", "dev"))
+    assert run < dev
+    wanted = re.findall(r'^  "([\w.-]+)', read("pyproject.toml").partition("[project.optional")[0], re.MULTILINE)
+    assert {name.lower().replace(".", "-") for name in wanted} <= {pin.partition("==")[0] for pin in run}
+    assert "USER mandi" in DOCKERFILE
