@@ -42,9 +42,10 @@ def _told_in_a_sentence() -> tuple[type[Exception], ...]:
     from connectors.errors import FeedFailed
     from market.records import CorruptRecord, OffsetOutOfRange
     from market.segments import UnsupportedLog
+    from pipelines.engine.recovery import RecoveryStoreFailed
     from sinks.errors import SinkError
 
-    return SinkError, FeedFailed, CorruptRecord, OffsetOutOfRange, UnsupportedLog, OSError
+    return SinkError, FeedFailed, CorruptRecord, OffsetOutOfRange, UnsupportedLog, RecoveryStoreFailed, OSError
 
 
 def duration_ns(text: str) -> int:

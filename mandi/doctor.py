@@ -12,7 +12,7 @@ import orjson
 from connectors.log import describe, open_reader
 from mandi.clock import FileClock
 from mandi.flows import FLOWS
-from mandi.scrape import Metrics, scrape
+from mandi.scrape import scrape
 from mandi.serving import bundle_dir
 from mandi.settings import EMBEDDED, Settings
 from mandi.stores import clickhouse_answers, postgres_answers
@@ -26,6 +26,7 @@ from sinks.migrations import unapplied_clickhouse, unapplied_timescale
 
 _LEAST_FREE_BYTES: Final = 2 * 2**30
 _MOST_LAG_RECORDS: Final = 10_000
+_MANY_RESTARTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +77,22 @@ def _python(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    place = settings.data_dir if settings.data_dir.exists() else settings.data_dir.parent
-    free = shutil.disk_usage(place).free
-    yield Finding(
-        free >= _LEAST_FREE_BYTES,
-        f"{free / 2**30:.1f} GiB free at {settings.data_dir}",
-        "free some space or move --data-dir: a full disk stops every writer",
-    )
+    """Each disk that something of ours is on: the log and the stores may be mounted apart."""
+    log = [] if is_kafka(settings.log) else [Path(settings.log.removeprefix("file://"))]
+    below = [settings.data_dir / name for name in ("recovery", "postgres", "clickhouse")]
+    seen = set()
+    for place in [settings.data_dir, *log, *below]:
+        there = next((path for path in (place, *place.parents) if path.exists()), Path("/"))
+        device = there.stat().st_dev
+        if device in seen:
+            continue
+        seen.add(device)
+        free = shutil.disk_usage(there).free
+        yield Finding(
+            free >= _LEAST_FREE_BYTES,
+            f"{free / 2**30:.1f} GiB free at {place}",
+            "make room there: a full disk stops every writer, which goes on by itself when there is space again",
+        )
 
 
 def _dashboard(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001
@@ -172,11 +182,24 @@ def _answering(name: str, setting: str, unapplied: Callable[[], list[str]]) -> F
 
 def _processes(settings: Settings) -> Iterator[Finding]:
     path = settings.data_dir / "endpoints.json"
-    found = scrape(orjson.loads(path.read_bytes())["metrics"]) if path.exists() else Metrics()
+    urls: list[str] = orjson.loads(path.read_bytes())["metrics"] if path.exists() else []
+    found = scrape(urls)
     if not found.samples:
         yield Finding(None, "no pipeline is running on this data directory")
         return
     yield Finding(True, "a pipeline is running")
+    waiting = [url for url in urls if scrape([url]).total("mandi_log_away")]  # every process has one of these
+    if waiting:
+        what = f"{len(waiting)} of {len(urls)} processes wait for the log's broker"
+        yield Finding(False, what, "start it: docs/runbook.md, 'the broker is down'. All go on by themselves")
+    for sink, away in found.by_label("mandi_sink_away", "sink").items():
+        if away:
+            do = "docs/runbook.md, 'a store is down': its flow goes on by itself, and the log holds the rows meanwhile"
+            yield Finding(False, f"the flow of {sink} waits for its store", do)
+    for process, times in found.by_label("mandi_process_restarts_total", "process").items():
+        if times > _MANY_RESTARTS:
+            do = f"read {settings.data_dir / 'logs' / process}.log: docs/runbook.md, 'a process does not stay up'"
+            yield Finding(False, f"{process} was started again {times:.0f} times", do)
     for topic, lag in sorted(found.by_label("mandi_log_lag_rows", "topic").items()):
         if lag > _MOST_LAG_RECORDS:
             yield Finding(False, f"a consumer is {lag:,.0f} records behind {topic}", "see its log for retries")

@@ -4,6 +4,8 @@ Hypothesis draws the same examples in every run; `HYPOTHESIS_PROFILE=search` dra
 """
 
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,6 +128,18 @@ def data_dir() -> Iterator[Path]:
     """A directory for servers of the test's own."""
     with _directory() as directory:
         yield directory / "data"
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A directory on a disk of its own of 256 kB, or of the size that the test is parametrized with."""
+    with _directory() as where:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', '256k')}", "tmpfs", str(where)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip("mounting a small tmpfs needs root")
+        where.chmod(0o755)
+        yield where
+        subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 @contextmanager

@@ -13,10 +13,11 @@ import fcntl
 import logging
 import os
 import pickle
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +37,11 @@ PARTITIONS: Final = 1
 
 EPOCH: Final = timedelta(seconds=0.5)
 
+_SQLITE_FAILED: Final = re.compile(r"panicked at src/recovery\.rs.*SqliteFailure\(.*Some\(\"(.*)\"\)", re.DOTALL)
+
+_OF_THE_DISK: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""What is no damage of the store: dropping it would not help."""
+
 REFUSED: Final = "refused"
 """The file in which a process of a cluster leaves why its state does not fit the log."""
 
@@ -54,6 +60,17 @@ class StateMismatch(RuntimeError):
     def __init__(self, step_id: str, source: str, expected: int | None, got: int) -> None:
         super().__init__(f"the state of {step_id} expects {source} at offset {expected}, but it is at {got}")
         self.step_id, self.source, self.expected, self.got = step_id, source, expected, got
+
+
+class RecoveryStoreFailed(RuntimeError):
+    """A recovery store cannot be written. The flow ends; the epoch that was not kept comes again from the log."""
+
+    def __init__(self, store: Path, reason: str) -> None:
+        super().__init__(
+            f"the recovery store {store} cannot be written ({reason}); the flow stops here, nothing is lost: "
+            "make room, then start it again"
+        )
+        self.store, self.reason = store, reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +137,17 @@ def _take_seat(seat: Seat, build: Callable[[], Dataflow], directory: Path, epoch
 def prepare(store: Path, lanes: int = 1, *, scrubbing: bool = True) -> None:
     """Make a store fit to start on: new, or scrubbed, with the log divided into so many lanes.
 
-    No process may be using it. Raises: sqlite3.DatabaseError if it cannot be read.
+    No process may be using it. Raises: sqlite3.DatabaseError if it is damaged; RecoveryStoreFailed if the disk is full.
     """
+    try:
+        _prepare(store, lanes, scrubbing=scrubbing)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in _OF_THE_DISK:
+            raise RecoveryStoreFailed(store, str(error)) from error
+        raise
+
+
+def _prepare(store: Path, lanes: int, *, scrubbing: bool) -> None:
     if not _is_complete(store):
         shutil.rmtree(store, ignore_errors=True)
         store.mkdir(mode=0o700)  # it holds pickles: whoever may write here may run code
@@ -158,6 +184,11 @@ def execute(
         while isinstance(cause, BytewaxRuntimeError) and cause.__cause__ is not None:
             cause = cause.__cause__
         raise cause from error
+    except RuntimeError as error:
+        # Bytewax gives up with `unwrap` when SQLite refuses a write: its panic is all that is told.
+        if store is not None and (failed := _SQLITE_FAILED.search(str(error))):
+            raise RecoveryStoreFailed(store, failed[1]) from error
+        raise
 
 
 def _is_complete(store: Path) -> bool:
@@ -287,7 +318,7 @@ def locked(name: str, directory: Path) -> Iterator[int]:
         except BlockingIOError as error:
             lock.seek(0)
             raise FlowLocked(name, lock.read().strip()) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        with suppress(OSError):  # the disk may be full; the id is for who reads it, the lock holds without
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield lock.fileno()

@@ -6,6 +6,7 @@ from typing import Any
 
 import clickhouse_connect
 import psycopg
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 _BARS = "instrument, interval, {ts_open}, revision, venue, open, high, low, close, volume, vwap, trades, {known}"
 
@@ -65,6 +66,16 @@ class BothStores:
         query = f"SELECT count(*) FROM market.{table}"
         count: int = (self._timescale if store == "timescale" else self._clickhouse)(query)[0][0]
         return count
+
+    def newest(self, store: str) -> int:
+        """When the newest quote that one of the stores has was received; 0 without one, or without an answer."""
+        try:
+            if store == "timescale":
+                return int(self._timescale("SELECT coalesce(max(ts_recv_ns), 0) FROM market.quotes")[0][0])
+            query = "SELECT toUnixTimestamp64Nano(max(ts_recv)) FROM market.quotes"
+            return int(self._clickhouse(query)[0][0] or 0)
+        except (psycopg.OperationalError, psycopg.errors.UndefinedTable, ClickHouseError):
+            return 0
 
     def is_written_to(self) -> bool:
         """Whether a sink is connected by now."""

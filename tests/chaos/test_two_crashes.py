@@ -18,7 +18,7 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.recovery import init_db_dir
 from bytewax.testing import TestingSink
 
-from pipelines.engine.recovery import PARTITIONS, run_flow
+from pipelines.engine.recovery import PARTITIONS, RecoveryStoreFailed, run_flow
 
 EPOCH_OF = {"snaps": "snap_epoch", "fronts": "worker_frontier", "commits": "commit_epoch"}
 """The tables Bytewax commits in an epoch, in this order, and where each has its number."""
@@ -106,7 +106,7 @@ def totals_after(directory: Path, crashes: Sequence[Point], *, scrubbing: bool) 
     """Totals of a run that goes to the end after these crashes."""
     make_store(directory)
     for point, an_epoch in zip(crashes, (3, 1), strict=True):
-        with refusing(directory, point), pytest.raises(RuntimeError, match="the crash of this test"):
+        with refusing(directory, point), pytest.raises(RecoveryStoreFailed, match="the crash of this test"):
             run(directory, ITEMS, an_epoch, scrubbing=scrubbing)
     return run(directory, [*ITEMS, *REST], 2, scrubbing=scrubbing)
 

@@ -1,6 +1,10 @@
 """What the doctor says about stores and recovery stores, in every state that a test can bring about."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import bytewax.operators as op
@@ -88,3 +92,50 @@ def test_a_damaged_page_of_a_recovery_store_is_found(found, tmp_path: Path) -> N
 def test_a_missing_partition_is_found(found, tmp_path: Path) -> None:
     (tmp_path / "recovery" / "bars" / "store").mkdir(parents=True)
     assert about(found(), "recovery of bars").ok is False
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ("mandi_log_away 1.0", "1 of 1 processes wait for the log's broker"),
+        ('mandi_sink_away{sink="timescale"} 1.0', "the flow of timescale waits for its store"),
+        ('mandi_process_restarts_total{process="bars"} 7.0', "bars was started again 7 times"),
+    ],
+)
+def test_what_a_running_pipeline_waits_for_is_told_and_is_over_when_it_is_over(
+    metric: str, says: str, found, tmp_path: Path
+) -> None:
+    with exporting(tmp_path, metric.rpartition(" ")[0] + " 0.0"):
+        assert not [finding for finding in found() if finding.ok is False and "pipeline" not in finding.what]
+    with exporting(tmp_path, metric):
+        finding = about(found(), says)
+    assert finding.ok is False
+    assert finding.do
+
+
+@contextmanager
+def exporting(data_dir: Path, sample: str) -> Iterator[None]:
+    """A process of a demo in this data directory, of which one sample is all that it exports."""
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"{sample}\n".encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        (data_dir / "endpoints.json").write_text(f'{{"metrics": ["{url}"]}}')
+        yield
+        server.shutdown()
+
+
+@pytest.mark.parametrize("small_disk", ["1m"], indirect=True)
+def test_a_disk_that_is_nearly_full_is_named_wherever_it_is_mounted(found, small_disk: Path) -> None:
+    finding = about(found(MANDI_LOG=f"file://{small_disk}"), str(small_disk))
+    assert finding.ok is False
+    assert "make room there" in finding.do

@@ -254,17 +254,6 @@ def test_a_file_that_may_not_grow_ends_the_writer(tmp_path: Path) -> None:
     check_stopped_at_once(tmp_path, start(FILE_TOO_LARGE, url_of(tmp_path), 5000))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> "object":
-    where = tmp_path / "disk"
-    where.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(where)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small tmpfs needs root; the file-size test covers the same code")
-    yield where
-    subprocess.run(["umount", "-l", str(where)], check=True)
-
-
 def test_a_full_disk_ends_the_writer_and_space_brings_it_back(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(bytes(100_000))
     process = start(FILE_TOO_LARGE, url_of(small_disk / "log"), "none")
