@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from market.columns import Int64s, codes, dictionary, valid, values
+from market.columns import Int64s, codes, dictionary, is_few, numbers, values
 from market.instruments import InstrumentKey, InstrumentMaster
 from market.kernel import Outputs
 from market.opportunities import (
@@ -79,6 +79,7 @@ class ArbitrageKernel:
     _rows: list[Row] = field(default_factory=list)
 
     _products: frozenset[tuple[str, str]] = field(init=False)
+    _wanted: dict[str, bool] = field(default_factory=dict)  # a memory of answers, no state
 
     def __post_init__(self) -> None:
         self._quality = QualityKernel(self.lateness)
@@ -151,35 +152,30 @@ class ArbitrageKernel:
 
     def _quotes(self, judged: Judged, clock: Int64s) -> Iterable[tuple[int, str, Leg]]:
         """The quotes of instruments that have a route, with the arrival clock at each."""
-        rows = judged.rows
-        received = valid(rows.column("ts_recv"))
-        names = dictionary(rows.column("instrument"))
-        wanted = np.array([self._is_wanted(name) for name in names] or [False])
-        picked = (values(rows.column("kind")) == QUOTE) & (values(rows.column("flags")) & FLAG_REPLAYED == 0)
-        picked &= judged.verdict != LATE
-        if received is not None:
-            picked &= received | (judged.verdict != FUTURE)
-        index = np.flatnonzero(picked)
-        index = index[wanted[codes(rows.column("instrument"))[index]]]
-        if not len(index):
+        names = dictionary(judged.rows.column("instrument"))
+        wanted = [self._is_wanted(name) for name in names]
+        if not any(wanted):
             return
-        behind = judged.known_at - values(rows.column("ts_event"))
-        instrument = codes(rows.column("instrument"))[index].tolist()
-        sides = [
-            zip(values(column)[index].tolist(), _known(column)[index].tolist(), strict=True)
-            for column in (rows.column(name) for name in ("bid_price", "bid_size", "ask_price", "ask_size"))
-        ]
-        times = zip(clock[index].tolist(), values(rows.column("ts_event"))[index].tolist(), behind[index].tolist(),
-                    strict=True)  # fmt: skip
-        for code, (at, ts_event, delay), bid, bid_size, ask, ask_size in zip(instrument, times, *sides, strict=True):
+        rows, more = judged.rows, [codes(judged.rows.column("instrument")), judged.verdict, judged.known_at, clock]
+        if not is_few(rows):
+            index = np.flatnonzero(values(rows.column("kind")) == QUOTE)
+            rows, more = rows.take(pa.array(index)), [each[index] for each in more]
+        columns = (numbers(rows.column(name)) for name in _OF_QUOTES)
+        for kind, flags, ts_recv, ts_event, bid, bid_size, ask, ask_size, code, verdict, known_at, at in zip(
+            *columns, *(each.tolist() for each in more), strict=True
+        ):
+            if kind != QUOTE or not wanted[code] or flags & FLAG_REPLAYED or verdict == LATE:
+                continue
+            if ts_recv is None and verdict == FUTURE:
+                continue
             leg = Leg(
-                bid=bid[0] if bid[1] and bid_size[1] else None,
-                bid_lots=bid_size[0] // PRICE_SCALE if bid_size[1] else 0,
-                ask=ask[0] if ask[1] and ask_size[1] else None,
-                ask_lots=ask_size[0] // PRICE_SCALE if ask_size[1] else 0,
+                bid=bid if bid_size is not None else None,
+                bid_lots=bid_size // PRICE_SCALE if bid_size is not None else 0,
+                ask=ask if ask_size is not None else None,
+                ask_lots=ask_size // PRICE_SCALE if ask_size is not None else 0,
                 came=at,
                 ts_event=ts_event,
-                skewed=self._skewed(delay),
+                skewed=self._skewed(known_at - ts_event),
             )
             yield at, names[code], leg
 
@@ -189,8 +185,11 @@ class ArbitrageKernel:
         return f"more than {self.caution.behind_ns / 1e9:g} s behind" if delay_ns > self.caution.behind_ns else ""
 
     def _is_wanted(self, name: str) -> bool:
-        key = InstrumentKey.parse(name)
-        return name == FX or (key.mic, key.root) in self._products
+        found = self._wanted.get(name)
+        if found is None:
+            key = InstrumentKey.parse(name)
+            found = self._wanted[name] = name == FX or (key.mic, key.root) in self._products
+        return found
 
     def _wait_for(self, outputs: Outputs) -> None:
         """Take what the quality kernel says; `_advance` applies it when it is past."""
@@ -309,7 +308,7 @@ class ArbitrageKernel:
             self._say(pair, None, legs, now, name=_watch_id(pair), state="silent", reason=reason)
 
     def _is_of_interest(self, pair: Pair, direction: str, legs: _Legs) -> bool:
-        return direction in pair.opened or possible(pair, direction, legs)
+        return direction in pair.opened or possible(pair, direction, legs, self.caution)
 
     def _trade(self, pair: Pair, offers: Mapping[str, Found], legs: _Legs, now: int) -> None:
         was_silent, pair.reason = pair.reason != "", ""
@@ -361,6 +360,7 @@ class ArbitrageKernel:
 
 
 _NO_LEG: Final = Leg()
+_OF_QUOTES: Final = ("kind", "flags", "ts_recv", "ts_event", "bid_price", "bid_size", "ask_price", "ask_size")
 
 
 def _watch_id(pair: Pair) -> str:
@@ -373,8 +373,3 @@ def _detached(pair: Pair) -> Pair:
     found.terms, found.bounds = None, None
     found.opened, found.level = deepcopy(pair.opened), copy(pair.level)
     return found
-
-
-def _known(column: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    mask = valid(column)
-    return np.ones(len(column), np.bool_) if mask is None else mask

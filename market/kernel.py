@@ -7,6 +7,7 @@ snapshotted and restored. Samples that are marked as such (forming bars) are exe
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import pyarrow as pa
@@ -54,5 +55,11 @@ class Kernel(Protocol):
 
 def arrivals(ticks: pa.RecordBatch, source: str, offsets: pa.Array, rows: pa.Array) -> pa.RecordBatch:
     """Give a ticks batch its source columns."""
-    where = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int8()), ticks.num_rows), [source])
+    zeros = pa.Array.from_buffers(pa.int8(), ticks.num_rows, [None, pa.py_buffer(bytes(ticks.num_rows))])
+    where = pa.DictionaryArray.from_arrays(zeros, _names_of(source))
     return pa.RecordBatch.from_arrays([*ticks.columns, where, offsets, rows], schema=ARRIVALS)
+
+
+@lru_cache(maxsize=256)
+def _names_of(source: str) -> pa.Array:
+    return pa.array([source], pa.utf8())

@@ -13,6 +13,8 @@ from market.units import to_scaled
 NS_PER_S: Final = 1_000_000_000
 NEVER: Final = 2**62
 _FIRST_S: Final = 5  # seconds after which a basis can be far from the others
+_ROUNDED: Final = 16
+"""By as much, in 1e-9, can the steps of a ladder be rounded together."""
 _EPOCH: Final = date(1970, 1, 1)
 _INDIA_NS: Final = 19_800 * NS_PER_S
 _DAY_NS: Final = 86_400 * NS_PER_S
@@ -153,11 +155,13 @@ def best(pair: Pair, legs: tuple[Leg, Leg, Leg]) -> Found:
     return max((offer(pair, direction, legs) for direction in DIRECTIONS), key=lambda found: found.ladder.net)
 
 
-def possible(pair: Pair, direction: str, legs: tuple[Leg, Leg, Leg]) -> bool:
-    """Whether a profit is possible at all; cheap."""
+def possible(pair: Pair, direction: str, legs: tuple[Leg, Leg, Leg], caution: Caution) -> bool:
+    """Whether enough for an opportunity can be left, against parity and against the usual level; cheap."""
     assert pair.bounds is not None
     local, foreign, fx, _, _ = sides(direction, *legs)
-    return pair.bounds[DIRECTIONS.index(direction)].is_positive(local, foreign, fx)
+    level = pair.level.value if direction == BUY_FOREIGN else -pair.level.value
+    least = level + abs(local) * caution.open_bps // 10_000 - _ROUNDED
+    return pair.bounds[DIRECTIONS.index(direction)].exceeds(least, local, foreign, fx)
 
 
 def row_of(

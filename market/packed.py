@@ -21,6 +21,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from market.columns import integers
 from market.schemas import SCHEMAS
 
 MOST_ROWS: Final = 64
@@ -51,6 +52,7 @@ class _Layout:
     def __init__(self, schema: pa.Schema) -> None:
         stored = [field.type.index_type if _is_dictionary(field) else field.type for field in schema]
         self.schema = schema
+        self.names, self.types = tuple(schema.names), tuple(schema.types)
         self.row = struct.Struct("<I" + "".join(_CODES[kind][0] for kind in stored))
         self.dtype = np.dtype(
             [("nulls", "<u4"), *((f.name, _CODES[t][1]) for f, t in zip(schema, stored, strict=True))]
@@ -163,31 +165,35 @@ def unpack(parts: Sequence[PackedRows]) -> pa.RecordBatch:
     found = [part._parts for part in parts]
     rows = np.frombuffer(b"".join([fixed for _, _, fixed, _ in found]), layout.dtype)
     texts = b"".join([text for *_, text in found])
+    nulls = int(np.bitwise_or.reduce(rows["nulls"])), int(np.bitwise_and.reduce(rows["nulls"]))
     try:
-        columns = [_column(layout, at, rows, found, texts) for at in range(len(layout.schema))]
+        columns = [_column(layout, at, rows, found, texts, nulls) for at in range(len(layout.names))]
         return pa.RecordBatch.from_arrays(columns, schema=layout.schema)
     except (pa.ArrowException, ValueError, IndexError, TypeError) as error:
         raise BadPackedRows(str(error)) from error
 
 
-def _column(layout: _Layout, at: int, rows: npt.NDArray[Any], found: Sequence[_Parts], texts: bytes) -> pa.Array:
-    field, null = layout.schema.field(at), (rows["nulls"] >> at & 1).astype(np.bool_)
-    stored, mask = np.ascontiguousarray(rows[field.name]), null if null.any() else None
-    if at in layout.dictionaries:
-        codes, names = _merged(stored, layout.dictionaries.index(at), found)
-        return pa.DictionaryArray.from_arrays(
-            pa.array(codes, field.type.index_type, mask=mask), pa.array(names, pa.utf8())
-        )
+def _column(
+    layout: _Layout, at: int, rows: npt.NDArray[Any], found: Sequence[_Parts], texts: bytes, nulls: tuple[int, int]
+) -> pa.Array:
+    # `nulls`: the bits of columns that are null somewhere, and everywhere. Most are neither or both, and cost nothing.
+    name, kind, bit = layout.names[at], layout.types[at], 1 << at
+    if nulls[1] & bit and at not in layout.dictionaries:
+        return pa.nulls(len(rows), kind)
+    mask = (rows["nulls"] & bit).astype(np.bool_) if nulls[0] & bit else None
     if at in layout.texts:
         return _texts(layout, at, rows, mask, texts)
-    return pa.array(stored, field.type, mask=mask)
+    if at in layout.dictionaries:
+        codes, names = _merged(rows[name], layout.dictionaries.index(at), found)
+        return pa.DictionaryArray.from_arrays(integers(codes, kind.index_type, mask), names)
+    return pa.array(rows[name], kind, mask=mask) if kind == pa.bool_() else integers(rows[name], kind, mask)
 
 
-def _merged(codes: npt.NDArray[Any], number: int, found: Sequence[_Parts]) -> tuple[npt.NDArray[Any], list[str]]:
+def _merged(codes: npt.NDArray[Any], number: int, found: Sequence[_Parts]) -> tuple[npt.NDArray[Any], pa.Array]:
     """Codes into one dictionary for all packs. Their own are nearly always the same: a venue lists a few months."""
     distinct = dict.fromkeys(names for _, names, _, _ in found)
     if len(distinct) == 1:
-        return codes, orjson.loads(next(iter(distinct)))[number]
+        return codes, _named(next(iter(distinct)))[number]
     merged: dict[str, int] = {}
     table: list[int] = []  # the dictionaries of all packs end to end, as codes into the merged one
     starts = {}
@@ -195,7 +201,12 @@ def _merged(codes: npt.NDArray[Any], number: int, found: Sequence[_Parts]) -> tu
         starts[names] = len(table)
         table += [merged.setdefault(name, len(merged)) for name in orjson.loads(names)[number]]
     start = np.repeat([starts[names] for _, names, _, _ in found], [rows for rows, _, _, _ in found])
-    return np.array(table or [0])[np.minimum(codes + start, max(0, len(table) - 1))], list(merged)
+    return np.array(table or [0])[np.minimum(codes + start, max(0, len(table) - 1))], pa.array(merged, pa.utf8())
+
+
+@lru_cache(maxsize=1_024)
+def _named(names: bytes) -> tuple[pa.Array, ...]:
+    return tuple(pa.array(each, pa.utf8()) for each in orjson.loads(names))
 
 
 def _texts(

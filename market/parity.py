@@ -330,7 +330,7 @@ def foreign_key(route: Route, master: InstrumentMaster, local: InstrumentKey, on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """The most a direction can leave, as integers: `sign of (a P F + b F + c M + d)`, prices being multiples of 1e-9.
+    """The most a direction can leave, as integers: `(a P F + b F + c M + d) / unit`, prices being multiples of 1e-9.
 
     It is net without what has a cap per order, so above zero is necessary for a profit; a kernel asks it for every
     quote, and computes a ladder only then. Linear, so four values of the exact function give it.
@@ -340,9 +340,17 @@ class Bound:
     b: int
     c: int
     d: int
+    unit: int
 
     def is_positive(self, local_price: int, foreign_price: int, fx: int) -> bool:
-        return self.a * foreign_price * fx + self.b * fx + self.c * local_price + self.d > 0
+        return self._scaled(local_price, foreign_price, fx) > 0
+
+    def exceeds(self, least: int, local_price: int, foreign_price: int, fx: int) -> bool:
+        """Whether it is positive, and above an amount."""
+        return self._scaled(local_price, foreign_price, fx) > max(0, least * self.unit)
+
+    def _scaled(self, local_price: int, foreign_price: int, fx: int) -> int:
+        return self.a * foreign_price * fx + self.b * fx + self.c * local_price + self.d
 
 
 def bound_of(terms: Terms, direction: str) -> Bound:
@@ -359,4 +367,4 @@ def bound_of(terms: Terms, direction: str) -> Bound:
     parts = (a, b * scale, c * scale, d * scale * scale)
     common = lcm(*(part.denominator for part in parts))
     whole = [int(part * common) for part in parts]
-    return Bound(a=whole[0], b=whole[1], c=whole[2], d=whole[3])
+    return Bound(a=whole[0], b=whole[1], c=whole[2], d=whole[3], unit=common * scale)

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from market.columns import Bools, Int64s, codes, dictionary, valid, values
+from market.columns import Bools, Int64s, codes, dictionary, is_few, valid, values
 from market.kernel import Outputs
 from market.leadlag import LagLimits, LeadLag, steps_of
 from market.schemas import FLAG_REPLAYED, FLAG_SNAPSHOT, QUALITIES, QUOTE, STATE, STATUS, TRADE
@@ -144,7 +144,9 @@ class QualityKernel:
         """Fold a judged batch."""
         if judged.rows.num_rows:
             clock, timed = self.clock(judged)
-            for event in sorted(self._events(judged, clock, timed), key=itemgetter(0, 1)):
+            few = is_few(judged.rows)
+            events = _events_few(judged, clock, self.lags.step_ns) if few else self._events(judged, clock, timed)
+            for event in events if few else sorted(events, key=itemgetter(0, 1)):
                 now = int(clock[event.row])
                 if now >= self._bound:
                     self._fire(now)
@@ -193,6 +195,8 @@ class QualityKernel:
         key, flag = event.payload
         watched = self._find(key, now)
         if event.rank == _CROSSED:
+            if not flag and watched.crossed_since is None:
+                return
             watched.quoted(now, crossed=flag)
         elif not watched.came(now, trade=flag):
             return
@@ -284,6 +288,36 @@ class QualityKernel:
 
 def _word(says: Says | None) -> str:
     return says.reason.partition(":")[0] if says is not None else ""
+
+
+def _events_few(judged: Judged, clock: Int64s, step_ns: int) -> Iterable[_Event]:
+    """What few rows mean, one by one and in their order; of many, `QualityKernel._events` picks those that count."""
+    rows = judged.rows
+    venues, names = dictionary(rows.column("venue")), dictionary(rows.column("instrument"))
+    numbers = ("kind", "ts_event", "ts_recv", "flags", "bid_price", "ask_price", "size")
+    columns = [rows.column(name).to_pylist() for name in numbers]
+    told: set[tuple[int, int, bool]] = set()
+    of = rows.column("instrument").indices.to_pylist()
+    for row, (kind, ts_event, ts_recv, flags, bid, ask, size, verdict, at, code, where) in enumerate(
+        zip(*columns, judged.verdict.tolist(), clock.tolist(), of, codes(rows.column("venue")).tolist(), strict=True)
+    ):
+        venue = venues[where]
+        if ts_recv is not None and not flags & (FLAG_REPLAYED | FLAG_SNAPSHOT):
+            delay = ts_recv - ts_event
+            yield _Event(row, _WINDOW, (venue, (at // _WINDOW_NS + 1) * _WINDOW_NS, delay, delay, 1))
+        timed = verdict != FUTURE or ts_recv is not None
+        if kind in (TRADE, QUOTE):
+            told_now = (code, at // NS_PER_S, kind == TRADE)
+            if timed and verdict != LATE and not flags & FLAG_REPLAYED and told_now not in told:
+                told.add(told_now)
+                yield _Event(row, _ACTIVE, ((venue, names[code]), kind == TRADE))
+            if kind == QUOTE and verdict == ACCEPTED:
+                both = bid is not None and ask is not None
+                if both:
+                    yield _Event(row, _MOVED, (venue, names[code], ts_event // step_ns, bid + ask))
+                yield _Event(row, _CROSSED, ((venue, names[code]), both and bid >= ask))
+        elif kind == STATE and timed:
+            yield _Event(row, _STATED, (venue, None if code is None else names[code], size))
 
 
 def _delays(judged: Judged, clock: Int64s, width_ns: int, plain: Bools) -> Iterable[_Event]:

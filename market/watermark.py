@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market.columns import Bools, Int64s, codes, concat_batches, dictionary, valid, values
+from market.columns import Bools, Int64s, codes, concat_batches, dictionary, is_few, valid, values
 from market.schemas import CLOCK, STATE
 
 ACCEPTED: Final = 0
@@ -125,6 +125,8 @@ class Watermarks:
         self._venues = {name: _Venue(high) for name, high in highs.items()}
 
     def _judge(self, rows: pa.RecordBatch, *, last: bool) -> Judged:
+        if is_few(rows) and rows.column("ts_recv").null_count == 0:
+            return self._judge_few(rows)  # with ts_recv none is ever on hold
         ts, ts_recv, has_recv = _times(rows)
         verdict = np.zeros(rows.num_rows, np.int8)
         before = np.empty(rows.num_rows, np.int64)
@@ -152,6 +154,36 @@ class Watermarks:
         known_at = ts_recv if has_recv is None else np.where(has_recv, ts_recv, ts)
         judged = Judged(rows=rows, verdict=verdict, watermark=before, after=after, known_at=known_at)
         return self._reorder(judged, release) if release or bool((verdict == HELD).any()) else judged
+
+    def _judge_few(self, rows: pa.RecordBatch) -> Judged:
+        """The same, row by row, for rows that all have `ts_recv`."""
+        delay, allowed, skew = self.lateness.delay_ns, self.lateness.allowed_ns, self.lateness.max_future_skew_ns
+        known_at = values(rows.column("ts_recv"))
+        venue = rows.column("venue")
+        states = [self._venues.setdefault(name, _Venue()) for name in dictionary(venue)]
+        columns = (values(rows.column("kind")), codes(venue), values(rows.column("ts_event")), known_at)
+        verdict, before, after = [], [], []
+        for kind, code, ts, ts_recv in zip(*(column.tolist() for column in columns), strict=True):
+            state = states[code]
+            mark = NO_WATERMARK if state.high is None else state.high - delay
+            before.append(mark)
+            found = ACCEPTED
+            if kind != STATE:
+                if ts > ts_recv + skew:
+                    found = FUTURE
+                elif kind != CLOCK and ts < mark - allowed:
+                    found = LATE
+                elif state.high is None or ts > state.high:
+                    state.high, mark = ts, ts - delay
+            verdict.append(found)
+            after.append(mark)
+        return Judged(
+            rows=rows,
+            verdict=np.array(verdict, np.int8),
+            watermark=np.array(before, np.int64),
+            after=np.array(after, np.int64),
+            known_at=known_at,
+        )
 
     def _reorder(self, judged: Judged, release: dict[int, int]) -> Judged:
         """Keep held rows back, and move each released row to just before the row that released it."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from market.book import BOOK_ARRIVALS, from_ticks
-from market.columns import concat_batches
+from market.columns import concat_batches, integers
 from market.kernel import arrivals
 from market.records import JSON_KIND, LogReader, Record, TopicPartition, joined
 from market.schemas import TICKS
@@ -217,7 +217,7 @@ def _chunk(tp: TopicPartition, records: list[Record], is_start: bool, kinds: Col
         source=str(tp),
         first=records[0].offset,
         next=records[-1].offset + 1,
-        arrivals=arrivals(ticks, str(tp), pa.array(offsets), pa.array(rows)),
+        arrivals=arrivals(ticks, str(tp), integers(offsets, pa.int64()), integers(rows, pa.int64())),
         is_start=is_start,
     )
 

@@ -4,10 +4,8 @@ import pyarrow as pa
 from arrivals import batch
 from reference import Row
 
-from market.columns import concat_batches
 from market.schemas import BUY, SELL
-from market.trade_events import event_batch
-from market.trade_join import of_events, of_ticks
+from market.trade_join import EVENT, JOIN_ARRIVALS, of_ticks
 
 
 def is_event(row: Row) -> bool:
@@ -16,24 +14,28 @@ def is_event(row: Row) -> bool:
 
 def joins(rows: list[Row]) -> pa.RecordBatch:
     """A tick for each row, or an event."""
-    return concat_batches([event(row) if is_event(row) else of_ticks(batch([row])) for row in rows] or [nothing()])
+    ticks = of_ticks(batch(rows))
+    own = [is_event(row) for row in rows]
+
+    def instead(name: str, values: list) -> list:
+        before = ticks.column(name).to_pylist()
+        return [mine if own else other for own, mine, other in zip(own, values, before, strict=True)]
+
+    changed = {
+        "kind": instead("kind", [EVENT] * len(rows)),
+        "ts_recv": instead("ts_recv", [row.recv or row.ts for row in rows]),
+        "side": instead("side", [BUY if row.name % 2 else SELL for row in rows]),
+        "trade_id": instead("trade_id", [row.trade_id or "" for row in rows]),
+        "event_id": instead("event_id", [f"e-{row.name}-{row.ts}" for row in rows]),
+        "event_type": instead("event_type", ["matched"] * len(rows)),
+        "user_id": instead("user_id", ["asha"] * len(rows)),
+    }
+    columns = [
+        pa.array(changed[field.name], field.type) if field.name in changed else ticks.column(field.name)
+        for field in JOIN_ARRIVALS
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=JOIN_ARRIVALS)
 
 
 def nothing() -> pa.RecordBatch:
-    return of_ticks(batch([]))
-
-
-def event(row: Row) -> pa.RecordBatch:
-    fields = {
-        "event_id": f"e-{row.name}-{row.ts}",
-        "event_type": "matched",
-        "trade_id": row.trade_id or "",
-        "user_id": "asha",
-        "instrument": row.instrument,
-        "side": BUY if row.name % 2 else SELL,
-        "quantity": row.size,
-        "price": row.price,
-        "ts_event": row.ts,
-        "ts_recv": row.recv or row.ts,
-    }
-    return of_events(event_batch([fields]), "trading.events/2", pa.array([row.name]))
+    return joins([])

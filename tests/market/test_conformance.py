@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from arrivals import bar_tuples, batch, joined, names
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from reference import SECOND, Oracle, Row
 from strategies import T0, rows
 
+from market import columns
 from market.bars import BarsKernel
 
 every_kernel = pytest.mark.parametrize("entry", KERNELS.values(), ids=KERNELS)
@@ -25,6 +27,14 @@ def test_output_does_not_depend_on_where_batches_are_cut(entry, data) -> None:
     whole = run(entry.build(), [arrivals], batch=entry.batch)
     assert run(entry.build(), chunks, batch=entry.batch) == whole
     assert run(entry.build(), [[row] for row in arrivals], batch=entry.batch) == whole
+
+
+@every_kernel
+@given(arrivals=rows(received=True))
+def test_few_rows_are_told_as_many_are(entry, arrivals) -> None:
+    few = run(entry.build(), [arrivals], batch=entry.batch)
+    with patch.object(columns, "FEW_ROWS", 0):
+        assert run(entry.build(), [arrivals], batch=entry.batch) == few
 
 
 @every_kernel
