@@ -15,6 +15,7 @@ from typing import Final
 _FORGET: Final = 1 - 1 / 400
 _SHARED: Final = 1e-3
 _NAIVE_SHARE: Final = 0.5
+_DEEPEST: Final = 6.0  # a weight of e^-6 of the start's is none, and less would only take longer to return from
 _MOST: Final = 5.0  # a loss beyond so many standard units counts as that
 
 
@@ -52,7 +53,9 @@ class Mixture:
             if at and loss is not None:
                 gain = max(-_MOST, min(_MOST, naive - loss))
                 self._varied[at] = _FORGET * self._varied[at] + gain * gain
-                self._regret[at] = _FORGET * self._regret[at] + gain * (1 - _rate(self._varied[at]) * gain)
+                rate = _rate(self._varied[at])
+                regret = _FORGET * self._regret[at] + gain * (1 - rate * gain)
+                self._regret[at] = max(-_DEEPEST / rate, regret)
 
 
 def _rate(varied: float) -> float:
