@@ -24,7 +24,7 @@ _LEAST_CHUNK_BYTES: Final = 64 << 10
 _MOST_CHUNK_BYTES: Final = 4 << 20
 _INDEX_EVERY_BYTES: Final = 64 << 10
 _MOST_INDEXED_SEGMENTS: Final = 64  # at most 16 KiB each while segments have 64 MiB
-_LIST_EVERY_LOOKS: Final = 256  # idle looks between two checks that no segment is missing, about 0.1 s
+_LIST_EVERY_LOOKS: Final = 16  # idle looks between two checks that no segment is missing, about 0.8 s
 
 
 class SparseIndex:

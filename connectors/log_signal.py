@@ -1,7 +1,7 @@
 """Sleep until a writer of the embedded log has something new (sinks/log_signal.py says why this is safe).
 
 On Linux the reader sleeps in the kernel until it is woken: no processor time, and some 0.1 ms until it runs. Elsewhere,
-or where the system call is forbidden, it looks at the eight bytes about every millisecond.
+or where the system call is forbidden, it looks at the first word about every millisecond.
 """
 
 import ctypes
@@ -36,6 +36,7 @@ class Signal:
     def __init__(self, path: str) -> None:
         self._path = path
         self._map: mmap.mmap | None = None
+        self._words: memoryview[int] | None = None
         self._seen = 0
         self._number = FUTEX_NUMBERS.get((sys.platform, platform.machine()))
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -54,16 +55,23 @@ class Signal:
                 self._sleep(min(_LONGEST_SLEEP_S, timeout_s - waited_s))
         return True
 
+    def word(self, slot: int) -> int | None:
+        """Return what was last announced to a slot, to be compared; None while there is no signal."""
+        return None if self._words is None else self._words[slot]
+
     def close(self) -> None:
+        if self._words is not None:
+            self._words.release()
+        self._words = None
         if self._map is not None:
             self._map.close()
         self._map = None
 
     def _changed(self) -> bool:
-        if self._map is None and not self._open():
+        if self._words is None and not self._open():
             return False
-        assert self._map is not None
-        value = int.from_bytes(self._map[:SIGNAL_BYTES], sys.byteorder)
+        assert self._words is not None
+        value = self._words[0]
         if value == self._seen:
             return False
         self._seen = value
@@ -74,6 +82,7 @@ class Signal:
         with suppress(FileNotFoundError), open(self._path, "rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size >= SIGNAL_BYTES:
                 self._map = mmap.mmap(file.fileno(), SIGNAL_BYTES, access=mmap.ACCESS_READ)
+                self._words = memoryview(self._map).cast("Q")
                 self._address = ctypes.c_void_p(np.frombuffer(self._map, np.uint8).ctypes.data)
         return self._map is not None
 

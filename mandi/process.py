@@ -1,6 +1,7 @@
 """What every long-running process does: log, end with its supervisor, export metrics, and stop on a signal."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -35,6 +36,7 @@ def service(settings: Settings, stop: threading.Event | None = None) -> Iterator
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     die_with_parent()
+    gc.freeze()  # what was imported is never garbage: looking through it again and again took 50 ms each time
     beat()
     if settings.metrics_port is not None:
         prometheus_client.start_http_server(settings.metrics_port, addr=settings.metrics_host)

@@ -1,6 +1,7 @@
 """Layout of the embedded log: the names of its files, and what damage in a segment means. Pure; paths are strings.
 
-    DIR/signal                                        8 bytes that change at every flush of any writer
+    DIR/signal                                        8 bytes that change at every flush of any writer, and then as
+                                                      many for each of SIGNAL_SLOTS, of the topic-partitions it wrote
     DIR/<topic>/<partition>/writer.lock               flock of the one writer; holds its pid
     DIR/<topic>/<partition>/<base, 20 digits>.seg     frames (market/records.py) of the offsets base, base + 1 ...
 
@@ -15,6 +16,7 @@ Each segment starts at the offset where the one before it ends. Only the newest 
 
 import re
 import shlex
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -25,7 +27,10 @@ from market.records import CorruptRecord, Frame, TopicPartition, scan_frames
 
 LOCK_NAME: Final = "writer.lock"
 SIGNAL_NAME: Final = "signal"
-SIGNAL_BYTES: Final = 8
+SIGNAL_WORD_BYTES: Final = 8
+SIGNAL_SLOTS: Final = 1023
+"""Topic-partitions that share a slot only look once more for each other."""
+SIGNAL_BYTES: Final = SIGNAL_WORD_BYTES * (1 + SIGNAL_SLOTS)
 FUTEX_NUMBERS: Final = {("linux", "x86_64"): 202, ("linux", "aarch64"): 98}
 """The system call by which a writer wakes readers that sleep on the signal; elsewhere they poll it."""
 
@@ -71,6 +76,11 @@ def log_directory(url: str) -> str:
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise UnsupportedLog(f"{url!r} is not a log URL; write file:///dir or kafka://host:port")
     return unquote(parts.path)
+
+
+def signal_slot(tp: TopicPartition) -> int:
+    """Return which word of the signal file tells of a topic-partition; word 0 tells of all."""
+    return 1 + zlib.crc32(f"{tp.topic}/{tp.partition}".encode()) % SIGNAL_SLOTS
 
 
 def partition_path(tp: TopicPartition) -> str:

@@ -39,6 +39,7 @@ from market.segments import (
     partition_path,
     segment_bases,
     segment_name,
+    signal_slot,
     surviving_frame,
 )
 from sinks.errors import LogWriteFailed, WriterLocked
@@ -91,6 +92,10 @@ class _Tail:
     next_offset: int = 0
     last_frame: bytes = b""
     pending: list[bytes] = field(default_factory=list)
+    slot: int = 0  # of the signal
+
+    def __post_init__(self) -> None:
+        self.slot = signal_slot(self.tp)
 
     @property
     def path(self) -> str:
@@ -162,7 +167,7 @@ class _FileLogWriter:
         dirty, self._dirty = self._dirty, []
         try:
             self._write_all(dirty)
-            self._signal.bump()
+            self._signal.bump(tail.slot for tail in dirty)
             self._committer.written(tail.file for tail in dirty)
             crash_point("log.flush.after")
             if time.monotonic() >= self._next_retention_s:

@@ -38,6 +38,8 @@ def _column(field: pa.Field, rows: int, salt: int) -> pa.Array:
 
 
 def _value(kind: pa.DataType, number: int) -> object:
+    if pa.types.is_list(kind):
+        return [_value(kind.value_type, number + nth) for nth in range(number % 3)]
     if pa.types.is_decimal(kind):
         return Decimal(number) / 8
     if pa.types.is_boolean(kind):
