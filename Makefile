@@ -41,6 +41,10 @@ check: setup ## format, lint, types, imports: what CI runs before the tests
 chaos: setup ## kill every process at every commit point and at random, for half an hour
 	@$(BIN)/pytest -m chaos tests/chaos --timeout 1800 -rP $(ARGS)
 
+.PHONY: scenarios
+scenarios: setup ## run a demo with each of five scenarios; hold the stream, the alerts and the page against what the simulator did
+	@$(BIN)/pytest -m chaos tests/chaos/test_scenarios.py --timeout 900 -rP $(ARGS)
+
 .PHONY: reconcile
 reconcile: setup ## run every scenario; count what the venues said against both stores (ARGS="--scenario gap late")
 	@$(BIN)/python -m tests.acceptance.reconcile $(or $(ARGS),--scenario all)

@@ -24,6 +24,7 @@ from mandi.supervisor import Child, Supervisor
 from sinks.embedded.processes import free_port
 from tests.services import monitoring
 from tests.services.base import LOOPBACK, Missing, Server
+from tests.services.monitoring import hasty
 
 PROMETHEUS = ROOT / "dashboards" / "prometheus"
 PATIENCE_S = 40.0
@@ -83,13 +84,6 @@ def receiver() -> Iterator[Receiver]:
     found = Receiver()
     yield found
     found.close()
-
-
-def hasty(text: str) -> str:
-    """Rules and routes as they are, but for how long they wait."""
-    text = re.sub(r"\[\d+[mh]( offset \d+m)?\]", "[10s]", text)
-    text = re.sub(r"( offset) \d+m", r"\1 1s", text)
-    return re.sub(r"\b(for|group_wait|group_interval|\w+_interval): \d+[smh]$", r"\1: 1s", text, flags=re.MULTILINE)
 
 
 def until(ready: Callable[[], object], what: str) -> None:
