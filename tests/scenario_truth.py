@@ -107,7 +107,7 @@ def check_fx_freeze(acts: Sequence[Row], heard: Heard) -> None:
     assert instrument == USDINR
     assert heard.until > begin + 2 * LATE_S * S, "not yet"
     for pair in heard.pairs():
-        _silenced(heard, pair, begin, end, USDINR)
+        _silenced(heard, pair, begin, end, "USDINR")
     assert heard.anomalies_of(USDINR, "stale_feed", begin - S, begin + 2 * LATE_S * S), (
         "nobody saw the rate stand still"
     )
@@ -137,8 +137,8 @@ def check_duty_step(acts: Sequence[Row], heard: Heard) -> None:
     assert bullion
     for pair in bullion:
         said = heard.of_pair(pair, begin, heard.until, frozenset({"silent"}))
-        assert any(row["reason"].startswith("shock") for row in said), f"{pair} was not shocked: {said}"
-        shocked = next(int(row["ts_event"]) for row in said if row["reason"].startswith("shock"))
+        assert any(row["reason"].startswith("policy_shock") for row in said), f"{pair} was not shocked: {said}"
+        shocked = next(int(row["ts_event"]) for row in said if row["reason"].startswith("policy_shock"))
         assert not heard.of_pair(pair, shocked + S, heard.until, _TALKS), f"{pair} talks after the shock"
     moved = [
         row for row in heard.anomalies if row["instrument"].startswith("XIMC:GOLD") and int(row["ts_event"]) >= begin
