@@ -19,6 +19,7 @@ from connectors.log import open_reader
 from market import topics
 from market.records import LogWriter, TopicPartition
 from sinks.canonical import canonical_hash
+from sinks.embedded.processes import free_port
 from sinks.log import open_writer
 from tests.acceptance.command import CRASHED, REPOSITORY, environment
 from tests.acceptance.files import FileOracle
@@ -70,6 +71,7 @@ class Flows:
         self.data_dir = data_dir
         self.url = settings.get("MANDI_LOG") or (data_dir / "log").as_uri()
         self.kills: Counter[str] = Counter()
+        self.metrics: list[str] = []
         self._module = "tests.chaos.short_epochs" if short_epochs else "mandi"
         self._environment = {**settings, "MANDI_DATA_DIR": str(data_dir)}
         self._commands = commands or {}
@@ -84,10 +86,17 @@ class Flows:
             process.kill()
             process.wait()
 
-    def start(self, *names: str, crash_at: str = "", words: Sequence[str] = ()) -> None:
-        """Start flows, with these further words; with `crash_at` (point:n) they die there."""
+    def start(self, *names: str, crash_at: str = "", words: Sequence[str] = (), metrics: bool = False) -> None:
+        """Start flows, with these further words; with `crash_at` (point:n) they die there.
+
+        `metrics`: they export them, at addresses that are added to `metrics`.
+        """
         for name in names:
             changes = {**self._environment, **({"MANDI_CRASH_AT": crash_at} if crash_at else {})}
+            if metrics:
+                port = free_port()
+                changes["MANDI_METRICS_PORT"] = str(port)
+                self.metrics.append(f"http://127.0.0.1:{port}/metrics")
             command = [sys.executable, "-m", self._module, *self._commands.get(name, ("run", name)), *words]
             with (self.data_dir / f"{name}.out").open("ab") as out:
                 self._running[name] = subprocess.Popen(
@@ -123,6 +132,9 @@ class Flows:
     def members(self, name: str) -> list[psutil.Process]:
         """The processes of the group that a flow's launcher has started."""
         return psutil.Process(self._running[name].pid).children()
+
+    def process(self, name: str) -> psutil.Process:
+        return psutil.Process(self._running[name].pid)
 
     def is_running(self, name: str) -> bool:
         return self._running[name].poll() is None

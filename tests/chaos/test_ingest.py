@@ -42,12 +42,12 @@ SETTLE_S = 8.0  # enough seconds of market that a hundred bars can be compared
 
 
 @contextmanager
-def venue(directory: Path) -> Iterator[tuple[Flows, dict[str, str]]]:
+def venue(directory: Path, rate: int = RATE) -> Iterator[tuple[Flows, dict[str, str]]]:
     """A running venue with open markets, and the settings of its clients."""
     port = free_port()
     open_market(FileClock(directory / "venue" / "clock.json"), 1.0, tell)
     settings = {"MANDI_ICE_SECRET": "a secret of this test", "MANDI_ICE_URL": f"ws://127.0.0.1:{port}/v1/feed"}
-    command = ("simulate", "--port", str(port), "--rate", str(RATE))
+    command = ("simulate", "--port", str(port), "--rate", str(rate))
     with Flows(directory / "venue", settings, commands={"simulate": command}) as process:
         process.start("simulate")
         until(lambda: listens(port))

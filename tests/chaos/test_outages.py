@@ -1,30 +1,31 @@
 """A live market while the broker, PostgreSQL or ClickHouse is away: metrics say so, memory stays, nothing is missing.
 
-The demo runs on servers that the test kills with -9 and starts again; what the venues said is then counted against both
-stores, and the catching up is measured. `make chaos ARGS="-k outages"`.
+A simulated venue at a fixed rate, ingest and the flows, on servers that the test kills with -9 and starts again later.
+An ingest beside it, with a log of its own that nobody disturbs, says what the venue sent; the catching up is measured.
+`make chaos ARGS="-k outage"`.
 """
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-import psutil
 import pytest
+from conftest import empty_clickhouse, empty_timescale
 
 from mandi.clock import FileClock
 from mandi.scrape import scrape
+from pipelines.ingest import POSITIONS
+from sinks.columns import table_names
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
-from sinks.reconcile import reconcile as compare
-from tests.acceptance.reconcile import reconcile
+from sinks.migrations import migrate_clickhouse, migrate_timescale
 from tests.acceptance.stores import BothStores
-from tests.chaos.harness import tell, until
-from tests.chaos.test_demo import Demo, demo
+from tests.chaos.harness import FLOWS, Flows, copy_inputs, hashes, tell, until
+from tests.chaos.test_ingest import client, compare, venue, written
 from tests.chaos.test_kafka import Broker
 from tests.services import kafka
 from tests.services.base import Missing
@@ -32,12 +33,15 @@ from tests.services.base import Missing
 pytestmark = [pytest.mark.timeout(900), pytest.mark.chaos]
 
 AWAY_S = float(os.environ.get("MANDI_TEST_OUTAGE_S", "60"))
-BEFORE_S = 8.0
-FRESH_S = 5.0
-"""Rows in the stores are as old as an epoch of the bars flow and one of the store's, when nothing is behind."""
+RATE = 300
+"""Messages a second of the venue."""
+
+USUAL_S = 5.0
+"""For so long it is watched how old the newest row of the stores is when nothing is wrong."""
 
 LEAST_FACTOR = 5.0
 MOST_GROWTH_MIB = 64.0
+VICTIMS = ("ingest", *FLOWS)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def servers(data_dir: Path, tmp_path: Path) -> Iterator[Servers]:
         running.callback(postgres.stop)
         running.callback(clickhouse.stop)
         stores = BothStores(postgres.start(), clickhouse.start())
+        migrate_timescale(stores.timescale)
+        migrate_clickhouse(stores.clickhouse)
         yield Servers(
             {
                 "broker": Victim(broker.kill, broker.start, "mandi_log_away"),
@@ -91,59 +97,77 @@ def kill(server: EmbeddedPostgres | EmbeddedClickHouse) -> None:
 
 @pytest.mark.parametrize("name", ["broker", "timescale", "clickhouse"])
 def test_a_live_market_over_an_outage(name: str, servers: Servers, tmp_path: Path) -> None:
-    victim = servers.victims[name]
-    duration_s = BEFORE_S + 1.5 * AWAY_S + 30.0
-    words = ("--duration", f"{duration_s:g}s", "--settle", "12s", "--rate", "200")
-    with demo(tmp_path / "data", *words, env=servers.environment) as running:
-        until(running.is_up)
-        until(lambda: age_s(running, servers.stores) < FRESH_S, every_s=0.5)
-        with memory_watched(running):
-            victim.kill()
-            until(lambda: metric(running, victim.metric) > 0, every_s=0.5)
-            time.sleep(AWAY_S)  # it is what the test is about
-            victim.start()
-            back_s = time.monotonic()
-            until(lambda: age_s(running, servers.stores) < FRESH_S, every_s=0.25)
-            took_s = time.monotonic() - back_s
-        until(lambda: metric(running, victim.metric) == 0, every_s=0.5)
-        assert running.finish() == 0, running.said
-        summary = orjson.loads(running.said[-1])
-    factor = (AWAY_S + took_s) / took_s
-    tell(f"{name} away for {AWAY_S:.0f} s: caught up in {took_s:.1f} s, {factor:.1f} times real time; {summary}")
-    assert summary["rows_in"] == summary["rows_out"] + summary["late"] + summary["rejected"] + summary["conflated"]
-    assert compare(servers.stores.timescale, servers.stores.clickhouse, wall_clock=True).first is None
-    found = reconcile(tmp_path / "data", servers.stores)
-    said, missing = sum(line.said for line in found.lines), sum(line.missing for line in found.lines)
-    tell(f"the venues said {said} trades, {missing} are missing, gaps own up to {dict(found.lost)}")
-    assert said > 100
-    assert found.unexplained() == []
+    server = servers.victims[name]
+    with (
+        venue(tmp_path, RATE) as (simulator, settings),
+        client(tmp_path, "reference", settings) as reference,
+        client(tmp_path, "victim", {**settings, **servers.environment}) as victim,
+    ):
+        reference.start("ingest")
+        victim.start("ingest")
+        until(lambda: written(reference) and victim.end_of(POSITIONS))
+        victim.start(*FLOWS, metrics=True)
+        now = FileClock(victim.data_dir / "clock.json")
+        until(lambda: servers.stores.newest("timescale") and servers.stores.newest("clickhouse"))
+        usual_s = oldest_within(USUAL_S, lambda: age_s(now, servers.stores))
+        before = resident_mib(victim)
+        server.kill()
+        until(lambda: metric(victim, server.metric) > 0, every_s=0.5)
+        time.sleep(AWAY_S)  # it is what the test is about
+        server.start()
+        back_s = time.monotonic()
+        until(lambda: age_s(now, servers.stores) < usual_s + 0.5, every_s=0.25)
+        took_s = time.monotonic() - back_s
+        grown = {each: mib - before[each] for each, mib in resident_mib(victim).items()}
+        until(lambda: metric(victim, server.metric) == 0, every_s=0.5)
+        assert all(victim.is_running(each) for each in VICTIMS)
+        simulator.stop("simulate")
+        reference.stop("ingest")
+        victim.stop("ingest")
+        victim.stop("bars")
+        victim.stop("timescale", "clickhouse")
+        factor = (AWAY_S + took_s) / took_s
+        tell(f"{name} away for {AWAY_S:.0f} s at {RATE} messages/s; before that rows were up to {usual_s:.1f} s old")
+        tell(f"caught up in {took_s:.1f} s, {factor:.1f} times real time; grown, MiB: {grown}")
+        compare(reference.url, victim.url)
+        verify_stores(victim, servers.stores, tmp_path / "undisturbed")
+    assert max(grown.values()) < MOST_GROWTH_MIB
     assert factor >= LEAST_FACTOR
 
 
-def age_s(running: Demo, stores: BothStores) -> float:
+def verify_stores(victim: Flows, stores: BothStores, directory: Path) -> None:
+    """Both stores hold what a run over a copy of the log gives that nobody disturbs, by hash."""
+    counts = {table: stores.count(table) for table in table_names()}
+    disturbed = hashes(stores)
+    assert min(counts["trades"], counts["quotes"], counts["bars"]) > 100
+    copy_inputs(victim.url, (directory / "log").as_uri())
+    empty_timescale(stores.timescale)
+    empty_clickhouse(stores.clickhouse)
+    with Flows(directory, stores.environment) as alone:
+        alone.start(*FLOWS)
+        both = ("timescale", "clickhouse")
+        until(lambda: all(stores.count_in(at, table) == rows for at in both for table, rows in counts.items()))
+        alone.stop(*FLOWS)
+    assert hashes(stores) == disturbed
+
+
+def oldest_within(seconds: float, age: Callable[[], float]) -> float:
+    end_s, oldest = time.monotonic() + seconds, 0.0
+    while time.monotonic() < end_s:
+        oldest = max(oldest, age())
+        time.sleep(0.1)
+    return oldest
+
+
+def age_s(now: FileClock, stores: BothStores) -> float:
     """How old the newest quote of the staler store is."""
-    assert running.process.poll() is None, running.said[-3:]
-    newest = min(stores.newest("timescale"), stores.newest("clickhouse"))
-    return (FileClock(running.data_dir / "clock.json")() - newest) / 1e9
+    return (now() - min(stores.newest("timescale"), stores.newest("clickhouse"))) / 1e9
 
 
-def metric(running: Demo, name: str) -> float:
-    """The highest value of a metric over all processes."""
-    urls = orjson.loads((running.data_dir / "endpoints.json").read_bytes())["metrics"]
-    return max(scrape([url]).total(name) for url in urls)
+def metric(flows: Flows, name: str) -> float:
+    """The highest value of a metric over the flows."""
+    return max(scrape([url]).total(name) for url in flows.metrics)
 
 
-@contextmanager
-def memory_watched(running: Demo) -> Iterator[None]:
-    """Each process may grow by so much while inside."""
-    before = resident_mib(running)
-    yield
-    after = resident_mib(running)
-    grown = {name: after[name] - before[name] for name in before.keys() & after.keys()}
-    tell("grown, MiB: " + ", ".join(f"{name} {mib:+.0f}" for name, mib in sorted(grown.items())))
-    assert max(grown.values()) < MOST_GROWTH_MIB
-
-
-def resident_mib(running: Demo) -> dict[str, float]:
-    children = psutil.Process(running.process.pid).children()
-    return {" ".join(child.cmdline()[-2:]): child.memory_info().rss / 2**20 for child in children}
+def resident_mib(flows: Flows) -> dict[str, int]:
+    return {name: flows.process(name).memory_info().rss >> 20 for name in VICTIMS}
