@@ -23,7 +23,7 @@ from typing import Final
 
 from mandi.errors import MandiError, UsageError
 from mandi.process import say, service
-from mandi.pulse import FROZEN_S, PULSE, Pulse
+from mandi.pulse import PULSE, Pulse
 from mandi.settings import Settings
 from mandi.supervisor import FIRST_DELAY_S, LAST_DELAY_S, PARENT, mandi_command
 from pipelines import metrics
@@ -35,7 +35,7 @@ CLUSTERED: Final = ("bars", "book", "timescale", "clickhouse", "mirror")
 """The others tell silence by what they have read themselves, so one process must read it all."""
 
 LOOPBACK: Final = "127.0.0.1"
-_STALLED_S: Final = 30.0  # an epoch is 2 s at most, and a large one may take some
+_STALLED_S: Final = 60.0  # an epoch is 2 s at most, and a large one may take some
 _STEADY_S: Final = 30.0
 _STOP_S: Final = 10.0
 _LOOK_S: Final = 0.1
@@ -169,8 +169,8 @@ class _Group:
                 if code is not None:
                     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
                     return f"process {number} {how}"
-                if member.pulse.silent_s() > FROZEN_S:
-                    return f"process {number} has not moved for {FROZEN_S:.0f} s"
+                if member.pulse.is_lost(member.process.pid):
+                    return f"process {number} does not move"
             if time.monotonic() > looked_s + 1.0:
                 if time.monotonic() > looked_s + 3.0 or any(member.pulse.waits for member in self.members):
                     self._epoch_at_s = time.monotonic()  # we slept ourselves, or they wait for something outside

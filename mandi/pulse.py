@@ -10,6 +10,10 @@ from typing import Final
 
 PULSE: Final = "MANDI_PULSE_FD"
 FROZEN_S: Final = 5.0
+HUNG_S: Final = 30.0
+"""What was stopped is given up after the first. Another one that is silent may only be short of processor, and a
+restart would make that worse."""
+
 _EVERY_S: Final = 0.5
 _OVERSLEPT_S: Final = 2.0  # a parent that was stopped itself cannot judge
 
@@ -60,6 +64,11 @@ class Pulse:
             self._heard_s = now_s
         return 0.0 if self._heard_s is None else now_s - self._heard_s
 
+    def is_lost(self, pid: int) -> bool:
+        """Whether the child has been silent for so long that it must be replaced."""
+        silent_s = self.silent_s()
+        return silent_s > HUNG_S or (silent_s > FROZEN_S and _is_stopped(pid))
+
     def close(self) -> None:
         os.close(self._read_fd)
 
@@ -68,3 +77,12 @@ class Pulse:
             return os.read(self._read_fd, 1 << 16)
         except BlockingIOError:
             return b""
+
+
+def _is_stopped(pid: int) -> bool:
+    import psutil  # not for a child, which has other things to import
+
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False  # it died: its parent sees that

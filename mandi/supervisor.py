@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mandi.pulse import FROZEN_S, PULSE, Pulse
+from mandi.pulse import PULSE, Pulse
 from pipelines import metrics
 
 FIRST_DELAY_S: Final = 0.2
@@ -79,8 +79,7 @@ class Supervisor:
         for running in self._running.values():
             if running.process is not None and running.process.poll() is not None:
                 self._died(running)
-            if running.pulse is not None and running.pulse.silent_s() > FROZEN_S:
-                self._froze(running)
+            self._look_for_life(running)
             if running.process is None and time.monotonic() >= running.restart_at:
                 self._launch(running)
                 metrics.PROCESS_RESTARTS.labels(running.child.name).inc()
@@ -137,9 +136,10 @@ class Supervisor:
             _nice_session(running.process.pid, child.nice)
         running.started_at = time.monotonic()
 
-    def _froze(self, running: _Running) -> None:
-        assert running.process is not None
-        self._say(f"{running.child.name} has not moved for {FROZEN_S:.0f} s; killed")
+    def _look_for_life(self, running: _Running) -> None:
+        if running.process is None or running.pulse is None or not running.pulse.is_lost(running.process.pid):
+            return
+        self._say(f"{running.child.name} does not move; killed")
         running.process.kill()
         running.process.wait()
         self._died(running)
