@@ -108,7 +108,7 @@ def _write_table(client: Client, spec: TableSpec, table: pa.Table) -> int:
         client.raw_insert(
             stored_table(spec),
             [column.name for column in spec.columns],
-            sent_once(_arrow_stream(_stored_columns(spec, new))),
+            sent_once(arrow_stream(spec, new)),
             settings=INSERT_SETTINGS,
             fmt="ArrowStream",
         )
@@ -195,9 +195,11 @@ def _timestamps(nanoseconds: pa.ChunkedArray) -> pa.ChunkedArray:
     return nanoseconds.cast(pa.timestamp("ns")).cast(pa.timestamp("ns", "UTC"))
 
 
-def _arrow_stream(table: pa.Table) -> bytes:
+def arrow_stream(spec: TableSpec, table: pa.Table) -> bytes:
+    """The rows of `to_table` as the server takes them, columns in the order of the table's."""
+    stored = _stored_columns(spec, table)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
+    with pa.ipc.new_stream(sink, stored.schema) as writer:
+        writer.write_table(stored.combine_chunks())
     data: bytes = sink.getvalue().to_pybytes()
     return data

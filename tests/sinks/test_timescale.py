@@ -110,3 +110,30 @@ def kill(server: EmbeddedPostgres) -> None:
     pid = server.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
+
+
+def test_new_rows_are_copied_straight_and_known_ones_are_not(empty_stores: tuple[str, str]) -> None:
+    dsn = empty_stores[0]
+    rows = rows_of("trades", 60)
+    staged = "SELECT count(*) FROM pg_class WHERE relname = 'stage_trades'"
+    with closing(TimescaleSink(dsn)) as sink, psycopg.connect(dsn, autocommit=True) as other:
+
+        def write(part: list[dict[str, object]]) -> int:
+            return sink.write({"trades": [batch_of("trades", part)]}).total_written
+
+        assert [write(rows[:10]), write(rows[10:20])] == [10, 10]
+        assert other.execute(staged).fetchone() == (0,)
+        assert [write(rows[15:30]), write(rows[15:30]), write(rows[30:40])] == [10, 0, 10]
+        assert other.execute(staged).fetchone() == (1,)
+        assert [write(rows[40:50]), write(rows[45:]), write(rows)] == [10, 10, 0]
+    assert read_timescale(dsn, "trades") == expected("trades", rows)
+
+
+def test_a_copy_that_is_undone_keeps_the_other_tables_of_the_write(empty_stores: tuple[str, str]) -> None:
+    dsn = empty_stores[0]
+    with closing(TimescaleSink(dsn)) as sink:
+        sink.write({"trades": [batch_of("trades", rows_of("trades", 5))]})
+        result = sink.write({name: [batch_of(name, rows_of(name, 12))] for name in ("bars", "quotes", "trades")})
+    assert result.rows_written == {"bars": 12, "quotes": 12, "trades": 7}
+    for name in ("bars", "quotes", "trades"):
+        assert read_timescale(dsn, name) == expected(name, rows_of(name, 12))
