@@ -115,9 +115,9 @@ class _Line(asyncio.Protocol):
         self.closed.set()
 
     def send(self) -> None:
-        """Write what the handler has to say, and end if it wants to."""
+        """Write what the handler has to say, and end if it wants to. To a socket that is gone nothing is said."""
         messages = self._handler.to_send()
-        if messages and self._transport is not None:
+        if messages and self._transport is not None and not self._transport.is_closing():  # uvloop raises, asyncio not
             self._transport.write(b"".join(messages))
         if self._handler.lost() is not None:
             self.ended.set()

@@ -1,5 +1,9 @@
-import pytest
+import asyncio
 
+import pytest
+import uvloop
+
+from connectors import tcp
 from connectors.transport import Backoff
 
 
@@ -35,3 +39,37 @@ def test_a_stable_connection_resets_the_delay() -> None:
         backoff.next_delay_s()
     backoff.reset()
     assert backoff.next_delay_s() == pytest.approx(0.1)
+
+
+def test_nothing_is_written_to_a_socket_that_is_gone() -> None:
+    """A timer may fall due in the very turn in which the peer closed: what it has to say is then not said."""
+
+    class Talker:
+        def to_send(self) -> list[bytes]:
+            return [b"a heartbeat"]
+
+        def lost(self) -> str | None:
+            return None
+
+        def full(self) -> bool:
+            return False
+
+        def on_open(self, now_ns: int) -> None: ...
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport, line = await loop.create_connection(
+            lambda: tcp._Line(Talker(), lambda: 0),  # type: ignore[arg-type]
+            "127.0.0.1",
+            port,
+        )
+        transport.abort()
+        await line.closed.wait()
+        line.send()
+        assert line.failure is None
+        server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
