@@ -20,12 +20,14 @@ from mandi.alerting import alertmanager_config, scrape_targets, write_json, writ
 from mandi.clock import FileClock
 from mandi.display import Display, Vitals, display
 from mandi.errors import MandiError
+from mandi.flows import WEBHOOKS
 from mandi.opening import closes_soon, open_market
 from mandi.scrape import scrape
 from mandi.settings import EMBEDDED, Settings
 from mandi.stores import Stores, clickhouse_answers, migrate_stores, postgres_answers
 from mandi.summary import demo_summary
 from mandi.supervisor import Child, Supervisor, mandi_command
+from mandi.webhooks import endpoints
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.embedded.processes import free_port, port_is_free
@@ -96,6 +98,8 @@ class _Demo:
     def start(self) -> None:
         if self._options.port and not port_is_free(self._port):
             raise MandiError(f"port {self._port} is taken: choose another with --port, or 0 for a free one")
+        if self._settings.webhooks is not None:
+            endpoints(self._settings)  # a mistake in the file ends the start, and not its flow again and again
         self._metrics["demo"] = f"127.0.0.1:{free_port()}"
         prometheus_client.start_http_server(_port_of(self._metrics["demo"]), addr="127.0.0.1")
         self._stores = self._start_stores()
@@ -116,6 +120,8 @@ class _Demo:
         self._start_backend()
         for flow in _FLOWS:
             self._start(flow, "run", flow, nice=_MAY_WAIT)
+        if settings.webhooks is not None:
+            self._start(WEBHOOKS, "run", WEBHOOKS, nice=_MAY_WAIT)
         self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0)
         self._metrics["gateway"] = f"127.0.0.1:{self._port}"
         self._shown.url = f"http://127.0.0.1:{self._port}/"
@@ -147,8 +153,8 @@ class _Demo:
         self._supervisor.stop(_SOURCES)
         self._supervisor.stop(["simulate"])
         self._supervisor.stop(_DERIVED)
-        self._supervisor.signal_stop(["timescale", "clickhouse", "gateway"])
-        self._supervisor.stop(["timescale", "clickhouse", "gateway"])
+        self._supervisor.signal_stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])
+        self._supervisor.stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])
         if self._options.duration_s is not None:
             assert self._stores is not None
             summary = demo_summary(self._settings.log, self._stores)

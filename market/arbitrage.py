@@ -333,9 +333,11 @@ class ArbitrageKernel:
 
     def _follow(self, pair: Pair, direction: str, found: Found, legs: _Legs, now: int) -> None:
         opened = pair.opened[direction]
-        if not found.executable or found.ladder.net <= 0 or found.to_level <= 0:
+        opened.thin = None if found.executable else now if opened.thin is None else opened.thin
+        is_thin = opened.thin is not None and now >= opened.thin + self.caution.thin_ns
+        if is_thin or found.ladder.net <= 0 or found.to_level <= 0:
             del pair.opened[direction]
-            reason = "gone: nothing is left after costs" if found.executable else "thin: too few lots are left"
+            reason = "thin: too few lots are left" if is_thin else "gone: nothing is left after costs"
             self._say(pair, found, legs, now, name=opened.id, state="close", reason=reason)
         elif now >= opened.said + self.caution.every_ns:
             opened.said = now

@@ -32,6 +32,8 @@ class Caution:
     every_ns: int = NS_PER_S
     open_bps: int = 1
     """Opens at this much of the Indian price, closes at nothing: no flapping."""
+    thin_ns: int = NS_PER_S
+    """So long may too few lots be left at the top of a book before it closes: they come and go with every order."""
     learn_s: int = 20  # seconds of basis to have seen before anything opens
     memory_s: int = 600  # seconds the level of the basis goes back
     shock_bps: int = 300
@@ -59,6 +61,7 @@ class Opened:
 
     id: str
     said: int
+    thin: int | None = None  # since when there have been too few lots
 
 
 @dataclass(slots=True)

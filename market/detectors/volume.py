@@ -1,12 +1,14 @@
 """More trading than is usual at this time of day.
 
 The volume of the last WINDOW_S seconds against what is expected: the mean of this half hour of the day over the days
-before, or the mean of the last minutes, whichever is more. Square roots of volumes are compared, whose spread does not
-grow with their size.
+before, or the median of the last minutes, whichever is more. Square roots of volumes are compared, whose spread does
+not grow with their size. The spread is that of the windows below the median: a surge that came before enough had been
+learnt to know it by is among those above, and must not hide the next one.
 """
 
 import math
 from collections import deque
+from statistics import median
 from typing import Final
 
 from market.detectors.protocol import NS_PER_S, VOLUME_SURGE, Finding, Step
@@ -14,12 +16,13 @@ from market.detectors.protocol import NS_PER_S, VOLUME_SURGE, Finding, Step
 WINDOW_S: Final = 15
 TIMES: Final = 4.0
 LIMIT: Final = 4.0
-_TRADES: Final = 8
+_TRADES: Final = 12
 _GATE: Final = 4  # windows learnt
 _MEMORY: Final = 60  # windows: a quarter of an hour
 _LEAST_SHARE: Final = 0.15  # of the mean: how much a root of volume differs from one window to the next, at least
 _LEAST: Final = 0.25
 _CLIP: Final = 3.0
+_DEVIATION: Final = 1.4826  # of a normal distribution, per median of absolute deviations
 _SLOT_S: Final = 1_800
 _SLOTS: Final = 86_400 // _SLOT_S
 _DAYS: Final = 10
@@ -29,21 +32,21 @@ _PER_LOT: Final = 1_000_000
 
 
 class VolumeDetector:
-    """Watch one instrument's volume. State: 15 steps, two means, and a mean for each half hour of the day."""
+    """Watch one instrument's volume. State: 15 steps, 60 windows, and a mean for each half hour of the day."""
 
     def __init__(self) -> None:
         self._recent: deque[tuple[int, int, int]] = deque()  # (second, volume, trades) of the window
         self._window = 0  # number of the window that is being filled
-        self._mean = 0.0
+        self._roots: deque[float] = deque(maxlen=_MEMORY)  # of the volumes of windows that were usual
+        self._usual = 0.0
         self._spread = 0.0
-        self._learnt = 0
         self._slots: dict[int, tuple[int, float, int, float]] = {}  # day, its mean so far, days, mean of days before
 
     def score(self, step: Step) -> Finding | None:
-        if self._learnt < _GATE:
+        if len(self._roots) < _GATE:
             return None
         volume, trades = self._in_window(step)
-        usual = max(self._mean, self._slot_mean(step.at_ns))
+        usual = max(self._usual, self._slot_mean(step.at_ns))
         spread = max(self._spread, _LEAST_SHARE * usual, _LEAST)
         root = math.sqrt(volume / _PER_LOT)
         deviations = (root - usual) / (1.25 * spread)
@@ -64,7 +67,9 @@ class VolumeDetector:
 
     def accept(self, step: Step) -> None:
         volume, _ = self._in_window(step)
-        self._mean = math.sqrt(volume / _PER_LOT)
+        self._roots.clear()
+        self._roots.extend([math.sqrt(volume / _PER_LOT)] * _GATE)
+        self._compare()
 
     def reopen(self) -> None:
         self._recent.clear()
@@ -84,16 +89,13 @@ class VolumeDetector:
 
     def _learn_window(self, volume: int) -> None:
         root = math.sqrt(volume / _PER_LOT)
-        if self._learnt:
-            # A surge that comes before there is anything to know it by must not become what is usual.
-            root = min(root, self._mean + _CLIP * max(self._spread, _LEAST_SHARE * self._mean, _LEAST))
-        self._learnt += 1
-        share = 1 / min(self._learnt, _MEMORY)
-        off = abs(root - self._mean)
-        self._mean += (root - self._mean) * share
-        if self._learnt > 1:
-            self._spread += (off - self._spread) / min(self._learnt - 1, _MEMORY)
-        self._learn_slot(root)
+        self._roots.append(root)
+        self._compare()
+        self._learn_slot(min(root, self._usual + _CLIP * max(self._spread, _LEAST_SHARE * self._usual, _LEAST)))
+
+    def _compare(self) -> None:
+        self._usual = median(self._roots)
+        self._spread = _DEVIATION * median(self._usual - root for root in self._roots if root <= self._usual)
 
     def _learn_slot(self, root: float) -> None:
         second = self._window * WINDOW_S

@@ -80,6 +80,18 @@ def test_too_few_lots_are_no_opportunity_but_are_told() -> None:
     assert (rows[-1]["size"], rows[-1]["net_inr"]) == (0, 0)
 
 
+def test_lots_may_be_too_few_for_a_moment() -> None:
+    first = fair(11, 1, RICH)[2]
+    gone = [replace(tick, lots=9) for tick in (first, replace(first, at=first.at + SECOND // 2))]
+    back = [replace(first, at=first.at + 9 * SECOND // 10)]
+    assert states(run([*OPEN, *gone, *back]))[-1] != "close"
+    rows = run([*OPEN, *gone, replace(gone[0], at=first.at + SECOND)])
+    assert [(row["state"], row["reason"]) for row in rows if row["state"] != "watch"][-1] == (
+        "close",
+        "thin: too few lots are left",
+    )
+
+
 RICH = FAIR * Fraction("1.003")
 OPEN = [*fair(0, 10), *fair(10, 1, RICH)]
 LATER = FRIDAY + 11 * SECOND
