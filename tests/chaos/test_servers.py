@@ -87,14 +87,15 @@ def test_a_real_day_on_the_servers_survives_kills(rounds, day, servers, kafka_ur
     market = RealDay({"gold": lines}, day)
     settings = {**servers.environment, "MANDI_LOG": kafka_url}
     with Flows(tmp_path / "victim", settings, short_epochs=True) as flows:
-        with growing(kafka_url, market, pause_s=0.02 * rounds):
+        # Slowly, so that there is something to commit however long a round takes; the rest of the day at once.
+        with growing(kafka_url, market, pause_s=0.5 if rounds == 1 else 2.0):
             for nth in range(rounds):
                 flows.crash({flow: f"{points[nth % len(points)]}:2" for flow, points in POINTS_ON_KAFKA.items()})
                 flows.start(*FLOWS)
                 until(lambda: all(output_of(flow, flows, servers) for flow in FLOWS))
                 kill_at_random(FLOWS[nth % 3], flows, chance)
                 flows.start(FLOWS[nth % 3])
-            until(lambda: market.is_over)
+        append_all(kafka_url, market)
         tell(f"kills: {dict(flows.kills)}")
         until_stored(servers, flows, market)
         flows.stop(*FLOWS)
@@ -103,6 +104,13 @@ def test_a_real_day_on_the_servers_survives_kills(rounds, day, servers, kafka_ur
         assert (servers.bars(), servers.latest()) == (expected, latest(expected))
         assert (servers.count("trades"), servers.count("rejected")) == (40_192 - 147, 147)
         assert disturbed == embedded_hashes(flows, market)
+
+
+def append_all(url: str, market: RealDay) -> None:
+    writer = open_writer(url)
+    while not market.is_over:
+        market.append_to(writer)
+    writer.close()
 
 
 POINTS_ON_KAFKA = {**POINTS, "bars": tuple(point for point in POINTS["bars"] if point != "log.flush.mid")}
@@ -114,10 +122,7 @@ def test_lines_out_of_order_late_and_ahead_on_the_servers(day, servers, kafka_ur
     mixed = with_future_stamp(shuffled(lines, WITHIN_LATENESS_S), at=len(lines) // 2)
     silver = straggling([in_silver(line) for line in lines], count=200, by_s=TOO_LATE_S)
     market = RealDay({"gold": mixed, "silver": silver})
-    writer = open_writer(kafka_url)
-    while not market.is_over:
-        market.append_to(writer)
-    writer.close()
+    append_all(kafka_url, market)
     with Flows(tmp_path / "victim", {**servers.environment, "MANDI_LOG": kafka_url}) as flows:
         flows.start(*FLOWS)
         until_stored(servers, flows, market)
