@@ -70,6 +70,7 @@ def test_sql_cannot_write(mandi, store, text) -> None:
         (["replay", "nowhere.csv"], 1, "there is no such file"),
         (["replay", str(GOLD), "--interval", "2s"], 2, "choose among"),
         (["run", "candles"], 2, "there is no flow 'candles'"),
+        (["run", "quality", "--processes", "2"], 2, "several workers: bars, book, timescale, clickhouse, mirror"),
         (["demo", "--scenario", "x"], 2, "no scenario"),
         (["ingest", "backend"], 2, "set MANDI_BACKEND_KAFKA or MANDI_BACKEND_OUTBOX"),
         (["ingest", "ice", "backend"], 2, "a process of its own"),
