@@ -66,7 +66,10 @@ def keys_of(oracle: Oracle) -> list[tuple]:
     return [(*bar[1:9], bar[11]) for bar in oracle.published]
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=lambda blow: blow.name)
+@pytest.mark.parametrize(
+    "blow",
+    [pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.chaos), pytest.param(signal.SIGSTOP, id="frozen")],
+)
 def test_a_group_of_which_one_is_killed_or_frozen_starts_again_as_a_group(blow: signal.Signals, tmp_path: Path) -> None:
     """And then goes on as one process: every bar of the oracle, none in two versions."""
     market = Market(seed=8)
