@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from benchmarks.codecs_bloomberg import bench_bloomberg
 from benchmarks.codecs_fix import fix
+from benchmarks.codecs_ice import ice
 from connectors.mcx.angel import Angel
 from connectors.mcx.codec import Kite, decode_runs
 from connectors.mcx.config import McxConfig
@@ -117,6 +118,7 @@ CODECS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "mcx_kite": mcx_kite,
     "mcx_angel": mcx_angel,
     "fix": fix,
+    "ice": ice,
     "bloomberg": bench_bloomberg,
 }
 
