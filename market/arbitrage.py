@@ -264,7 +264,8 @@ class ArbitrageKernel:
             self._of.setdefault(key, []).append(pair)
 
     def _legs_of(self, pair: Pair) -> _Legs:
-        return tuple(self._legs.get(key) or _NO_LEG for key in (pair.local, pair.foreign, FX))  # type: ignore[return-value]
+        legs = self._legs
+        return legs.get(pair.local, _NO_LEG), legs.get(pair.foreign, _NO_LEG), legs.get(FX, _NO_LEG)
 
     def _gather(self, pair: Pair, day: int) -> None:
         """Terms of the day; a cost that is not in force leaves the pair without any."""

@@ -280,9 +280,8 @@ def blocked(pair: Pair, legs: tuple[Leg, Leg, Leg], now: int, caution: Caution) 
         return f"fx_old: USDINR is older than {caution.fx_age_ns / 1e9:g} s"
     limit = pair.terms.route.max_age_ns
     for name, leg in (("USDINR", fx), (pair.local, local), (pair.foreign, foreign)):
-        unfit = _unfit(name, leg)
-        if unfit:
-            return unfit
+        if leg.bid is None or leg.ask is None or leg.bid >= leg.ask or leg.skewed:
+            return _unfit(name, leg)
         if leg is not fx and now > leg.came + limit:
             return f"old: {name} is older than {limit / 1e9:g} s"
     return ""
@@ -291,6 +290,4 @@ def blocked(pair: Pair, legs: tuple[Leg, Leg, Leg], now: int, caution: Caution) 
 def _unfit(name: str, leg: Leg) -> str:
     if leg.skewed:
         return f"clock_skew: {name} is stamped {leg.skewed}"
-    if leg.bid is None or leg.ask is None:
-        return f"one_sided: {name}"
-    return f"crossed: {name}" if leg.bid >= leg.ask else ""
+    return f"one_sided: {name}" if leg.bid is None or leg.ask is None else f"crossed: {name}"

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 
-from market.columns import codes, dictionary, valid, values
+from market.columns import codes, dictionary, is_few, valid, values
 from market.detectors.protocol import NS_PER_S, STEP_NS
 from market.episodes import BAD_TICK, FX_MOVE, REAL_MOVE, UNCONFIRMED
 from market.schemas import QUOTE
@@ -65,13 +65,18 @@ class Rates:
         wanted = [code for code, name in enumerate(dictionary(column)) if name in self.names]
         if not wanted:
             return arrivals
-        is_rate = np.isin(codes(column), wanted)
+        code = codes(column)
+        is_rate = np.array([each in wanted for each in code.tolist()]) if is_few(arrivals) else np.isin(code, wanted)
         named = valid(column)
         is_rate = is_rate if named is None else is_rate & named
-        if is_rate.any():
-            self._keep(arrivals.filter(pa.array(is_rate)))
-            return arrivals.filter(pa.array(~is_rate))
-        return arrivals
+        rates = int(is_rate.sum())
+        if not rates:
+            return arrivals
+        if rates == arrivals.num_rows:  # as most are: the rate has records of its own
+            self._keep(arrivals)
+            return arrivals.slice(0, 0)
+        self._keep(arrivals.filter(pa.array(is_rate)))
+        return arrivals.filter(pa.array(~is_rate))
 
     def move(self, from_ns: int, to_ns: int) -> float | None:
         """The log return of the rate between two times; None where it is not known."""
