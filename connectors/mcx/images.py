@@ -200,7 +200,7 @@ class Instruments:
 
     def _resolve(self, known: Instrument, now_ns: int, recovered: int = 0) -> None:
         if known.gap is not None:
-            self._ledger.gap(known.gap, now_ns, recovered)
+            self._ledger.gap(known.gap, now_ns, recovered=recovered)
             known.gap = None
             self._assess(known, "LIVE", "imaged", now_ns)
 
@@ -215,7 +215,7 @@ class Instruments:
     def _assess(self, known: Instrument, quality: str, reason: str, now_ns: int) -> None:
         if known.quality != quality:
             known.quality = quality
-            self._ledger.instrument(known.slot, known.listing.instrument, quality, reason, now_ns)
+            self._ledger.instrument(known.listing.instrument, quality, reason, now_ns, known.slot)
 
     def _apply(self, known: Instrument, packet: Packet, now_ns: int, *, image: bool = False) -> None:
         ts_event = packet.ts_event or now_ns

@@ -74,7 +74,7 @@ class Rows:
         self._counters["refused"] += 1
         if refused.detail != known.refusal:  # a state is sent again with every change of something else
             known.refusal = refused.detail
-            self._ledger.refused(known.listing.instrument, refused.reason, refused.detail, packet, now_ns)
+            self._ledger.rejected(known.listing.instrument, refused.reason, refused.detail, packet, now_ns)
 
     def book(
         self,
