@@ -35,6 +35,7 @@ from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import Chunk, Output, kernel_step
 
 _POLL: Final = timedelta(seconds=1)  # bars are of seconds at least
+_POLL_STEPS: Final = timedelta(milliseconds=250)  # little is in that topic, and a forecast waits for it
 _COUNT_S: Final = 5.0
 _ALL: Final = "all"
 _STEPS: Final = "forecast_steps"
@@ -78,7 +79,7 @@ def build(config: ForecastsConfig) -> Dataflow:
         convert=_chunk,
         stop=config.stop,
         on_read=lag,
-        poll=_POLL,
+        poll=_POLL_STEPS,
     )
     taken = op.input("market", flow, market)
     op.output("steps", taken, TopicSink(open_writer=config.open_writer, target=_target))

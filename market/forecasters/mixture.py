@@ -27,20 +27,22 @@ class Mixture:
     """
 
     experts: int
+    _start: list[float] = field(init=False)
     _regret: list[float] = field(init=False)
     _varied: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self._regret, self._varied = [0.0] * self.experts, [0.0] * self.experts
+        self._start = [_NAIVE_SHARE] + [(1 - _NAIVE_SHARE) / (self.experts - 1)] * (self.experts - 1)
 
     def weights(self, awake: Sequence[bool]) -> list[float]:
         """Return the weights, which sum to 1; who sleeps has none. Naive is always awake."""
-        start = [_NAIVE_SHARE] + [(1 - _NAIVE_SHARE) / (self.experts - 1)] * (self.experts - 1)
-        gains = [_rate(varied) * regret for regret, varied in zip(self._regret, self._varied, strict=True)]
+        rates = [_rate(varied) for varied in self._varied]
+        gains = [rate * regret for rate, regret in zip(rates, self._regret, strict=True)]
         most = max(gains)
         raw = [
-            share * ((1 - _SHARED) * math.exp(gain - most) + _SHARED) * _rate(varied) if up else 0.0
-            for share, gain, varied, up in zip(start, gains, self._varied, awake, strict=True)
+            start * ((1 - _SHARED) * math.exp(gain - most) + _SHARED) * rate if up else 0.0
+            for start, gain, rate, up in zip(self._start, gains, rates, awake, strict=True)
         ]
         total = math.fsum(raw)
         return [weight / total for weight in raw]
@@ -52,10 +54,9 @@ class Mixture:
         for at, loss in enumerate(losses):
             if at and loss is not None:
                 gain = max(-_MOST, min(_MOST, naive - loss))
-                self._varied[at] = _FORGET * self._varied[at] + gain * gain
-                rate = _rate(self._varied[at])
-                regret = _FORGET * self._regret[at] + gain * (1 - rate * gain)
-                self._regret[at] = max(-_DEEPEST / rate, regret)
+                varied = self._varied[at] = _FORGET * self._varied[at] + gain * gain
+                rate = _rate(varied)
+                self._regret[at] = max(-_DEEPEST / rate, _FORGET * self._regret[at] + gain * (1 - rate * gain))
 
 
 def _rate(varied: float) -> float:

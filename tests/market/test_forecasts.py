@@ -51,9 +51,9 @@ def rows_of(outputs: dict[str, pa.RecordBatch], name: str) -> list[dict[str, Any
 
 
 def test_wherever_it_is_cut_and_resumed_it_is_the_same_with_fits_in_between() -> None:
-    rows = [row for pair in zip(market(240), market(240, GOLD), strict=True) for row in pair]
+    rows = [row for pair in zip(market(205), market(205, GOLD), strict=True) for row in pair]
     rows.insert(400, fit(OPEN + 190, "auto_ets", level=4_000.0, alpha=0.3))
-    rows.insert(450, fit(OPEN + 190, "auto_theta", GOLD, level=4_000.0, alpha=0.2, offset=1.0, slope=0.5))
+    rows.insert(404, fit(OPEN + 190, "auto_theta", GOLD, level=4_000.0, alpha=0.2, offset=1.0, slope=0.5))
     whole = run(rows)
     cuts = sorted(random.Random(1).sample(range(1, len(rows)), 25))
     for outputs in (run(rows, cuts, resume=True), run(rows, list(range(1, len(rows))))):
