@@ -129,7 +129,10 @@ class Detail {
   private readonly reason = h("p", { class: "reason" });
   private readonly values = new Map<string, HTMLElement>();
 
-  constructor(root: HTMLElement, open: (instrument: string) => void) {
+  constructor(
+    private readonly root: HTMLElement,
+    open: (instrument: string) => void,
+  ) {
     for (const leg of this.legs) leg.addEventListener("click", () => open(leg.dataset["instrument"] ?? ""));
     this.gross.root.classList.add("sum");
     this.net.root.classList.add("sum");
@@ -143,6 +146,7 @@ class Detail {
   }
 
   draw(row: Opportunity | null, store: Store): void {
+    this.root.hidden = row === null;
     if (row === null) return;
     const decimals = decimalsFor(row);
     setText(this.title, `${pairText(row)} \u00b7 ${row.currency} / ${row.unit.replaceAll("_", " ")}`);

@@ -76,7 +76,7 @@ export class BookView implements View {
     this.set("micro", format.price(book?.micro, decimals + 1));
     const [bidLots, askLots] = [depthOf(bids), depthOf(asks)];
     const imbalance = bidLots + askLots === 0 ? null : (bidLots - askLots) / (bidLots + askLots);
-    this.set("imbalance", `${format.signed(imbalance === null ? null : 100 * imbalance, 0)}%  ${format.size(bidLots)} / ${format.size(askLots)}`);
+    this.set("imbalance", imbalance === null ? format.NONE : `${format.signed(100 * imbalance, 0)}%  ${format.size(bidLots)} / ${format.size(askLots)}`);
     this.root.style.setProperty("--bid-share", (imbalance === null ? 0.5 : (1 + imbalance) / 2).toFixed(3));
     this.set("sweep-lots", String(this.lots));
     this.set("sweep-lots-too", String(this.lots));
@@ -93,7 +93,7 @@ export class BookView implements View {
   }
 
   private sweepText(price: number | null, mid: number | null, decimals: number): string {
-    if (price === null) return "not in the book";
+    if (price === null) return mid === null ? format.NONE : "not in the book";
     const bps = mid === null || mid === 0 ? "" : `  ${format.signed((10_000 * (price - mid)) / Math.abs(mid), 1)} bp`;
     return format.price(price, decimals) + bps;
   }
