@@ -109,9 +109,16 @@ export function beyondUsual(row: Opportunity): number | null {
   return row.buyForeign ? row.net - row.level : row.net + row.level;
 }
 
+/** An opportunity that is over: its last word, and the one when most was to be had. */
+export interface Ended {
+  readonly end: Opportunity;
+  readonly peak: Opportunity;
+}
+
 export class Board {
   private readonly byPair = new Map<string, Opportunity>();
-  private ended: Opportunity[] = [];
+  private readonly peaks = new Map<string, Opportunity>(); // of those that are open: when most was to be had
+  private ended: Ended[] = [];
   version = 0;
 
   /** Open ones first, then by what is left, those that say nothing last. */
@@ -120,7 +127,7 @@ export class Board {
   }
 
   /** Opportunities that ended, newest first. */
-  get closed(): readonly Opportunity[] {
+  get closed(): readonly Ended[] {
     return this.ended;
   }
 
@@ -136,6 +143,7 @@ export class Board {
   add(row: Opportunity): void {
     const key = `${localOf(row)}/${foreignOf(row)}`;
     const held = this.byPair.get(key);
+    if (isOpen(row) && (row.netInr ?? 0) >= (this.peaks.get(row.id)?.netInr ?? 0)) this.peaks.set(row.id, row);
     if (row.state === "close") this.end(row);
     if (held !== undefined && compareNs(row.tsEvent, held.tsEvent) < 0) return;
     // While one direction is open, the sample of the other one is no news of the pair.
@@ -145,8 +153,10 @@ export class Board {
   }
 
   private end(row: Opportunity): void {
-    if (this.ended.some((each) => each.id === row.id)) return;
-    this.ended = [row, ...this.ended].sort((a, b) => compareNs(b.tsEvent, a.tsEvent)).slice(0, CLOSED_ROWS);
+    if (this.ended.some((each) => each.end.id === row.id)) return;
+    const ended = { end: row, peak: this.peaks.get(row.id) ?? row };
+    this.peaks.delete(row.id);
+    this.ended = [ended, ...this.ended].sort((a, b) => compareNs(b.end.tsEvent, a.end.tsEvent)).slice(0, CLOSED_ROWS);
     this.version += 1;
   }
 }

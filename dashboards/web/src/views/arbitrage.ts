@@ -1,6 +1,6 @@
 /** The arbitrage board: every pair with what it leaves, and of the chosen one each cost from gross to net. */
 
-import { beyondUsual, COSTS, foreignOf, isOpen, localOf, netBps, totalCost, type CostName, type Opportunity } from "../arbitrage";
+import { beyondUsual, COSTS, foreignOf, isOpen, localOf, netBps, totalCost, type CostName, type Ended, type Opportunity } from "../arbitrage";
 import { byId, h, setData, setText, setTitle } from "../dom";
 import * as format from "../format";
 import type { View } from "../schedule";
@@ -69,10 +69,11 @@ function keyOf(row: Opportunity): string {
   return `${localOf(row)}/${foreignOf(row)}`;
 }
 
-function noteOf(rows: readonly Opportunity[], closed: Opportunity | undefined): string {
+// Most last a second or two: what was there stays to be read.
+function noteOf(rows: readonly Opportunity[], closed: Ended | undefined): string {
   if (rows.length === 0) return "";
   const [open, silent] = [rows.filter(isOpen).length, rows.filter((row) => row.state === "silent").length];
-  const last = closed === undefined ? "" : ` \u00b7 last closed ${format.clock(nsToMs(closed.tsEvent))}`;
+  const last = closed === undefined ? "" : ` \u00b7 last ${pairText(closed.peak)} ${money(closed.peak.netInr)} \u20b9, closed ${format.clock(nsToMs(closed.end.tsEvent))}`;
   return `${open} open, ${silent} silent of ${rows.length}${last}`;
 }
 

@@ -49,8 +49,10 @@ describe("the arbitrage board", () => {
     board.add(opportunity({ ts_event: "15", net: 1 }));
     expect(board.rows.map((row) => [row.state, row.net])).toEqual([["open", 40]]);
     expect([board.open, board.of(GC)?.net, board.of("XIMC:SILVER:202612")]).toEqual([1, 40, null]);
-    board.add(opportunity({ state: "close", ts_event: "30", reason: "nothing is left" }));
-    expect([board.open, board.closed.length]).toEqual([0, 1]);
+    board.add(opportunity({ state: "update", ts_event: "25", net_inr: 900 }));
+    board.add(opportunity({ state: "update", ts_event: "26", net_inr: 500 }));
+    board.add(opportunity({ state: "close", ts_event: "30", reason: "nothing is left", net_inr: 0 }));
+    expect([board.open, board.closed.map((each) => [each.peak.netInr, each.end.reason])]).toEqual([0, [[900, "nothing is left"]]]);
   });
 
   it("puts what is open first and what says nothing last", () => {
