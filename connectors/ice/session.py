@@ -33,9 +33,9 @@ from connectors.ice.constants import (
     TRADES,
 )
 from connectors.ice.ledger import Ledger, channel_of
+from connectors.ice.rows import Rows
 from connectors.ice.sequence import Channel, Gap, Request
 from connectors.ticks import FeedOutput
-from market.schemas import FLAG_REPLAYED
 
 CLOSED: Final = "closed"
 AUTHENTICATING: Final = "authenticating"
@@ -57,6 +57,7 @@ class Session:
         self.counters: Counter[str] = Counter()
         self.books = Books(config, output, self._requests, self.counters)
         self._ledger = Ledger(output)
+        self._rows = Rows(config.channels, self.books, self._ledger, output, self.counters)
         self._channels = {name: Channel(name) for name in config.channels}
         self.session_id: str | None = None
         self._resumable = True
@@ -69,8 +70,6 @@ class Session:
         self._auth_deadline_ns: int | None = None
         self._asked: dict[int, tuple[str, int]] = {}  # subscriptions under way: (channel, deadline)
         self._last_id = 0
-        self._clocks: dict[str, int] = {name: 0 for name in config.channels if name in (TRADES, BOOK)}
-        self._clock_sent = 0
         self._behind = 0
         self._handlers: dict[type, Callable[[Any, int], None]] = {
             Trade: self._sequenced,
@@ -112,7 +111,7 @@ class Session:
         return positions
 
     def _restore(self, resume: Positions) -> None:
-        self.session_id = str(resume["session"])
+        self.session_id = self._rows.session = str(resume["session"])
         self._resumable = resume.get("subscription") == self._config.subscription
         for name, channel in self._channels.items():
             channel.last = channel.highest = int(resume.get(name, 0))
@@ -159,7 +158,7 @@ class Session:
         try:
             message = decode(frame)
         except DecodeError as error:
-            self._reject_frame(error, frame, now_ns)
+            self._rows.malformed(error, frame, now_ns)
             return
         if self.phase == LIVE or type(message) in (codec.AuthOk, codec.VenueError):
             self._handlers[type(message)](message, now_ns)
@@ -252,7 +251,8 @@ class Session:
             if self.session_id is not None:
                 self._reset(channel, reason, now_ns)
             channel.restart(0)
-        self.session_id, self._book_published = message.session, 0
+        self.session_id = self._rows.session = message.session
+        self._book_published = 0
         self.books.set_gapped(False, now_ns)
         self.books.restart(now_ns)
         for name in self._channels:
@@ -345,7 +345,7 @@ class Session:
             return
         if message.seq > channel.highest + JUMP_ROWS:
             error = DecodeError("out_of_range", f"seq {message.seq} after {channel.last}")
-            self._reject_frame(error, repr(message).encode(), now_ns)
+            self._rows.malformed(error, repr(message).encode(), now_ns)
             return
         if not channel.hold(message, now_ns):
             self.counters["held_dropped"] += 1
@@ -376,18 +376,9 @@ class Session:
 
     def _apply(self, channel: Channel, message: Sequenced, stamp_ns: int, now_ns: int) -> None:
         channel.last = message.seq
-        if isinstance(message, Trade | Bust):
-            self._trade(message, stamp_ns)
-        elif isinstance(message, codec.Book):
-            if not self.books.apply(message, stamp_ns):
-                self._unlisted(message, stamp_ns)
-            if message.eot:
-                self._book_published = message.seq
-        elif isinstance(message, codec.Status):
-            if not self.books.status(message, stamp_ns):
-                self._unlisted(message, stamp_ns)
-        else:
-            self._refused(message, stamp_ns)
+        self._rows.apply(message, stamp_ns)
+        if isinstance(message, codec.Book) and message.eot:
+            self._book_published = message.seq
         if channel.gap is not None or channel.request is not None:
             self._progress(channel, now_ns)
 
@@ -473,48 +464,10 @@ class Session:
                 self._lose(f"{channel.name} counts anew: heartbeat {message.seq} after {channel.last}")
             return
         self._behind = 0
-        if message.seq == channel.last == channel.highest and channel.name in self._clocks:
-            self._clocks[channel.name] = max(self._clocks[channel.name], message.ts)
-            self._tick(now_ns)
+        if message.seq == channel.last == channel.highest:
+            self._rows.promise(channel.name, message.ts, now_ns)
 
-    # The promise of a clock row needs both channels: what one has not heard may still come on it.
-    def _tick(self, now_ns: int) -> None:
-        clock = min(self._clocks.values())
-        if clock > self._clock_sent:
-            self._clock_sent = clock
-            for slot in self.books.clock_slots.values():
-                self._output.ticks.clock(slot, clock, now_ns)
-
-    # ---- rows
-
-    def _trade(self, trade: Trade | Bust, stamp_ns: int) -> None:
-        book = self.books.by_symbol.get(trade.symbol) or self.books.learn(trade.symbol, stamp_ns)
-        if book is None:
-            self._unlisted(trade, stamp_ns)
-            return
-        ticks, flags = self._output.ticks, FLAG_REPLAYED if trade.replayed else 0
-        if isinstance(trade, Bust):
-            ticks.bust(book.slot, trade.ts_event, stamp_ns, trade.seq, trade.trade_id, flags)
-            return
-        _, seq, ts_event, price, size, side, trade_id, _, corrects = trade
-        if corrects:
-            ticks.correction(book.slot, ts_event, stamp_ns, seq, price, size, side, str(trade_id), flags)
-        else:
-            ticks.trade(book.slot, ts_event, stamp_ns, seq, price, size, side, trade_id, flags)
-
-    def _refused(self, message: Refused, stamp_ns: int) -> None:
-        self._ledger.refused(self.session_id, message, stamp_ns)
-        book = None if message.symbol is None else self.books.learn(message.symbol, stamp_ns)
-        if message.channel == BOOK and book is not None:
-            self.books.lose(book, message.seq, stamp_ns)
-
-    def _unlisted(self, message: Sequenced, stamp_ns: int) -> None:
-        self.counters["unknown_instrument"] += 1
-        self._ledger.unknown(self.session_id, message, stamp_ns)
-
-    def _reject_frame(self, error: DecodeError, frame: bytes, now_ns: int) -> None:
-        self.counters["malformed"] += 1
-        self._ledger.malformed(self.session_id, error, frame, now_ns)
+    # ---- images and gaps
 
     def _snapshot(self, message: codec.Snapshot, now_ns: int) -> None:
         book = self._channels.get(BOOK)
