@@ -96,7 +96,8 @@ def test_a_group_that_is_killed_frozen_and_rescaled_changes_nothing(stores, tmp_
     with Flows(tmp_path / "victim", stores.environment, short_epochs=True) as flows:
         append(flows.url, market, 30)
         with growing(flows.url, market, pause_s=0.1):
-            flows.start("timescale", "clickhouse")
+            flows.start("timescale", words=("--processes", "2"))
+            flows.start("clickhouse", words=("--processes", "2"))
             for processes, blow in LONG * 3:
                 flows.start("bars", words=("--processes", str(processes), "--workers", "2"))
                 until_more(flows)
