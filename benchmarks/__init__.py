@@ -19,6 +19,7 @@ SUITE: Final = {
         "rows per second through the log, embedded or Kafka's (MANDI_LOG); its latency",
     ),
     "stores": (_lazily("stores", "bench_stores"), "rows per second into both stores"),
+    "chunks": (_lazily("chunks", "bench_chunks"), "TimescaleDB (MANDI_TIMESCALE): what the width of chunks costs"),
     "analytics": (
         _lazily("analytics", "bench_analytics"),
         "ClickHouse: bytes and time by codec and ordering; seconds of the analysts' views",
