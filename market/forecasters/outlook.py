@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from market.forecasters.conformal import LEVELS, Conformal
 from market.forecasters.crash import DEVIATIONS, Crash
@@ -26,9 +26,11 @@ _TOO_FAR: Final = 5.0  # standard units: a member that says more is not listened
 _PROMISES: Final = 64  # a horizon: more are open only where bars come outside of sessions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """What was said at the end of a bar of one horizon. `spread`: how far the price moves within it."""
+class Promise(NamedTuple):
+    """What was said at the end of a bar of one horizon. `spread`: how far the price moves within it.
+
+    A tuple, since there are 26 of an instrument, and they are pickled with it after each of its bars.
+    """
 
     made_ns: int
     target_ns: int
@@ -44,8 +46,7 @@ class Promise:
     features: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class Score(NamedTuple):
     """What became of a promise. `held`: of naive and the ensemble, by level."""
 
     promise: Promise

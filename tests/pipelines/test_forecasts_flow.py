@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,13 @@ from threading import Event
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from prometheus_client import REGISTRY
 
 from connectors.log import open_reader
 from market import topics
-from market.records import TopicPartition
-from market.schemas import BARS, BOOKS
+from market.records import LogWriter, TopicPartition
+from market.schemas import BARS, BOOKS, NATURAL_KEYS
 from pipelines import fits, forecasts
 from pipelines.engine.recovery import run_flow
 from sinks.log import open_writer
@@ -75,11 +77,31 @@ def append(log: str, topic: str, kind: str, batch: pa.RecordBatch) -> None:
     writer.close()
 
 
-def run(log: str, directory: Path, module: Any, config: Callable[..., Any]) -> None:
+class Killed(Exception): ...
+
+
+class Dying:
+    """A writer whose process is killed as it syncs for the n-th time: what was appended is there, its epoch is not."""
+
+    def __init__(self, writer: LogWriter, syncs: list[int]) -> None:
+        self._writer, self._syncs = writer, syncs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def sync(self) -> None:
+        self._syncs[0] -= 1
+        if self._syncs[0] == 0:
+            raise Killed
+
+
+def run(
+    log: str, directory: Path, module: Any, config: Callable[..., Any], opens: Callable[[], Any] | None = None
+) -> None:
     """Read the log to its end. What a flow reads of its own output may take a second run."""
     stop = Event()
     stop.set()
-    opened = {"open_reader": partial(open_reader, log), "open_writer": partial(open_writer, log)}
+    opened = {"open_reader": partial(open_reader, log), "open_writer": opens or partial(open_writer, log)}
     run_flow(directory.name, partial(module.build, config(**opened, now=lambda: 0, stop=stop)), directory)
 
 
@@ -129,6 +151,30 @@ def test_forecasts_and_scores_are_the_same_over_restarts_and_fits_come_in(tmp_pa
     assert read(whole, topics.FORECASTS, "forecasts") == made
     assert read(whole, topics.FORECASTS, "forecast_scores") == scores
     assert REGISTRY.get_sample_value("mandi_forecast_coverage", {"level": "0.9", "horizon": "60s"})
+
+
+@pytest.mark.parametrize("syncs", [1, 2])  # of the steps, of the forecasts
+def test_after_a_kill_every_forecast_that_is_made_again_is_the_same(tmp_path: Path, syncs: int) -> None:
+    killed, whole = (tmp_path / "killed").as_uri(), (tmp_path / "whole").as_uri()
+    append(whole, topics.BARS, "bars", bars(range(30)))
+    forecast(whole, tmp_path / "at_once")
+    expected = {key_of(row): row for row in read(whole, topics.FORECASTS, "forecasts")}
+    append(killed, topics.BARS, "bars", bars(range(20)))
+    forecast(killed, tmp_path / "forecasts")
+    append(killed, topics.BARS, "bars", bars(range(20, 30)))
+    left = [syncs]
+    for _ in range(3):  # one of them dies, the others are the restarts
+        opens = lambda: Dying(open_writer(killed), left)  # noqa: E731
+        with suppress(Killed):
+            run(killed, tmp_path / "forecasts", forecasts, forecasts.ForecastsConfig, opens)
+    assert left[0] < 0, "it was not killed"
+    made = read(killed, topics.FORECASTS, "forecasts")
+    assert {key_of(row) for row in made} == expected.keys()
+    assert all(row == expected[key_of(row)] for row in made)
+
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in NATURAL_KEYS["forecasts"])
 
 
 def test_bars_that_are_written_again_change_nothing(tmp_path: Path) -> None:
