@@ -52,7 +52,7 @@ RULES: Final[Mapping[str, Rule]] = {
     PRICE_LIMIT: Rule(quiet_s=30, stays=True, accept_s=86_400),
     FAT_FINGER: Rule(quiet_s=10, accept_s=60),
     SCALE_ERROR: Rule(quiet_s=10, accept_s=300),
-    UNUSUAL: Rule(quiet_s=15, accept_s=300),
+    UNUSUAL: Rule(opens_s=2, quiet_s=15, accept_s=300),
 }
 assert set(RULES) == set(KINDS)
 

@@ -20,6 +20,7 @@ from bytewax.dataflow import Dataflow
 
 from market import topics
 from market.anomalies import USDINR, AnomalyKernel
+from market.detectors.generic import GenericDetector
 from market.instruments import InstrumentMaster
 from market.records import LogReader, LogWriter, TopicPartition
 from market.watermark import Lateness
@@ -65,11 +66,14 @@ def build(config: AnomaliesConfig) -> Dataflow:
     rate = kernel_step(
         "watch_rate",
         split.trues,
-        lambda: LiveKernel(AnomalyKernel(config.lateness, rates=frozenset()), reading),
+        lambda: LiveKernel(AnomalyKernel(config.lateness, rates=frozenset(), generic=GenericDetector), reading),
         now=config.now,
     )
     others = kernel_step(
-        "watch", split.falses, lambda: LiveKernel(AnomalyKernel(config.lateness), reading), now=config.now
+        "watch",
+        split.falses,
+        lambda: LiveKernel(AnomalyKernel(config.lateness, generic=GenericDetector), reading),
+        now=config.now,
     )
     out = op.map("count", op.merge("anomalies", rate, others), _counted)
     op.output("topics", out, TopicSink(open_writer=config.open_writer, target=_target))

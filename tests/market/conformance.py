@@ -19,6 +19,7 @@ from market.anomalies import AnomalyKernel
 from market.arbitrage import ArbitrageKernel
 from market.bars import BarsKernel
 from market.book import BookKernel
+from market.detectors.generic import GenericDetector
 from market.forecasts import ForecastKernel
 from market.kernel import Kernel
 from market.quality import QualityKernel
@@ -39,7 +40,7 @@ KERNELS = {
     "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
     "arbitrage": Entry(ArbitrageKernel, ("arbitrage",)),
     "quality": Entry(QualityKernel, ("status",)),
-    "anomalies": Entry(AnomalyKernel, ("anomalies",)),
+    "anomalies": Entry(lambda: AnomalyKernel(generic=GenericDetector), ("anomalies",)),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
     "book": Entry(BookKernel, ("books",), changes),
     "trade-join": Entry(TradeJoinKernel, ("trade_events",), joins),
