@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.scenarios import SCENARIOS
@@ -35,7 +35,7 @@ _NUMBERED: Final = {"ice", "cme"}
 _WHOLE: Final = "ticks"  # the channel of a gap that is of no single instrument
 _STOPPED: Final = "stopped"  # how the reason of the last gap ends
 _ANY: Final = 10**9
-_REJECTED_TRADES: Final = f"source LIKE 'market.prices.%' AND raw NOT LIKE '%''kind'': {QUOTE},%'"
+REJECTED_TRADES: Final = f"source LIKE 'market.prices.%' AND raw NOT LIKE '%''kind'': {QUOTE},%'"
 _TIMEOUT_S: Final = 240.0
 NO_SCENARIO: Final = "none"
 SETTLE_S: Final = 12.0  # longer than the longest delay between two connections
@@ -88,7 +88,17 @@ class Reconciliation:
         return line.feed in _NUMBERED or bool(names & self.channels.get(line.feed, frozenset()))
 
 
-def reconcile(data_dir: Path, stores: BothStores) -> Reconciliation:
+class Tables(Protocol):
+    """What `reconcile` asks of the stores."""
+
+    def grouped(self, table: str, by: str, where: str = "1 = 1") -> list[tuple[str, int]]: ...
+
+    def count(self, table: str) -> int: ...
+
+    def gaps(self) -> list[tuple[Any, ...]]: ...
+
+
+def reconcile(data_dir: Path, stores: Tables) -> Reconciliation:
     """Compare a data directory whose demo has ended, clean, with its stores."""
     counts = [json.loads(path.read_text()) for path in (data_dir / "truth").glob("counts-*.json")]
     said: Counter[tuple[str, str]] = Counter()
@@ -117,14 +127,14 @@ def reconcile(data_dir: Path, stores: BothStores) -> Reconciliation:
     )
 
 
-def _aside(stores: BothStores) -> Counter[str]:
+def _aside(stores: Tables) -> Counter[str]:
     found = Counter(dict(stores.grouped("late", "instrument", "kind <> 1")))
-    found.update(dict(stores.grouped("rejected", "instrument", _REJECTED_TRADES)))
+    found.update(dict(stores.grouped("rejected", "instrument", REJECTED_TRADES)))
     return found
 
 
 def _lost(
-    stores: BothStores, wire: Mapping[str, Mapping[str, int]]
+    stores: Tables, wire: Mapping[str, Mapping[str, int]]
 ) -> tuple[Mapping[str, int], Mapping[str, Sequence[str]], Mapping[str, set[str]]]:
     # A gap explains as many rows as it has numbers that did not come again. Where its numbers are times, it cannot say
     # how many: there the wire's own count is the most that may be missing, unless it was cut or mute.
@@ -210,11 +220,11 @@ def _one(name: str, options: argparse.Namespace) -> bool:
             return False
         with open_stores(load(data_dir, {})) as stores:
             found = reconcile(data_dir, both(stores))
-    _print(name, found, options.verbose)
+    printed(name, found, options.verbose)
     return not found.unexplained()
 
 
-def _print(name: str, found: Reconciliation, verbose: bool) -> None:
+def printed(name: str, found: Reconciliation, verbose: bool) -> None:
     feeds = sorted({line.feed for line in found.lines})
     totals = [sum(getattr(line, what) for line in found.lines) for what in ("said", "held", "aside", "missing")]
     owned = "; ".join(f"{feed} {_shown(found.lost[feed])}" for feed in feeds if feed in found.lost) or "-"
