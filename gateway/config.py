@@ -34,6 +34,7 @@ class GatewayConfig:
     wall_s: Callable[[], float] = time.time  # what the times of tokens are held against
     max_clients: int = 20_000
     max_clients_per_address: int = 2_000  # behind a proxy all have the proxy's
+    max_clients_per_user: int = 100  # of one token's `sub`
     tail_records: int = 1_000  # read back per partition at start, to know the last state
     ready_within_s: float = 5.0  # caught up with the log no longer ago than this
     health: Callable[[], Mapping[str, object]] | None = None  # what the pipeline's processes say; may take a second

@@ -17,8 +17,8 @@ BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.
 _BUCKETS_NS: Final = [int(bound * 1e9) for bound in BUCKETS_S]
 
 DISCONNECT_REASONS: Final = (
-    *("closed", "lost", "slow_consumer", "stalled", "rate_limited", "shutdown"),
-    *("not_authenticated", "token_expired", "token_revoked"),
+    *("closed", "lost", "slow_consumer", "stalled", "rate_limited", "too_long", "shutdown"),
+    *("not_authenticated", "token_expired", "token_revoked", "too_many_clients"),
 )
 
 REFUSAL_CODES: Final = (

@@ -32,7 +32,7 @@ CLOSE_S: Final = 2.0
 class Link:
     """One connection and its queue."""
 
-    __slots__ = ("_encode", "_pump", "_tasks", "blocked_since_s", "connection", "queue", "reason", "standing")
+    __slots__ = ("_encode", "_pump", "_tasks", "blocked_since_s", "connection", "queue", "reason", "standing", "user")
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Link:
         self.connection, self.queue, self._pump = connection, queue, pump
         self.standing: Standing | None = None  # of who must show a token
         self.reason = ""  # why the gateway ended it
+        self.user = ""  # whose connection it counts as
         self.blocked_since_s: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 

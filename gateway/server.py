@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as listen
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -85,6 +86,7 @@ class Gateway:
         self._pump = Pump(self._loop)
         self._conflated_by_gone = 0
         self._addresses: Counter[str] = Counter()  # open connections by the peer's address
+        self._users: Counter[str] = Counter()  # and by user
         self._verifier = _verifier(config)
         open_reader(config.log_url).close()  # an unusable URL ends the start, not the thread
         self._follower = Follower(
@@ -181,8 +183,12 @@ class Gateway:
                 # Reading goes on after `end`: else the client's answer to the close would wait behind its flood.
                 if not link.reason and not session.receive(text):
                     link.end(4429, "rate_limited", "too many messages")
-        except ConnectionClosed:
-            link.reason = link.reason or "lost"
+                elif not link.reason and not self._claim(link):
+                    self._counts.refusals["too_many_clients"] += 1
+                    link.end(4429, "too_many_clients", "too many connections of your user")
+        except ConnectionClosed as error:
+            too_long = error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG
+            link.reason = link.reason or ("too_long" if too_long else "lost")
         finally:
             session.close()
             self._disconnect(link)
@@ -226,7 +232,19 @@ class Gateway:
             link.standing = Standing(self._verifier, connection.identity)
         self._pump.links[queue] = link
         self._addresses[_address(connection)] += 1
+        self._claim(link)
         return link
+
+    def _claim(self, link: Link) -> bool:
+        """Count a connection as its user's, once it is known whose it is; tell whether there is room for it."""
+        identity = None if link.standing is None else link.standing.identity
+        if identity is None or link.user:
+            return True
+        if self._users[identity.grant.user] >= self._config.max_clients_per_user:
+            return False
+        link.user = identity.grant.user
+        self._users[link.user] += 1
+        return True
 
     def _disconnect(self, link: Link) -> None:
         link.queue.abandon()
@@ -235,6 +253,10 @@ class Gateway:
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
+        if link.user:
+            self._users[link.user] -= 1
+            if not self._users[link.user]:
+                del self._users[link.user]
         self._conflated_by_gone += link.queue.conflated
         self._counts.disconnects[link.reason or "closed"] += 1
 
@@ -314,6 +336,10 @@ class Gateway:
     def _check_room(self, connection: ServerConnection) -> None:
         if self._addresses[_address(connection)] >= self._config.max_clients_per_address:
             raise HttpError(429, "too_many_clients", "too many connections of your address")
+        assert isinstance(connection, GatewayConnection)
+        user = "" if connection.identity is None else connection.identity.grant.user
+        if user and self._users[user] >= self._config.max_clients_per_user:
+            raise HttpError(429, "too_many_clients", "too many connections of your user")
         if len(self._pump.links) >= self._config.max_clients:
             raise HttpError(503, "too_many_clients", "this gateway is full; try another or come back")
 

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gateway import server
 from gateway.config import AuthConfig, GatewayConfig
 from gateway.errors import BadKeys
+from gateway.protocol import CHANNELS
 from gateway.server import Gateway
 from market import topics
 from market.records import TopicPartition
@@ -114,6 +115,59 @@ def test_own_trades_go_to_their_user_and_to_nobody_else(tmp_path: Path) -> None:
 
 def seen(event_id: str) -> Callable[[list[Json]], bool]:
     return lambda messages: bool(messages) and messages[-1].get("data", {}).get("event_id") == event_id
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_channel_is_for_who_is_granted_it(tmp_path: Path, channel: str) -> None:
+    others = [each for each in CHANNELS if each != channel]
+
+    async def run() -> None:
+        async with guarded(tmp_path) as running:
+            for granted, answer in (([channel], "subscribed"), (others, "error")):
+                async with running.connect(additional_headers=bearer(mandi_channels=granted)) as client:
+                    await receive(client)
+                    interval = {"interval": "1m"} if channel == "bars" else {}
+                    await say(client, op="subscribe", id=1, channel=channel, instruments=["*"], **interval)
+                    message = await receive(client)
+                    assert (message["op"], message.get("code")) == (answer, {"error": "not_entitled"}.get(answer))
+            path = f"/v1/sse?channels={channel}&interval=1m"
+            code, _, body = await running.get(path, **bearer(mandi_channels=others))
+            assert (code, json.loads(body)["error"]["code"]) == (403, "not_entitled")
+            text = (await running.get("/metrics"))[2].decode()
+            assert float(metric_value(text, 'mandi_gateway_refusals_total{code="not_entitled"}')) == 2
+
+    asyncio.run(run())
+
+
+def test_a_user_has_only_so_many_connections(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with guarded(tmp_path, max_clients_per_user=1) as running:
+            async with running.connect(additional_headers=bearer()) as client:
+                await receive(client)
+                with pytest.raises(InvalidStatus) as refused:
+                    await running.connect(additional_headers=bearer())
+                assert refused.value.response.status_code == 429
+                async with running.connect(additional_headers=bearer(sub="ben")) as other:
+                    assert (await receive(other))["op"] == "welcome"
+                async with running.connect() as second:
+                    await say(second, op="auth", token=token())
+                    with pytest.raises(ConnectionClosed) as closed:
+                        await receive_until(second, lambda _: False)
+                    assert closed.value.rcvd is not None
+                    assert closed.value.rcvd.code == 4429
+
+            async def left() -> bool:
+                text = (await running.get("/metrics"))[2].decode()
+                return float(metric_value(text, "mandi_gateway_clients")) == 0
+
+            await until(left)
+            async with running.connect(additional_headers=bearer()) as client:  # the place is free again
+                assert (await receive(client))["op"] == "welcome"
+            text = (await running.get("/metrics"))[2].decode()
+            assert float(metric_value(text, 'mandi_gateway_refusals_total{code="too_many_clients"}')) == 2
+            assert float(metric_value(text, 'mandi_gateway_disconnects_total{reason="too_many_clients"}')) == 1
+
+    asyncio.run(run())
 
 
 def test_nobody_in_particular_has_no_own_trades(tmp_path: Path) -> None:

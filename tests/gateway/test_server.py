@@ -36,7 +36,7 @@ def test_a_client_subscribes_and_follows(tmp_path: Path) -> None:
             checker = SequenceChecker()
             checker.feed(messages)
             finals = [m["data"]["final"] for m in checker.updates if m["channel"] == "bars"]
-            assert finals == [False, True][-len(finals) :]
+            assert finals == [False, True][2 - len(finals) :]  # what came before the subscription is in its image
             await say(client, op="ping", id="p")
             assert (await receive_until(client, lambda ms: bool(ms) and ms[-1]["op"] == "pong"))[-1]["id"] == "p"
             await say(client, op="auth", token="x")
@@ -99,6 +99,9 @@ def test_who_sends_too_much_or_too_long_is_closed(tmp_path: Path) -> None:
                     await receive_until(client, lambda _: False)
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code == 1009
+            text = (await running.get("/metrics"))[2].decode()
+            for reason in ("rate_limited", "too_long"):
+                assert float(metric_value(text, f'mandi_gateway_disconnects_total{{reason="{reason}"}}')) == 1
 
     asyncio.run(run())
 
