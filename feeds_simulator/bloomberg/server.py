@@ -181,7 +181,9 @@ class _Link(Link):
         for kind, messages in events:
             if kind != fields.SUBSCRIPTION_DATA:
                 chunks.append(frame({"type": kind, "messages": messages}))
-            elif not faults.stall:
+            elif faults.stall:
+                lost.update(wire_id for wire_id, _, _ in messages)  # told until it gets through
+            else:
                 for start in range(0, len(messages), _EVENT_MESSAGES):
                     self._send_data(messages[start : start + _EVENT_MESSAGES], faults, chunks, lost)
         if chunks and self.can_write and not self.write(b"".join(chunks), unsent_limit_bytes):

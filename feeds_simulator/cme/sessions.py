@@ -298,6 +298,7 @@ class Acceptor:
             silent_ns = self.now_ns - connection.heard_ns
             if silent_ns > 2.4 * connection.heartbeat_ns:
                 connection.close = True
+                self.detach(connection)  # at once: a socket that is half open may stay for long
             elif silent_ns > 1.2 * connection.heartbeat_ns and not connection.tested:
                 connection.tested = True
                 self.send(client, "1", f"112=T{self.now_ns}\x01")

@@ -35,7 +35,10 @@ _NUMBERED: Final = {"ice", "cme"}
 _WHOLE: Final = "ticks"  # the channel of a gap that is of no single instrument
 _STOPPED: Final = "stopped"  # how the reason of the last gap ends
 _ANY: Final = 10**9
-REJECTED_TRADES: Final = f"source LIKE 'market.prices.%' AND raw NOT LIKE '%''kind'': {QUOTE},%'"
+REFUSED_BY: Final = "mcx/"  # a feed that refuses trades by their price before the log, and names the instrument
+REJECTED_TRADES: Final = (
+    f"((source LIKE 'market.prices.%' AND raw NOT LIKE '%''kind'': {QUOTE},%') OR source LIKE '{REFUSED_BY}%')"
+)
 _TIMEOUT_S: Final = 240.0
 NO_SCENARIO: Final = "none"
 SETTLE_S: Final = 12.0  # longer than the longest delay between two connections

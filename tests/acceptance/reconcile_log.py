@@ -29,7 +29,7 @@ from market.schemas import QUOTE
 from pipelines.engine.log_source import ticks_of
 from sinks.embedded.processes import free_port
 from tests.acceptance.command import environment, start
-from tests.acceptance.reconcile import NO_SCENARIO, REJECTED_TRADES, SETTLE_S, printed, reconcile
+from tests.acceptance.reconcile import NO_SCENARIO, REFUSED_BY, REJECTED_TRADES, SETTLE_S, printed, reconcile
 
 _START_S: Final = 60.0
 
@@ -76,6 +76,11 @@ class LogTables:
     def gaps(self) -> list[tuple[Any, ...]]:
         names = ("venue", "channel", "seq_from", "seq_to", "resolution", "recovered_rows", "reason")
         return [tuple(row[name] for name in names) for row in self._rows["gaps"]]
+
+
+def _is_of_a_trade(source: str, raw: str) -> bool:
+    of_log = source.startswith("market.prices.") and f"'kind': {QUOTE}," not in raw
+    return of_log or source.startswith(REFUSED_BY)
 
 
 def _all(reader: LogReader, tp: TopicPartition) -> list[Record]:

@@ -215,3 +215,13 @@ def test_any_bytes_from_a_client_are_messages_or_nothing(data: bytes, cut: int) 
     for part in (data[:cut], data[cut:], good):
         for _, message in reader.feed(part):
             assert value(message, 35) is not None or message
+
+
+def test_who_is_silent_for_long_is_let_go_and_may_come_back_though_its_socket_stays() -> None:
+    client = Client()
+    client.log_on()
+    client.venue.acceptor.now_ns = T0 + 25 * 10**9
+    client.venue.acceptor.tick()
+    assert client.link.close
+    client.connect()
+    assert client.say("35=A|98=0|108=10|553=MANDI|554=p", at=T0 + 25 * 10**9)[0].startswith("35=A|")

@@ -252,6 +252,10 @@ class TestOtherCases:
             desk.take()
             assert desk.qualities()[None] == "LIVE"
             assert desk.counters.get("SessionConnectionDown", 0) == 0
+            server.simulator.faults.stall = False  # what was lost meanwhile is said: a gap, closed by a new image
+            desk.until(lambda: any(row["ts_resolved"] for row in desk.ledgers["gaps"]))
+            assert {row["channel"] for row in desk.ledgers["gaps"]} == {"USDINR Curncy"}
+            assert desk.rows("quote", KEYS[0])[-1]["bid_price"] == 95_700_000_000
 
     def test_case_17_busts_and_corrections_by_trade_id(self) -> None:
         with serving(QUIET) as server, running(server) as desk:
