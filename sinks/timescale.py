@@ -24,6 +24,7 @@ from sinks.deadline import answers_within
 from sinks.failures import TIMESCALE, timescale_failures
 from sinks.faults import crash_point
 
+_MONTHS_AT_ONCE: Final = 24
 _DAY_NS: Final = 86_400 * 10**9
 STATEMENT_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 10
@@ -72,10 +73,13 @@ class TimescaleSink:
             with timescale_failures():
                 connection = self._connected()
                 silent_s = _ANSWER_FACTOR * self._statement_timeout_s
-                with answers_within(connection, silent_s), connection.transaction():
-                    for name in sorted(tables):  # one order in every writer: no deadlocks between tables
-                        written[name] = self._write_table(connection, table_spec(name), tables[name])
-                    crash_point("timescale.write.before_commit")
+                with answers_within(connection, silent_s):
+                    for name in sorted(tables.keys() & set(RAW_TABLES)):
+                        _make_room(connection, name, tables[name])
+                    with connection.transaction():
+                        for name in sorted(tables):  # one order in every writer: no deadlocks between tables
+                            written[name] = self._write_table(connection, table_spec(name), tables[name])
+                        crash_point("timescale.write.before_commit")
         except BaseException:
             self.close()  # the connection's state is not known; the next write opens a new one
             raise
@@ -112,8 +116,6 @@ class TimescaleSink:
     def _write_table(self, connection: psycopg.Connection, spec: TableSpec, table: pa.Table) -> int:
         if table.num_rows == 0:
             return 0
-        if spec.name in RAW_TABLES:
-            connection.execute("SELECT market.make_room(%s, %s)", [spec.name, months(table)])
         data = csv(spec, table)
         if not spec.replaces and spec.name not in self._repeating:
             try:
@@ -134,6 +136,13 @@ class TimescaleSink:
             connection.execute(sql.SQL("TRUNCATE {}").format(_stage(spec)))
         _copy(connection, _stage(spec), spec, data)
         return connection.execute(insert_sql(spec)).rowcount
+
+
+def _make_room(connection: psycopg.Connection, name: str, table: pa.Table) -> None:
+    # Before the write, some years at a time: what was made stays if the rest of it has to be repeated.
+    wanted = months(table)
+    for at in range(0, len(wanted), _MONTHS_AT_ONCE):
+        connection.execute("SELECT market.make_room(%s, %s)", [name, wanted[at : at + _MONTHS_AT_ONCE]])
 
 
 def csv(spec: TableSpec, table: pa.Table) -> memoryview:

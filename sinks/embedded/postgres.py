@@ -73,6 +73,7 @@ _SETTINGS: Final = {
     "unix_socket_directories": "",  # its path is limited to 107 bytes, and data directories are deep
     "shared_buffers": "64MB",
     "max_connections": "50",
+    "max_locks_per_transaction": "256",  # a month of a table is five locks, and a replay may span decades
     "synchronous_commit": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
