@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from market.columns import Int64s, codes, dictionary, values
+from market.columns import FEW_ROWS, Int64s, codes, dictionary, is_few, values
 from market.depth import DIRTY_BOOK, NORMAL, imbalance, microprice, mid, state_of
 from market.kernel import Outputs
 from market.ladders import Ladder, Level, ladder_for
@@ -313,8 +313,12 @@ class _Batch:
 def _read(arrivals: pa.RecordBatch, known: dict[str, Book]) -> _Batch:
     column = arrivals.column
     ts_event, received = values(column("ts_event")), column("ts_recv")
-    stamps: Int64s = np.where(np.asarray(received.is_valid()), values(received.fill_null(0)), ts_event)
-    arrived = stamps.tolist()
+    if is_few(arrivals):
+        told = zip(received.to_pylist(), ts_event.tolist(), strict=True)
+        arrived = [event if stamp is None else stamp for stamp, event in told]
+    else:
+        stamps: Int64s = np.where(np.asarray(received.is_valid()), values(received.fill_null(0)), ts_event)
+        arrived = stamps.tolist()
     entries = column("entry_id")
     no_entry = entries.null_count == len(entries)
     venue, instrument = column("venue"), column("instrument")
@@ -327,7 +331,7 @@ def _read(arrivals: pa.RecordBatch, known: dict[str, Book]) -> _Batch:
         _plain(instrument.indices),
         _plain(column("action")),
         _plain(column("side")),
-        _plain(column("level").cast(pa.int32())),
+        _plain(column("level")),
         [None] * len(entries) if no_entry else entries.to_pylist(),
         _plain(column("price")),
         _plain(column("size")),
@@ -352,6 +356,13 @@ def _books_of(arrivals: pa.RecordBatch, known: dict[str, Book]) -> list[Book]:
     instrument, venue = arrivals.column("instrument"), arrivals.column("venue")
     names, venues, venue_codes = dictionary(instrument), dictionary(venue), codes(venue)
     found = [Book("", "") for _ in names] or [Book("", "")]  # rows without an instrument have the code 0
+    if is_few(arrivals):
+        actions = values(arrivals.column("action")).tolist()
+        told = list(zip(actions, codes(instrument).tolist(), venue_codes.tolist(), strict=True))
+        for code, at in sorted({code: at for action, code, at in reversed(told) if action < MARKET}.items()):
+            name = names[code]
+            found[code] = known.get(name) or known.setdefault(name, Book(venues[at], name))
+        return found
     depth = np.flatnonzero(values(arrivals.column("action")) < MARKET)
     used, first = np.unique(codes(instrument)[depth], return_index=True)
     for code, at in zip(used.tolist(), depth[first].tolist(), strict=True):
@@ -364,6 +375,8 @@ def _books_of(arrivals: pa.RecordBatch, known: dict[str, Book]) -> list[Book]:
 
 def _plain(column: pa.Array) -> list[int]:
     """Integers as a list, 0 for null."""
+    if len(column) <= FEW_ROWS:
+        return [number or 0 for number in column.to_pylist()]
     found: list[int] = values(column.fill_null(0) if column.null_count else column).tolist()
     return found
 
