@@ -54,6 +54,7 @@ class Rows:
             check_trade(price, size)
             self._check_price(known, price, packet.close)
         except ValueRefused as refused:
+            known.refusal = ""  # each trade that is refused is a row
             self._refuse(known, refused, packet, now_ns)
             return
         flags = 0 if size == packet.last_size else FLAG_CONFLATED

@@ -61,11 +61,7 @@ class LogTables:
     def grouped(self, table: str, by: str, where: str = "1 = 1") -> list[tuple[str, int]]:
         rows = self._rows[table]
         if where == REJECTED_TRADES:
-            rows = [
-                row
-                for row in rows
-                if row["source"].startswith("market.prices.") and f"'kind': {QUOTE}," not in row["raw"]
-            ]
+            rows = [row for row in rows if _is_of_a_trade(row["source"], row["raw"])]
         elif table == "late":
             rows = [row for row in rows if row["kind"] != QUOTE]
         return sorted(Counter(row[by] for row in rows if row[by] is not None).items())
