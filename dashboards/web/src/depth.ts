@@ -5,8 +5,9 @@
  */
 
 import { ProtocolError, optionalNumber, requiredTime, string, text, type Json } from "./json";
+import type { Quote } from "./protocol";
 import { isQuality, type Quality } from "./quality";
-import { nsToMs, type Ns } from "./time";
+import { compareNs, elapsedMs, nsToMs, type Ns } from "./time";
 
 export const BOOK_LEVELS = 10;
 export const DEPTH_COLUMNS = 600;
@@ -59,6 +60,16 @@ function levels(row: Json, side: "bid" | "ask"): readonly Level[] {
     found.push({ price, size });
   }
   return found;
+}
+
+/**
+ * How far a book is behind the best bid and ask that the venue tells apart, in ms; 0 where both say the same, or the book
+ * is the newer one. Snapshots are made by a flow of their own, which may be busy; quotes are not.
+ */
+export function behindMs(book: Book, quote: Quote | null): number {
+  if (quote === null || compareNs(quote.tsEvent, book.tsEvent) <= 0) return 0;
+  const same = book.bids[0]?.price === (quote.bidPrice ?? undefined) && book.asks[0]?.price === (quote.askPrice ?? undefined);
+  return same ? 0 : elapsedMs(book.tsEvent, quote.tsEvent);
 }
 
 /** Lots of all levels shown. */

@@ -1,12 +1,14 @@
 /** The order book of the selected instrument: a ladder of ten levels a side, and what the book is worth. */
 
-import { BOOK_LEVELS, depthOf, sweepPrice, type Book, type Level } from "../depth";
+import { behindMs, BOOK_LEVELS, depthOf, sweepPrice, type Book, type Level } from "../depth";
 import { byId, h, setData, setText } from "../dom";
 import * as format from "../format";
 import type { InstrumentState } from "../instrument";
 import type { View } from "../schedule";
 import type { Store } from "../store";
 import { nsToMs } from "../time";
+
+const BEHIND_MS = 2_000; // a snapshot comes four times a second, and a busy machine may take a second
 
 export const SWEEP_LOTS: readonly number[] = [1, 5, 10, 25, 50];
 
@@ -59,17 +61,21 @@ export class BookView implements View {
     }
     const live = state === null ? "LIVE" : this.store.feedOf(state).quality;
     setData(this.root, "quality", live);
-    setData(this.root, "state", book?.state ?? "");
-    setText(this.state, stateText(book, state));
+    const lagMs = book === null ? 0 : behindMs(book, state?.quote ?? null);
+    const behind = lagMs > BEHIND_MS;
+    setData(this.root, "state", behind ? "BEHIND" : (book?.state ?? ""));
+    setText(this.state, behind ? `${format.age(lagMs)} BEHIND the quote` : stateText(book, state));
     this.drawWorth(bids, asks, state);
   }
 
   private drawWorth(bids: readonly Level[], asks: readonly Level[], state: InstrumentState | null): void {
     const { book } = this.store;
     const decimals = state?.decimals ?? 2;
-    const [bid, ask] = [bids[0]?.price ?? null, asks[0]?.price ?? null];
+    // Between the sides stands what is newest: the quote, while the book is behind it.
+    const quoted = book !== null && behindMs(book, state?.quote ?? null) > 0 ? state?.quote : null;
+    const [bid, ask] = [quoted?.bidPrice ?? bids[0]?.price ?? null, quoted?.askPrice ?? asks[0]?.price ?? null];
     const spread = bid === null || ask === null ? null : ask - bid;
-    const mid = book?.mid ?? (bid === null || ask === null ? null : (bid + ask) / 2);
+    const mid = bid === null || ask === null ? null : (bid + ask) / 2;
     const spreadText = this.spreadText(spread, decimals, state?.meta.tickSize ?? null);
     setText(this.between, spread === null ? format.NONE : `${format.price(mid, decimals + 1)}  \u00b7  ${spreadText}`);
     setData(this.between, "crossed", spread !== null && spread <= 0 ? "yes" : "");

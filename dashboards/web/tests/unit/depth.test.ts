@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 
-import { DEPTH_COLUMNS, DEPTH_STEP_MS, DepthHistory, depthOf, parseBook, sweepPrice } from "../../src/depth";
+import { behindMs, DEPTH_COLUMNS, DEPTH_STEP_MS, DepthHistory, depthOf, parseBook, sweepPrice } from "../../src/depth";
 import { ProtocolError } from "../../src/json";
+import { parseQuote } from "../../src/protocol";
 
 const GC = "XCEC:GC:202612";
 
@@ -28,6 +29,15 @@ describe("a book", () => {
     expect(sweepPrice(asks, 1)).toBe(101);
     expect(sweepPrice(asks, 4)).toBe((2 * 101 + 2 * 102) / 4);
     expect(sweepPrice(asks, 7)).toBeNull();
+  });
+});
+
+describe("a book that is behind the quote", () => {
+  const quote = (atMs: number, bid: number) => parseQuote({ instrument: GC, ts_event: `${atMs}000000`, bid_price: bid, ask_price: 101 });
+
+  it("says by how much, unless both say the same or it is the newer one", () => {
+    const book = parseBook(row(1_000));
+    expect([behindMs(book, quote(26_000, 98)), behindMs(book, quote(26_000, 99)), behindMs(book, quote(900, 98)), behindMs(book, null)]).toEqual([25_000, 0, 0, 0]);
   });
 });
 
