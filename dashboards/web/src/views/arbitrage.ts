@@ -167,7 +167,7 @@ class Detail {
     if (leg === undefined) return;
     const decimals = store.instruments.get(instrument)?.decimals ?? 2;
     setData(leg, "instrument", instrument);
-    setText(leg, `${word} ${instrument}${price === null ? "" : ` at ${format.price(price, decimals)}`} \u00b7 ${ageMs === null ? format.NONE : format.age(ageMs)}`);
+    setText(leg, `${word} ${price === null ? "" : `${format.price(price, decimals)} `}${instrument} \u00b7 ${ageMs === null ? format.NONE : format.age(ageMs)}`);
   }
 
   private drawFacts(row: Opportunity): void {

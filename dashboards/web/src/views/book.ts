@@ -64,7 +64,7 @@ export class BookView implements View {
     const lagMs = book === null ? 0 : behindMs(book, state?.quote ?? null);
     const behind = lagMs > BEHIND_MS;
     setData(this.root, "state", behind ? "BEHIND" : (book?.state ?? ""));
-    setText(this.state, behind ? `${format.age(lagMs)} BEHIND the quote` : stateText(book, state));
+    setText(this.state, behind ? `${format.age(lagMs)} BEHIND` : stateText(book, state));
     this.drawWorth(bids, asks, state);
   }
 
