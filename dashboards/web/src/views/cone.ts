@@ -11,6 +11,8 @@ export interface ConeColours {
   readonly strong: string;
 }
 
+const RECENT_BARS = 60;
+
 type Target = Parameters<IPrimitivePaneRenderer["draw"]>[0];
 
 /** Draws what `show` was last told; a point's place is so many bars behind the end of the one it was made at. */
@@ -45,13 +47,18 @@ export class Cone implements ISeriesPrimitive<Time> {
     return [{ zOrder: () => "bottom", renderer: () => ({ draw: (target) => this.draw(target) }) }];
   }
 
-  // The scale makes room for the cone, but only while its beginning can be seen.
+  // The scale makes room for the cone while its beginning can be seen, but the bars keep a third of the height: right after
+  // a spike an interval may be ten times as wide as all that was traded.
   autoscaleInfo(_: Logical, to: Logical): { priceRange: { minValue: number; maxValue: number } } | null {
     const band = this.forecast === null ? [] : bandOf(this.forecast, 0.9);
     const start = this.start();
     if (start === null || start > to || band.length === 0) return null;
-    const [low, high] = [Math.min(...band.map((point) => point.lo ?? Infinity)), Math.max(...band.map((point) => point.hi ?? -Infinity))];
-    return Number.isFinite(low) && Number.isFinite(high) ? { priceRange: { minValue: low, maxValue: high } } : null;
+    const recent = this.series?.all.slice(-RECENT_BARS) ?? [];
+    const [floor, ceiling] = [Math.min(...recent.map((bar) => bar.low)), Math.max(...recent.map((bar) => bar.high))];
+    const span = ceiling - floor;
+    const low = Math.max(floor - span, Math.min(...band.map((point) => point.lo ?? Infinity)));
+    const high = Math.min(ceiling + span, Math.max(...band.map((point) => point.hi ?? -Infinity)));
+    return Number.isFinite(low) && Number.isFinite(high) && low < high ? { priceRange: { minValue: low, maxValue: high } } : null;
   }
 
   // A bar stands for its close: the forecast made at the end of a bar begins at that bar.

@@ -14,6 +14,7 @@ const COLUMN_PX = [1.5, 8] as const; // a young market has wide columns, so that
 const AXIS_PX = 62;
 const TIME_PX = 13;
 const LABELS = 3;
+const HOLE_STEPS = 30_000 / DEPTH_STEP_MS; // longer without a book: it is not known what was there
 const QUANTILE = 0.95; // a few huge levels must not make all others invisible
 
 export class DepthMapView implements View {
@@ -74,8 +75,8 @@ export class DepthMapView implements View {
   private paintLevels(pen: CanvasRenderingContext2D, columns: readonly DepthColumn[], range: Range, at: Scale & { bottom: number }): void {
     const cell = Math.max(1.5, (range.tick / (range.high - range.low)) * at.bottom);
     for (const [index, { step, book }] of columns.entries()) {
-      // A column lasts until the next one: a quiet book is as it was. Not across a hole of a minute.
-      const until = Math.min(columns[index + 1]?.step ?? step + 1, step + 60_000 / DEPTH_STEP_MS);
+      // A column lasts until the next one: a quiet book is as it was. Not across a hole.
+      const until = Math.min(columns[index + 1]?.step ?? step + 1, step + HOLE_STEPS);
       const wide = at.x(until) - at.x(step) + 0.3; // no seams between columns
       for (const [levels, colour] of [[book.bids, this.colours.up], [book.asks, this.colours.down]] as const) {
         pen.fillStyle = colour;
@@ -94,7 +95,10 @@ export class DepthMapView implements View {
     pen.lineWidth = 1.2;
     pen.beginPath();
     let on = false;
+    let before = 0;
     for (const { step, book } of columns) {
+      on = on && step - before <= HOLE_STEPS;
+      before = step;
       if (book.mid === null) on = false;
       else if (on) pen.lineTo(at.x(step), at.y(book.mid));
       else pen.moveTo(at.x(step), at.y(book.mid));
