@@ -20,7 +20,7 @@ from market.quality import QualityKernel
 from market.schemas import QUOTE
 
 COMEX, MCX, BBG = "XCEC:GC:202612", "XIMC:GOLD:202612", "BBG:GC:202612"
-MINUTES = 50
+MINUTES = 60
 PRODUCTS = {f"{profile.mic}:{profile.root}": profile for venue in PROFILES.values() for profile in venue}
 
 
