@@ -167,7 +167,7 @@ def test_a_cause_silences_its_effects_and_nothing_else(tmp_path: Path, receiver:
     ]
     with running(lambda: monitoring.start_alertmanager(tmp_path / "own", config)) as server:
         found = f"{server.url}/api/v2/alerts"
-        # The causes first, as it happens: Alertmanager may tell of what it gets at once before it has looked for a cause.
+        # The causes first, as it happens: Alertmanager may tell of what comes before it has looked for its cause.
         read(found, [{"labels": labels} for labels in (alerts[0], alerts[3])])
         until(lambda: len(receiver.told("MandiProcessDown")) == 1, "critical alerts wait for nothing")
         read(found, [{"labels": labels} for labels in alerts])
