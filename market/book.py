@@ -176,6 +176,7 @@ class BookKernel:
             self._distrust(batch, row, code)
         elif not book.trusted:
             self.counters["ignored"] += 1
+            book.arrived = arrived
         else:
             book.ladder = ladder_for(change[2], change[3])
             batch.appliers[code] = book.ladder.apply
@@ -233,6 +234,8 @@ class BookKernel:
 
     def _begin_day(self, batch: "_Batch", midnight: int, now: int) -> None:
         for book in list(self._books.values()):
+            if not book.arrived:  # its first change comes later in this batch
+                continue
             if now - book.arrived > FORGET_NS:
                 del self._books[book.instrument]
                 self._pending.pop(book.instrument, None)

@@ -308,6 +308,16 @@ def test_at_a_change_of_day_every_book_is_told_again_and_old_ones_are_forgotten(
     assert kernel.snapshot()["books"] == []
 
 
+def test_what_was_said_of_an_instrument_before_its_first_change_holds_however_the_rows_are_cut() -> None:
+    later_ms = 400 * DAY_NS / MS
+    state = change(0, MARKET) | {"size": QUALITIES.index("STALE")}
+    rows = [state, change(later_ms, TIME), *(row | {"ts_recv": row["ts_recv"] + 400 * DAY_NS} for row in opened())]
+    whole, kernel = told(rows), BookKernel()
+    parts = joined([*(kernel.on_batch(book_batch([row])) for row in rows), kernel.on_eof()])
+    assert whole == parts["books"].to_pylist()
+    assert {row["quality"] for row in whole} == {"STALE"}
+
+
 def test_a_stamp_from_the_future_stops_nothing() -> None:
     year = 365 * DAY_NS
     ahead = change(300, SET, BUY, 98, 1) | {"ts_event": T0 + year}

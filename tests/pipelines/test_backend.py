@@ -17,6 +17,7 @@ from psycopg import sql
 from connectors.backend.config import OutboxConfig
 from connectors.backend.feed import BackendConfig, BackendFeed, open_feed
 from connectors.backend.source import Message, Messages, Positions, SourceUnavailable
+from connectors.errors import FeedFailed
 from connectors.log import open_reader
 from market import topics
 from pipelines import backend
@@ -173,8 +174,9 @@ def test_an_error_nobody_knows_ends_the_flow(url: str) -> None:
     source.failures = [ZeroDivisionError()]
     process = Process(url, lambda now, _: BackendFeed([source], now))
     until(lambda: process.failure is not None)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(FeedFailed) as failed:
         process.stop()
+    assert isinstance(failed.value.__cause__, ZeroDivisionError)
 
 
 def test_two_at_a_time_are_refused(url: str) -> None:
