@@ -125,8 +125,10 @@ class Watched:
             self.closed, self.outside, self.session, self.window = False, True, self.window, (now, now)
         if not self.closed:
             if self.outside:
-                self._stay_outside(now)
+                self._enter_session(now)
             self._learn(now // NS_PER_S)
+            if self.outside:  # after the pace was learnt: a second row of this second changes nothing
+                self._stay_outside(now)
         # At `learn` intervals a silence falls due for the first time.
         return self.said is None or before != (self.closed, self.outside, "") or self.seen == self.patience.learn
 
@@ -179,15 +181,16 @@ class Watched:
     def _closes_at(self) -> int:
         return self.window[1]  # also of a session in which nothing came: the next one is then waited for
 
-    def _stay_outside(self, now: int) -> None:
-        # It is open until the calendar's next session takes over, or until it has been silent for long.
+    def _enter_session(self, now: int) -> None:
         if now >= self.session[1]:
             self.session = session_at(self.name, now)
         if self.session[0] <= now:
             self.outside, self.window = False, self.session
-        else:
-            end = (now // NS_PER_S + 1 + max(60, self._limit_s())) * NS_PER_S
-            self.window = (self.window[0], min(end, self.session[0]))
+
+    def _stay_outside(self, now: int) -> None:
+        # It is open until the calendar's next session takes over, or until it has been silent for long.
+        end = (now // NS_PER_S + 1 + max(60, self._limit_s())) * NS_PER_S
+        self.window = (self.window[0], min(end, self.session[0]))
 
     def _learn(self, second: int) -> None:
         # The pace is learnt from intervals within a session that were no silence.

@@ -107,6 +107,7 @@ class McxSimulator:
         self._rest = Rest(self.board, config.api_key, config.access_token, config.rest_interval_s, self.counters)
         self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
         self._links: set[_Link] = set()
+        self._closing = False
 
     async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
         """Serve until `stop` is set, then close every socket with 1012.
@@ -159,6 +160,9 @@ class McxSimulator:
         now_ns = self._now()
         for link in list(self._links):
             link.suffer(link.client.wire, self.faults, now_ns)
+        if self.faults.closing and not self._closing:
+            self._closing = True
+            self.venue.repeat()
 
     def flush(self) -> None:
         now_ns, at_s = self._now(), asyncio.get_running_loop().time()

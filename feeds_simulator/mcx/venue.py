@@ -218,6 +218,14 @@ class Venue:
                 if self.tap is not None:
                     self.tap(contract)
 
+    def repeat(self) -> None:
+        """Tell every client once more the states it follows: nothing else shows that the last packet was lost."""
+        for contract in self.board.contracts:
+            token = self.dialect.token(contract)
+            for client in self.clients:
+                if token in client.modes and contract.state.stamped_ns:
+                    self.dialect.state(client, contract)
+
     def compose(self, client: Client, now_ns: int, at_s: float) -> list[str | bytes]:
         """Take what is to be written to a client now."""
         client.out += client.wire.due(now_ns)

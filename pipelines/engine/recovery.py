@@ -183,7 +183,7 @@ def execute(
         cause: BaseException = error
         while isinstance(cause, BytewaxRuntimeError) and cause.__cause__ is not None:
             cause = cause.__cause__
-        raise cause from error
+        raise cause from (cause.__cause__ or error)  # what caused it says more than where it came through
     except RuntimeError as error:
         # Bytewax gives up with `unwrap` when SQLite refuses a write: its panic is all that is told.
         if store is not None and (failed := _SQLITE_FAILED.search(str(error))):

@@ -41,3 +41,11 @@ def test_where_nothing_is_numbered_a_gap_owns_up_to_its_instrument(channel: str,
     channels = {"bloomberg": frozenset({channel})}
     run = Reconciliation(lines=[line], wire={}, lost={"bloomberg": 10**9}, reasons={}, aside={}, channels=channels)
     assert run.unexplained() == ([] if explained else [line])
+
+
+@pytest.mark.parametrize(("dropped", "explained"), [(1, True), (0, False)])
+def test_a_lost_packet_of_mcx_is_in_the_row_of_the_next(dropped: int, explained: bool) -> None:
+    line = replace(GOLD, feed="mcx", instrument="XIMC:GOLD:202612")
+    wire = {"mcx": {"dropped": dropped, "duplicated": 5}}
+    run = Reconciliation(lines=[line], wire=wire, lost={}, reasons={}, aside={}, channels={})
+    assert run.unexplained() == ([] if explained else [line])

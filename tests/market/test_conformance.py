@@ -165,3 +165,12 @@ def oracle_bars(arrivals: list[Row]) -> list[tuple]:
 def newest(bars: list[tuple]) -> dict[tuple, tuple]:
     """The last values of each bar, without its revision, when it was known, and its quality then."""
     return {bar[:4]: bar[5:12] for bar in bars}
+
+
+def test_a_second_trade_within_a_second_outside_the_calendar_moves_nothing() -> None:
+    trades = [Row("trade", "XIMC", "XIMC:GOLD:202612", T0 + at * SECOND, None, 0, 1, at) for at in (0, 7, 7)]
+    arrivals = [*trades, Row("trade", "XCEC", "XCEC:GC:202612", T0 + 90 * SECOND, None, 0, 1, 8)]
+    entry = KERNELS["quality"]
+    whole = run(entry.build(), [arrivals], batch=entry.batch)
+    assert run(entry.build(), [[row] for row in arrivals], batch=entry.batch) == whole
+    assert len(whole["status"]) >= 2
