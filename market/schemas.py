@@ -449,7 +449,7 @@ NATURAL_KEYS: Final = {
     "late": ("source", "source_offset", "source_row"),
     "rejected": ("source", "source_offset", "source_row"),
     "gaps": ("gap_id",),
-    "status": ("venue", "instrument", "ts_event"),
+    "status": ("venue", "instrument", "ts_event", "quality", "reason"),
     "trade_events": ("event_id",),
     "news": ("news_id",),
     "arbitrage": ("opportunity_id", "ts_event"),

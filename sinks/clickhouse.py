@@ -127,17 +127,17 @@ def _new_rows(client: Client, spec: TableSpec, table: pa.Table) -> pa.Table:
 
 def _changed_rows(client: Client, spec: TableSpec, table: pa.Table) -> pa.Table:
     """The rows of `table` that the store does not have as they are, without those older than what it has."""
+    assert spec.version is not None
     rows = pl.from_arrow(table)
     assert isinstance(rows, pl.DataFrame)
     left = rows.with_row_index("row")
     names = [column.name for column in spec.columns]
     for block in _read(client, spec, spec.columns, table):
         left = left.join(block, on=names, how="anti", nulls_equal=True)
-        if spec.version is not None:
-            stored = block.select(*spec.key, pl.col(spec.version).fill_null(-(2**63)).alias("stored_version"))
-            older = pl.col(spec.version).fill_null(-(2**63)) < pl.col("stored_version")
-            behind = left.join(stored, on=list(spec.key), how="inner").filter(older)
-            left = left.join(behind.select("row"), on="row", how="anti")
+        stored = block.select(*spec.key, pl.col(spec.version).fill_null(-(2**63)).alias("stored_version"))
+        older = pl.col(spec.version).fill_null(-(2**63)) < pl.col("stored_version")
+        behind = left.join(stored, on=list(spec.key), how="inner").filter(older)
+        left = left.join(behind.select("row"), on="row", how="anti")
     return table.take(pa.array(left["row"].sort().to_numpy()))
 
 

@@ -62,9 +62,8 @@ _WALL_CLOCK: Final = frozenset({"ts_recv", "as_known_at"})
 NULL_IS_EMPTY: Final = frozenset({("trades", "trade_id"), ("status", "instrument")})
 """Key columns in which null means something (no id, the whole venue): stored as '', as keys are never null."""
 
-REPLACED_BY: Final[dict[str, str | None]] = {
+REPLACED_BY: Final = {
     "gaps": "ts_resolved",
-    "status": None,
     "trade_events": "as_known_at",
     "anomalies": "as_known_at",
 }
@@ -95,8 +94,12 @@ class TableSpec:
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    replaces: bool
     version: str | None
+    """In a table whose rows are replaced, the column that says which is the newer."""
+
+    @property
+    def replaces(self) -> bool:
+        return self.version is not None
 
     @property
     def key_columns(self) -> tuple[Column, ...]:
@@ -112,10 +115,7 @@ def table_spec(name: str) -> TableSpec:
         raise StoreRejected("store", f"there is no table {name}")
     key = NATURAL_KEYS[name]
     columns = tuple(_column(field, field.name in key) for field in SCHEMAS[name])
-    replaces = name in REPLACED_BY
-    return TableSpec(
-        name=name, columns=columns, key=key, replaces=replaces, version=REPLACED_BY[name] if replaces else None
-    )
+    return TableSpec(name=name, columns=columns, key=key, version=REPLACED_BY.get(name))
 
 
 def table_names() -> list[str]:

@@ -205,14 +205,12 @@ def insert_sql(spec: TableSpec) -> sql.Composed:
     insert = sql.SQL("INSERT INTO {table} AS t ({names}) SELECT {names} FROM {stage} ON CONFLICT ({key}) ").format(
         table=sql.Identifier("market", spec.name), names=_listed(names), stage=_stage(spec), key=_listed(key)
     )
-    if not spec.replaces:
+    if spec.version is None:
         return insert + sql.SQL("DO NOTHING")
     others = [name for name in names if name not in key]
     update = sql.SQL("DO UPDATE SET ({names}) = ROW({new}) WHERE ({old}) IS DISTINCT FROM ({new})").format(
         names=_listed(others), new=_listed(others, "excluded."), old=_listed(others, "t.")
     )
-    if spec.version is None:
-        return insert + update
     version = sql.Identifier(f"{spec.version}_ns")
     newer = sql.SQL(" AND coalesce(excluded.{v}, -9223372036854775808) >= coalesce(t.{v}, -9223372036854775808)")
     return insert + update + newer.format(v=version)

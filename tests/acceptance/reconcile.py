@@ -9,6 +9,7 @@ Said: trades, corrections and busts by the simulator's truth (of MCX, the packet
 still missing must lie in gaps of the venue that were not repeated; where it numbers nothing, in one of the instrument
 or of the whole connection. The gap of ingest's own end explains nothing: by then the venues had long said their last.
 A packet of MCX tells the day's volume: what a lost one told is in the row of the next one, which is then of two trades.
+A bust that the wire doubled, of a venue that numbers nothing, is said once and aside once: the second had no effect.
 """
 
 import argparse
@@ -41,6 +42,7 @@ REFUSED_BY: Final = "mcx/"  # a feed that refuses trades by their price before t
 REJECTED_TRADES: Final = (
     f"((source LIKE 'market.prices.%' AND raw NOT LIKE '%''kind'': {QUOTE},%') OR source LIKE '{REFUSED_BY}%')"
 )
+NO_EFFECT: Final = "reason = 'no_effect'"
 _TIMEOUT_S: Final = 240.0
 NO_SCENARIO: Final = "none"
 SETTLE_S: Final = 12.0  # longer than the longest delay between two connections
@@ -55,6 +57,8 @@ class Line:
     said: int
     held: int
     aside: int
+    repeated: int = 0
+    """Of those aside: busts and corrections that had no effect."""
 
     @property
     def missing(self) -> int:
@@ -82,7 +86,7 @@ class Reconciliation:
         return [
             line
             for line in self.lines
-            if line.missing < 0
+            if line.missing < -self._doubled(line)
             or (
                 line.missing > 0
                 and missing[line.feed] > self._merged(line.feed)
@@ -94,6 +98,10 @@ class Reconciliation:
         """At most so many rows of a feed are in the row after them."""
         struck = self.wire.get(feed, {}) if feed == _TELLS_VOLUME else {}
         return struck.get("dropped", 0) + struck.get("garbled", 0)
+
+    def _doubled(self, line: Line) -> int:
+        """At most so many rows of an instrument are aside because they came twice."""
+        return min(line.repeated, self.wire.get(line.feed, {}).get("duplicated", 0))
 
     def _is_owned(self, line: Line) -> bool:
         names = {line.instrument, _WHOLE}
@@ -125,12 +133,20 @@ def reconcile(data_dir: Path, stores: Tables) -> Reconciliation:
                 said[feed, instrument] += sum(events.get(what, 0) for what in _SAID)
     held = Counter(dict(stores.grouped("trades", "instrument")))
     aside = _aside(stores)
+    repeated = Counter(dict(stores.grouped("rejected", "instrument", NO_EFFECT)))
     feed_of = {instrument: feed for feed, instrument in said}
     keys = sorted(said.keys() | {(feed_of.get(name, "?"), name) for name in held})
     lost, reasons, channels = _lost(stores, wire)
     return Reconciliation(
         lines=[
-            Line(feed=feed, instrument=name, said=said[feed, name], held=held[name], aside=aside[name])
+            Line(
+                feed=feed,
+                instrument=name,
+                said=said[feed, name],
+                held=held[name],
+                aside=aside[name],
+                repeated=repeated[name],
+            )
             for feed, name in keys
         ],
         wire=wire,

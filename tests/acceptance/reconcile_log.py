@@ -29,7 +29,7 @@ from market.schemas import QUOTE
 from pipelines.engine.log_source import ticks_of
 from sinks.embedded.processes import free_port
 from tests.acceptance.command import environment, start
-from tests.acceptance.reconcile import NO_SCENARIO, REFUSED_BY, REJECTED_TRADES, SETTLE_S, printed, reconcile
+from tests.acceptance.reconcile import NO_EFFECT, NO_SCENARIO, REFUSED_BY, REJECTED_TRADES, SETTLE_S, printed, reconcile
 
 _START_S: Final = 60.0
 
@@ -62,6 +62,8 @@ class LogTables:
         rows = self._rows[table]
         if where == REJECTED_TRADES:
             rows = [row for row in rows if _is_of_a_trade(row["source"], row["raw"])]
+        elif where == NO_EFFECT:
+            rows = [row for row in rows if row["reason"] == "no_effect"]
         elif table == "late":
             rows = [row for row in rows if row["kind"] != QUOTE]
         return sorted(Counter(row[by] for row in rows if row[by] is not None).items())

@@ -49,3 +49,11 @@ def test_a_lost_packet_of_mcx_is_in_the_row_of_the_next(dropped: int, explained:
     wire = {"mcx": {"dropped": dropped, "duplicated": 5}}
     run = Reconciliation(lines=[line], wire=wire, lost={}, reasons={}, aside={}, channels={})
     assert run.unexplained() == ([] if explained else [line])
+
+
+@pytest.mark.parametrize(("doubled", "repeated", "explained"), [(1, 1, True), (0, 1, False), (1, 0, False)])
+def test_a_bust_that_came_twice_is_said_once(doubled: int, repeated: int, explained: bool) -> None:
+    line = replace(GOLD, feed="bloomberg", said=32, held=32, repeated=repeated)
+    wire = {"bloomberg": {"duplicated": doubled}}
+    run = Reconciliation(lines=[line], wire=wire, lost={}, reasons={}, aside={}, channels={})
+    assert run.unexplained() == ([] if explained else [line])

@@ -37,8 +37,9 @@ def fill(stores: tuple[str, str], seed: int = 0) -> None:
     """Rows of every table into both stores, some of them replaced by later versions."""
     for sink in (TimescaleSink(stores[0]), ClickHouseSink(stores[1])):
         sink.write({table: [batch_of(table, rows_of(table, 50, seed))] for table in TABLES})
-        later = [row | {"reason": "later"} for row in rows_of("status", 20, seed)]
-        sink.write({"status": [batch_of("status", later)]})
+        now_ns = max(row["as_known_at"] for row in rows_of("anomalies", 20, seed)) + 1
+        later = [row | {"detail": "later", "as_known_at": now_ns} for row in rows_of("anomalies", 20, seed)]
+        sink.write({"anomalies": [batch_of("anomalies", later)]})
         sink.close()
 
 

@@ -131,12 +131,12 @@ def test_a_resolved_gap_does_not_open_again(store: Store) -> None:
     assert store.read("gaps") == expected("gaps", [closed])
 
 
-def test_the_last_status_of_an_instant_stands(store: Store) -> None:
-    first = rows_of("status", 1)[0] | {"instrument": None, "quality": "GAP"}
-    last = first | {"quality": "LIVE"}
-    store.sink.write({"status": [batch_of("status", [first])]})
-    store.sink.write({"status": [batch_of("status", [last, first, last])]})
-    assert store.read("status") == expected("status", [last])
+def test_what_two_say_of_a_state_at_one_instant_stands_in_any_order(store: Store) -> None:
+    feed = rows_of("status", 1)[0] | {"instrument": None, "quality": "GAP", "reason": "sequence_gap"}
+    watcher = feed | {"reason": "instrument_state: gap"}
+    store.sink.write({"status": [batch_of("status", [feed])]})
+    store.sink.write({"status": [batch_of("status", [watcher, feed, watcher])]})
+    assert store.read("status") == expected("status", [watcher, feed])
 
 
 def test_an_event_keeps_the_market_that_was_joined_to_it(store: Store) -> None:
