@@ -19,6 +19,7 @@ from connectors.bloomberg.config import BloombergConfig
 from connectors.bloomberg.source import open_feed
 from connectors.errors import SdkMissing
 from connectors.feed import FeedThread
+from feeds_simulator.bloomberg.blpapi.event import DeliveryQueue
 from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.bloomberg.server import SimulatorConfig
 from feeds_simulator.bloomberg.venue import Entitlements
@@ -163,10 +164,17 @@ class TestCase25:
             assert "GAP" in [row["quality"] for row in desk.ledgers["status"] if row["instrument"] == KEYS[0]]
             assert desk.rows("quote", KEYS[0])[-1]["bid_price"] == 95_700_000_000
 
-    def test_case_25_slow_consumer_conflates_quotes_never_trades(self) -> None:
+    def test_case_25_slow_consumer_conflates_quotes_never_trades(self, monkeypatch: pytest.MonkeyPatch) -> None:
         events, every = 900, 24
+        queued, put = threading.Semaphore(0), DeliveryQueue.put
+
+        def counted(queue: DeliveryQueue, event: Any) -> None:
+            put(queue, event)
+            queued.release()
+
         with serving(QUIET) as server, running(server, queue_events=1_000) as desk:
             desk.live()
+            monkeypatch.setattr(DeliveryQueue, "put", counted)
             held = threading.Event()
             receive = desk.feed.receive
 
@@ -183,6 +191,7 @@ class TestCase25:
 
             desk.feed.receive = slow  # type: ignore[method-assign]
             server.do(happen)
+            assert all(queued.acquire(timeout=20) for _ in range(events))  # all are there before one is read
             held.set()
             trades = -(-events // every)
             desk.until(lambda: len(desk.rows("trade")) == trades)
