@@ -31,6 +31,7 @@ class GatewayConfig:
     bundle_dir: Path | None = None
     allowed_origins: tuple[str, ...] = ()  # besides the page's own host, such as "https://desk.example"
     auth: AuthConfig | None = None  # None: anyone may see everything, on loopback only
+    anonymous_user: str = ""  # whose trades a client sees where there is no log-in; "": nobody's
     wall_s: Callable[[], float] = time.time  # what the times of tokens are held against
     max_clients: int = 20_000
     max_clients_per_address: int = 2_000  # behind a proxy all have the proxy's

@@ -52,8 +52,18 @@ class Hub:
     Delivery: rows are at-least-once from the log; bars written again are recognised and suppressed.
     """
 
-    def __init__(self, *, epoch: str, now: Callable[[], int], counts: Counts, rings_bytes: int = RINGS_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        epoch: str,
+        now: Callable[[], int],
+        counts: Counts,
+        rings_bytes: int = RINGS_BYTES,
+        anonymous: Grant = EVERYTHING,
+    ) -> None:
         self.epoch = epoch
+        self.anonymous = anonymous
+        """What who needs no token may see."""
         self.primed = False
         self._now = now
         self.counts = counts
@@ -169,9 +179,10 @@ class Hub:
 
     # Clients
 
-    def join(self, queue: ClientQueue, grant: Grant = EVERYTHING) -> None:
+    def join(self, queue: ClientQueue, grant: Grant | None = None) -> None:
+        """Begin with a client; without a grant it may see what anonymous ones may."""
         self._subscriptions[queue] = {}
-        self._grants[queue] = grant
+        self._grants[queue] = self.anonymous if grant is None else grant
 
     def leave(self, queue: ClientQueue) -> None:
         """Forget a client whose connection ended."""

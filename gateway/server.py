@@ -24,7 +24,7 @@ from websockets.typing import Subprotocol
 
 from connectors.log import open_reader
 from gateway import protocol, sse
-from gateway.auth import EVERYTHING, Identity, Standing, Verifier, bearer_token
+from gateway.auth import Grant, Identity, Standing, Verifier, bearer_token
 from gateway.client import ClientQueue
 from gateway.config import LOOPBACK_HOSTS, GatewayConfig
 from gateway.errors import AuthError, BadKeys, HttpError
@@ -82,7 +82,8 @@ class Gateway:
         self._config, self._now = config, now
         self._loop = asyncio.get_running_loop()
         self._counts = Counts()
-        self._hub = Hub(epoch=secrets.token_hex(8), now=now, counts=self._counts)
+        anonymous = Grant(user=config.anonymous_user)
+        self._hub = Hub(epoch=secrets.token_hex(8), now=now, counts=self._counts, anonymous=anonymous)
         self._pump = Pump(self._loop)
         self._conflated_by_gone = 0
         self._addresses: Counter[str] = Counter()  # open connections by the peer's address
@@ -204,7 +205,7 @@ class Gateway:
             wake=self._pump.wake,
             schedule=self._loop.call_later,
         )
-        self._hub.join(queue, EVERYTHING if connection.identity is None else connection.identity.grant)
+        self._hub.join(queue, None if connection.identity is None else connection.identity.grant)
         link = EventLink(connection, queue, self._pump)
         try:
             queue.control(welcome_frame(self._hub.epoch))
@@ -277,7 +278,7 @@ class Gateway:
                 self._check_room(connection)
                 await self._send_events(connection, request, target)
                 return connection.respond(503, "")  # to nobody: the connection is closed
-            grant = EVERYTHING if identity is None else identity.grant
+            grant = self._hub.anonymous if identity is None else identity.grant
             reply = await self._routes.reply(request.method, target, grant)
         except HttpError as error:
             self._counts.refusals[error.code] += 1

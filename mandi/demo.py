@@ -16,6 +16,7 @@ from typing import Final
 import orjson
 import prometheus_client
 
+from feeds_simulator.backend.desk import USERS
 from mandi.alerting import alertmanager_config, scrape_targets, write_json, write_private
 from mandi.clock import FileClock
 from mandi.display import Display, Vitals, display
@@ -199,6 +200,7 @@ class _Demo:
             "MANDI_MCX_BROKER": "kite",
             "MANDI_BLOOMBERG": self._settings.bloomberg or "",
             "MANDI_FORECAST_INTERVAL": _FORECAST_INTERVAL,
+            "MANDI_ANONYMOUS_USER": self._settings.anonymous_user or "",
         }
         if self._settings.backend_outbox is not None:
             environment["MANDI_BACKEND_OUTBOX"] = self._settings.backend_outbox
@@ -223,6 +225,7 @@ class _Demo:
             self._settings = replace(settings, backend_outbox=self._stores.timescale, backend_outbox_hours=_KEEP_HOURS)
             rate, seed = str(options.events), str(options.seed)
             self._start("trading", "simulate", "backend", "--events", rate, "--seed", seed, nice=_MAY_WAIT)
+            self._settings = replace(self._settings, anonymous_user=self._settings.anonymous_user or USERS[0])
         self._start("backend", "ingest", "backend", nice=_MAY_WAIT)
 
     def _until(self, ready: Callable[[], bool], what: str, child: str) -> None:

@@ -32,6 +32,7 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             bundle_dir=bundle_dir(),
             allowed_origins=tuple((settings.allowed_origins or "").replace(",", " ").split()),
             auth=_auth(settings),
+            anonymous_user=settings.anonymous_user or "",
             health=partial(health, settings.data_dir / "targets.json"),
             on_listening=lambda host, port: say(f"dashboard on http://{host}:{port}/"),
         )

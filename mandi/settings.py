@@ -50,6 +50,7 @@ _ENVIRONMENT: Final = {
     "jwt_issuer": "MANDI_JWT_ISSUER",
     "jwt_audience": "MANDI_JWT_AUDIENCE",
     "allowed_origins": "MANDI_ALLOWED_ORIGINS",
+    "anonymous_user": "MANDI_ANONYMOUS_USER",
     "forecast_interval": "MANDI_FORECAST_INTERVAL",
     "log_days": "MANDI_LOG_DAYS",
     "log_gib": "MANDI_LOG_GIB",
@@ -93,6 +94,8 @@ class Settings:
     jwt_audience: str | None = None
     allowed_origins: str | None = None
     """Pages of these may use the gateway, besides its own."""
+    anonymous_user: str | None = None
+    """Whose own trades everybody sees where there is no log-in."""
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     alert_webhook: str = field(default=DEFAULT_WEBHOOK, repr=False)
@@ -200,6 +203,7 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         jwt_issuer=found.get("jwt_issuer"),
         jwt_audience=found.get("jwt_audience"),
         allowed_origins=found.get("allowed_origins"),
+        anonymous_user=found.get("anonymous_user"),
         bloomberg=_host_port("bloomberg", found.get("bloomberg")),
         bloomberg_sdk=found.get("bloomberg_sdk", DEFAULT_BLOOMBERG_SDK),
     )

@@ -1,5 +1,7 @@
 """Sequence, images, resume, duplicates and status: what one client is told of each stream."""
 
+from typing import Any
+
 import pytest
 from gateway_support import (
     GC,
@@ -13,6 +15,7 @@ from gateway_support import (
     feed_gap,
     new_queue,
     opportunity,
+    own_trade,
     quote,
     rows,
     status,
@@ -29,9 +32,10 @@ from gateway.metrics import Counts
 from gateway.protocol import Since, Subscribe
 from gateway.rows import BarVersion
 from gateway.stream import BAR_MEMORY_NS, BarMemory
+from market.topics import USER_TRADES
 
 
-def new_hub(**options: int) -> Hub:
+def new_hub(**options: Any) -> Hub:
     hub = Hub(epoch="e1", now=lambda: T0_NS, counts=Counts(), **options)
     hub.finish_prime()
     return hub
@@ -83,6 +87,15 @@ def test_the_image_comes_first_then_updates_rise_by_one() -> None:
         "conflate_ms": 0,
     }
     assert brief(messages) == [("snapshot", 2, 11), ("update", 3, 12), ("update", 4, 13)]
+
+
+def test_where_nobody_logs_in_all_see_the_trades_of_one_user_if_any() -> None:
+    hub = new_hub(anonymous=Grant(user="asha"))
+    hub.publish(USER_TRADES, rows("trade_events", own_trade(1), own_trade(2, "ben")))
+    messages = told(subscribe(hub, "user.trades"))
+    assert [m["data"]["user_id"] for m in messages if m["op"] == "snapshot"] == ["asha"]
+    with pytest.raises(RequestError, match="each user's own"):
+        subscribe(new_hub(), "user.trades")
 
 
 def test_each_stream_has_its_own_sequence() -> None:
