@@ -134,6 +134,8 @@ class Supervisor:
         running.pulse = pulse
         if child.nice:
             _nice_session(running.process.pid, child.nice)
+        if os.environ.get("RT") and child.name in os.environ["RT"].split(","):
+            os.sched_setscheduler(running.process.pid, os.SCHED_RR, os.sched_param(1))
         running.started_at = time.monotonic()
 
     def _look_for_life(self, running: _Running) -> None:
