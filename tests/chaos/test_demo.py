@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,13 @@ STOP_LIMIT_S = 25.0
 class Demo:
     """A running demo, its family, and what it said."""
 
-    def __init__(self, data_dir: Path, *words: str) -> None:
+    def __init__(self, data_dir: Path, *words: str, env: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         data_dir.mkdir(parents=True, exist_ok=True)
         self._said = data_dir / "said"
         command = [sys.executable, "-m", "mandi", "demo", "--data-dir", str(data_dir), "--port", "0", *words]
         with self._said.open("wb") as out:
-            self.process = subprocess.Popen(command, cwd=REPOSITORY, env=environment(), stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, cwd=REPOSITORY, env=environment(env), stdout=out, stderr=out)
         self.family: set[psutil.Process] = set()
 
     @property
@@ -88,8 +88,8 @@ class Demo:
 
 
 @contextmanager
-def demo(data_dir: Path, *words: str) -> Iterator[Demo]:
-    running = Demo(data_dir, *words)
+def demo(data_dir: Path, *words: str, env: Mapping[str, str] | None = None) -> Iterator[Demo]:
+    running = Demo(data_dir, *words, env=env)
     try:
         yield running
     finally:

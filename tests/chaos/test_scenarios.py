@@ -4,6 +4,7 @@ Each runs every process for two to three minutes of market time: `make scenarios
 processes.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from tests.chaos.harness import tell, until
 from tests.chaos.test_demo import Demo, demo
 from tests.services import monitoring
 from tests.services.base import Missing
+from tests.sinks.webhook_receiver import WebhookReceiver
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -100,15 +104,39 @@ class Alerts:
         self._server.stop()
 
 
+@dataclass(frozen=True)
+class Desk:
+    """A receiver of webhooks, and the settings that register it."""
+
+    receiver: WebhookReceiver
+    environment: Mapping[str, str]
+
+    def anomalies(self) -> set[str]:
+        """Ids of those that were delivered with a good signature."""
+        return {json.loads(body)["data"]["anomaly_id"] for _, body in self.receiver.taken}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    key = b"k" * 24
+    receiver = WebhookReceiver(key)
+    file = tmp_path / "webhooks.toml"
+    secret = f"whsec_{base64.b64encode(key).decode()}"
+    file.write_text(f'[desk]\nurl = "{receiver.url}"\ntopics = ["market.anomalies"]\nkeys = ["{secret}"]\n')
+    file.chmod(0o600)
+    yield Desk(receiver, {"MANDI_WEBHOOKS": str(file), "MANDI_WEBHOOKS_ALLOW": "127.0.0.0/8"})
+    receiver.close()
+
+
 def acts_of(data_dir: Path) -> list[Row]:
     file = data_dir / "truth" / "acts.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 @pytest.mark.parametrize("scenario", CHECKS)
-def test_the_stream_says_what_the_simulator_did(tmp_path: Path, scenario: str) -> None:
+def test_the_stream_says_what_the_simulator_did(tmp_path: Path, scenario: str, desk: Desk) -> None:
     began = time.monotonic()
-    with demo(tmp_path / "data", "--scenario", scenario) as running:
+    with demo(tmp_path / "data", "--scenario", scenario, env=desk.environment) as running:
         url, data_dir = url_of(running), running.data_dir
         alerts, listener = Alerts(tmp_path / "prometheus", data_dir), Listener(url)
         last: AssertionError | None = AssertionError("nothing was checked")
@@ -117,6 +145,8 @@ def test_the_stream_says_what_the_simulator_did(tmp_path: Path, scenario: str) -
                 time.sleep(2.0)
                 listener.heard.alerts |= alerts.fired()
                 last = _judge(scenario, acts_of(data_dir), listener.heard)
+            heard = {row["anomaly_id"] for row in listener.heard.anomalies}
+            until(lambda: heard <= desk.anomalies())
         finally:
             listener.close()
             alerts.stop()
