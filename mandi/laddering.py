@@ -17,9 +17,10 @@ from mandi.errors import MandiError, UsageError
 from mandi.settings import Settings
 from mandi.stores import open_stores
 from market.instruments import BadPrice, InstrumentKey, InstrumentMaster, to_fixed
-from market.parity import BUY_FOREIGN, COSTS, DIRECTIONS, Terms, foreign_key, hedged, ladder, land, least_lots, terms_of
+from market.parity import BUY_FOREIGN, COSTS, DIRECTIONS, Terms, foreign_key, ladder, land, terms_of
 from market.reference import Dated, MissingReference, Reference, Route
 from market.schemas import PRICE_SCALE
+from market.sizes import hedged, least_lots
 from market.units import from_scaled, to_decimal
 
 _FX: Final = "BBG:USDINR:SPOT"

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from market.columns import FEW_ROWS, Int64s, codes, dictionary, is_few, values
 from market.depth import DIRTY_BOOK, NORMAL, imbalance, microprice, mid, state_of
 from market.kernel import Outputs
-from market.ladders import Ladder, Level, ladder_for
+from market.ladders import Followed, Level
 from market.schemas import BOOK_LEVELS, BOOKS, BUY, CLOCK, DEPTH, DIRTY, IMAGE, QUALITIES, SELL, STATE
 
 MARKET: Final = 5
@@ -46,14 +46,11 @@ _NEVER: Final = 1 << 62
 
 
 @dataclass(slots=True, eq=False)
-class Book:
-    """One instrument's book. Not trusted, or without a level so far, it has no ladder."""
+class Book(Followed):
+    """One instrument's book, and what is known of its last change."""
 
     venue: str
     instrument: str
-    trusted: bool = False
-    ladder: Ladder | None = None
-    whole: bool = True  # no change of an event that is not complete
     ts_event: int = 0
     ts_recv: int | None = None
     arrived: int = 0
@@ -64,9 +61,7 @@ class Book:
 
     def levels(self) -> tuple[list[Level], list[Level]]:
         """Bids and asks, best first."""
-        if self.ladder is None:
-            return [], []
-        return self.ladder.best(BUY, BOOK_LEVELS), self.ladder.best(SELL, BOOK_LEVELS)
+        return self.best(BUY, BOOK_LEVELS), self.best(SELL, BOOK_LEVELS)
 
     def copy(self) -> "Book":
         return replace(self, ladder=None if self.ladder is None else self.ladder.copy())
@@ -171,17 +166,18 @@ class BookKernel:
         book = batch.books[code]
         if action == IMAGE:
             self._books[book.instrument] = book
-            book.trusted, book.ladder, book.crossed_ns, batch.appliers[code] = True, None, None, None
+            book.begin()
+            book.crossed_ns = batch.appliers[code] = None
         elif action == DIRTY:
             self._distrust(batch, row, code)
         elif not book.trusted:
             self.counters["ignored"] += 1
             book.arrived = arrived
         else:
-            book.ladder = ladder_for(change[2], change[3])
-            batch.appliers[code] = book.ladder.apply
+            fits = book.change(*change)
+            batch.appliers[code] = None if book.ladder is None else book.ladder.apply
             self.counters["applied"] += 1
-            if not book.ladder.apply(*change):
+            if not fits:
                 self._break(batch, row, code)
 
     def _break(self, batch: "_Batch", row: int, code: int) -> None:
@@ -191,8 +187,8 @@ class BookKernel:
 
     def _distrust(self, batch: "_Batch", row: int, code: int) -> None:
         book = batch.books[code]
-        batch.appliers[code] = book.ladder = book.crossed_ns = None
-        book.trusted, book.whole = False, True
+        batch.appliers[code] = book.crossed_ns = None
+        book.end()
         batch.tell(book, row)
         self._pending.pop(book.instrument, None)
         if not book.said_dirty:

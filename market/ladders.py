@@ -3,9 +3,10 @@
 Prices and sizes are int64 1e-9. A ladder that is told something that cannot be says so and is not to be used again.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from market.schemas import BUY, DELETE, INSERT, PRICE_LIMIT, SET
+from market.schemas import BUY, DELETE, DIRTY, IMAGE, INSERT, PRICE_LIMIT, SET
 
 Level = tuple[int, int]
 """(price, size)."""
@@ -149,3 +150,43 @@ class EntryLadder:
         other = EntryLadder()
         other._entries, other._bids, other._asks = dict(self._entries), dict(self._bids), dict(self._asks)
         return other
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Followed:
+    """A book as its changes leave it: trusted from an image on, until something is lost or a change does not fit."""
+
+    trusted: bool = False
+    ladder: Ladder | None = None  # none without a level so far
+    whole: bool = True  # no change of an event that is not complete
+
+    def begin(self) -> None:
+        """Take an IMAGE: empty, and to be trusted."""
+        self.trusted, self.ladder = True, None
+
+    def end(self) -> None:
+        """Trust it no more, until the next image."""
+        self.trusted, self.ladder, self.whole = False, None, True
+
+    def change(self, action: int, side: int, level: int, entry_id: str | None, price: int, size: int) -> bool:
+        """Take a change of a trusted book; False if it does not fit."""
+        if self.ladder is None:
+            self.ladder = ladder_for(level, entry_id)
+        return self.ladder.apply(action, side, level, entry_id, price, size)
+
+    def take(
+        self, action: int, side: int, level: int, entry_id: str | None, price: int, size: int, *, last: bool
+    ) -> None:
+        """Take any row of DEPTH. What comes between the end of a book and its next image is ignored."""
+        if action == IMAGE:
+            self.begin()
+        elif not self.trusted:
+            return
+        elif action == DIRTY or not self.change(action, side, level, entry_id, price, size):
+            self.end()
+            return
+        self.whole = last
+
+    def best(self, side: int, count: int) -> list[Level]:
+        """Return the best `count` levels of a side, best first."""
+        return [] if self.ladder is None else self.ladder.best(side, count)

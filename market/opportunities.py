@@ -1,20 +1,23 @@
 """One pair of contracts as the arbitrage kernel sees it: its legs, what speaks against it, what is open. No Arrow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any, Final
 
-from market.parity import BUY_FOREIGN, COSTS, DIRECTIONS, Bound, Ladder, Terms, hedged, ladder, land, least_lots
-from market.schemas import PRICE_LIMIT, PRICE_SCALE
+from market.ladders import Followed
+from market.legs import NEVER, Leg
+from market.parity import BUY_FOREIGN, COSTS, DIRECTIONS, Bound, Ladder, Terms, ladder, land
+from market.schemas import BUY, PRICE_LIMIT, PRICE_SCALE, SELL
+from market.sizes import executable, hedged, least_lots
 from market.units import to_scaled
 
 NS_PER_S: Final = 1_000_000_000
-NEVER: Final = 2**62
 _FIRST_S: Final = 5  # seconds after which a basis can be far from the others
 _ROUNDED: Final = 16
 """By as much, in 1e-9, can the steps of a ladder be rounded together."""
+_LEAST: Final = 1  # what an opportunity that is open has to leave
 _EPOCH: Final = date(1970, 1, 1)
 _INDIA_NS: Final = 19_800 * NS_PER_S
 _DAY_NS: Final = 86_400 * NS_PER_S
@@ -33,26 +36,13 @@ class Caution:
     open_bps: int = 1
     """Opens at this much of the Indian price, closes at nothing: no flapping."""
     thin_ns: int = NS_PER_S
-    """So long may too few lots be left at the top of a book before it closes: they come and go with every order."""
+    """So long may too few lots be left before it closes: they come and go with every order."""
     learn_s: int = 20  # seconds of basis to have seen before anything opens
     memory_s: int = 600  # seconds the level of the basis goes back
     shock_bps: int = 300
     """A basis this far from its level is a policy step or a wrong price, and no arbitrage."""
     shock_s: int = 900  # a shock that lasts this long is the new level
     arrival_ns: int = NS_PER_S  # how far behind the market clock `on_time` stays
-
-
-@dataclass(slots=True)
-class Leg:
-    """The newest quote of one instrument."""
-
-    bid: int | None = None
-    bid_lots: int = 0
-    ask: int | None = None
-    ask_lots: int = 0
-    came: int = -NEVER  # by the arrival clock
-    ts_event: int = 0
-    skewed: str = ""
 
 
 @dataclass(slots=True)
@@ -78,6 +68,12 @@ class Level:
         self.value += (basis - self.value) // min(self.seen, memory)
 
 
+_NO_LEG: Final = Leg()
+
+Depth = tuple[Followed | None, Followed | None]
+"""The books of the local and of the foreign leg, where there is one to take size from."""
+
+
 @dataclass(slots=True)
 class Pair:
     """A local contract and the foreign one. State: about 500 bytes; terms are gathered again after a restart."""
@@ -87,27 +83,44 @@ class Pair:
     local: str
     foreign: str
     day: int = -1
-    terms: Terms | None = None
-    bounds: tuple[Bound, Bound] | None = None
-    missing: str = ""
     reason: str | None = None  # why it is silent; '' while it is not; None before anything was said
     opened: dict[str, Opened] = field(default_factory=dict)
     level: Level = field(default_factory=Level)
     watched: int = -NEVER
     last_ts: int = -NEVER
 
-    def due(self, legs: tuple[Leg, Leg, Leg], caution: Caution) -> int:
+    # What the kernel keeps here to have it at hand, no state: of the day, and the newest quotes.
+    today: int = NEVER  # when it begins
+    tomorrow: int = -NEVER
+    terms: Terms | None = None
+    limit_ns: int = -NEVER  # how old a quote may be
+    bounds: tuple[Bound, Bound] | None = None
+    opening: tuple[Bound, Bound] | None = None  # of what opens, at this level
+    missing: str = ""
+    legs: list[Leg] = field(default_factory=lambda: [_NO_LEG] * 3)  # local, foreign, FX
+
+    def oldest(self, caution: Caution) -> int:
+        """When one of its quotes becomes too old."""
+        local, foreign, fx = self.legs
+        return min(local.came + self.limit_ns, foreign.came + self.limit_ns, fx.came + caution.fx_age_ns)
+
+    def due(self, caution: Caution) -> int:
         """When it falls silent because a quote has become too old."""
-        if self.reason or self.terms is None:
-            return NEVER
-        local, foreign, fx = legs
-        limit = self.terms.route.max_age_ns
-        return min(local.came + limit, foreign.came + limit, fx.came + caution.fx_age_ns)
+        return NEVER if self.reason or self.terms is None else self.oldest(caution)
+
+    def usual(self, direction: str) -> int:
+        """Net at the level of the basis."""
+        return self.level.value if direction == BUY_FOREIGN else -self.level.value
 
 
 def india_day(ts: int) -> int:
     """The number of the day in India since 1970."""
     return (ts + _INDIA_NS) // _DAY_NS
+
+
+def begin_ns(day: int) -> int:
+    """When a day in India begins."""
+    return day * _DAY_NS - _INDIA_NS
 
 
 def date_of(day: int) -> date:
@@ -136,40 +149,79 @@ class Found:
     """Net if the basis only goes back to its level, and not to parity."""
 
 
-def sides(direction: str, local: Leg, foreign: Leg, fx: Leg) -> tuple[int, int, int, int, int]:
-    """Prices (local, foreign, FX) that an order would meet, and the lots there of both legs."""
+def prices(direction: str, legs: Sequence[Leg]) -> tuple[int, int, int]:
+    """Prices (local, foreign, FX) that an order would meet first."""
+    local, foreign, fx = legs
     if direction == BUY_FOREIGN:
-        return local.bid or 0, foreign.ask or 0, fx.ask or 0, local.bid_lots, foreign.ask_lots
-    return local.ask or 0, foreign.bid or 0, fx.bid or 0, local.ask_lots, foreign.bid_lots
+        return local.bid or 0, foreign.ask or 0, fx.ask or 0
+    return local.ask or 0, foreign.bid or 0, fx.bid or 0
 
 
-def offer(pair: Pair, direction: str, legs: tuple[Leg, Leg, Leg]) -> Found:
-    """Compute the ladder of what is executable at the top of both books, else of the fewest lots that match."""
+def least(local_price: int, caution: Caution) -> int:
+    """What an opportunity has to leave to open, at the first price of the local leg."""
+    return max(abs(local_price) * caution.open_bps // 10_000, _LEAST)
+
+
+def offer(pair: Pair, direction: str, depth: Depth, caution: Caution) -> Found:
+    """Compute the ladder of the size that earns most of those that are enough to open; once open, else of any left.
+
+    If no whole lots leave anything: that of what is at the top of both quotes, else of the fewest lots that match.
+    """
     assert pair.terms is not None
-    local, foreign, fx, local_lots, foreign_lots = sides(direction, *legs)
-    lots = hedged(pair.terms, local_lots, foreign_lots)
-    found = ladder(pair.terms, direction, local, foreign, fx, lots if lots[0] else least_lots(pair.terms))
-    level = pair.level.value if direction == BUY_FOREIGN else -pair.level.value
-    return Found(ladder=found, executable=bool(lots[0]), to_level=found.net - level)
-
-
-def best(pair: Pair, legs: tuple[Leg, Leg, Leg]) -> Found:
-    """The direction that leaves more, with what is needed for a sample."""
-    return max((offer(pair, direction, legs) for direction in DIRECTIONS), key=lambda found: found.ladder.net)
-
-
-def possible(pair: Pair, direction: str, legs: tuple[Leg, Leg, Leg], caution: Caution) -> bool:
-    """Whether enough for an opportunity can be left, against parity and against the usual level; cheap."""
     assert pair.bounds is not None
-    local, foreign, fx, _, _ = sides(direction, *legs)
-    level = pair.level.value if direction == BUY_FOREIGN else -pair.level.value
-    least = level + abs(local) * caution.open_bps // 10_000 - _ROUNDED
-    return pair.bounds[DIRECTIONS.index(direction)].exceeds(least, local, foreign, fx)
+    local, foreign, fx = prices(direction, pair.legs)
+    sides = (BUY, SELL) if direction == BUY_FOREIGN else (SELL, BUY)
+    here, abroad = (leg.levels(side, book) for leg, side, book in zip(pair.legs, sides, depth, strict=False))
+    usual, opens = pair.usual(direction), least(local, caution)
+    found = executable(
+        pair.terms,
+        direction,
+        here,
+        abroad,
+        fx,
+        bound=pair.bounds[DIRECTIONS.index(direction)],
+        usual=usual,
+        least=(opens, _LEAST) if direction in pair.opened else (opens,),
+    )
+    if found is not None:
+        return Found(ladder=found, executable=True, to_level=found.net - usual)
+    lots = hedged(pair.terms, _lots_at(here, local), _lots_at(abroad, foreign))
+    found = ladder(pair.terms, direction, local, foreign, fx, lots if lots[0] else least_lots(pair.terms))
+    return Found(ladder=found, executable=bool(lots[0]), to_level=found.net - usual)
 
 
-def row_of(
-    pair: Pair, found: Found | None, legs: tuple[Leg, Leg, Leg], now: int, *, name: str, state: str, reason: str
-) -> Row:
+def _lots_at(levels: Sequence[tuple[int, int]], price: int) -> int:
+    return levels[0][1] if levels and levels[0][0] == price else 0
+
+
+def best(pair: Pair, depth: Depth, caution: Caution) -> Found:
+    """The direction that leaves more, with what is needed for a sample."""
+    return max((offer(pair, direction, depth, caution) for direction in DIRECTIONS), key=lambda found: found.ladder.net)
+
+
+def of_interest(pair: Pair, caution: Caution) -> list[str]:
+    """The directions in which there is something open, or enough to open can be left at the top of both; cheap."""
+    local, foreign, fx = pair.legs
+    opening = pair.opening or _opening(pair, caution)
+    found = []
+    if opening[0].is_positive(local.bid or 0, foreign.ask or 0, fx.ask or 0) or BUY_FOREIGN in pair.opened:
+        found.append(DIRECTIONS[0])
+    if opening[1].is_positive(local.ask or 0, foreign.bid or 0, fx.bid or 0) or DIRECTIONS[1] in pair.opened:
+        found.append(DIRECTIONS[1])
+    return found
+
+
+def _opening(pair: Pair, caution: Caution) -> tuple[Bound, Bound]:
+    assert pair.bounds is not None
+    first, second = (
+        bound.beyond(max(pair.usual(direction), 0) - _ROUNDED, caution.open_bps)
+        for bound, direction in zip(pair.bounds, DIRECTIONS, strict=True)
+    )
+    pair.opening = first, second
+    return pair.opening
+
+
+def row_of(pair: Pair, found: Found | None, now: int, *, name: str, state: str, reason: str) -> Row:
     """A row of ARBITRAGE; without numbers where there are none."""
     direction = found.ladder.direction if found is not None else BUY_FOREIGN
     buys = (pair.foreign, pair.local) if direction == BUY_FOREIGN else (pair.local, pair.foreign)
@@ -185,11 +237,11 @@ def row_of(
         "currency": "INR",
         "unit": "" if pair.terms is None else pair.terms.route.local_unit,
         "assumed": "" if pair.terms is None else " ".join(pair.terms.assumed),
-        **_ages(direction, legs, now),
+        **_ages(direction, pair.legs, now),
     }
     if found is not None:
         row |= _numbers(found)
-        row["basis"], row["level"] = _basis(pair, legs), _fits(pair.level.value)
+        row["basis"], row["level"] = _basis(pair), _fits(pair.level.value)
     return row
 
 
@@ -212,12 +264,12 @@ def _numbers(found: Found) -> Row:
     return {name: _fits(value) for name, value in numbers.items()}
 
 
-def _basis(pair: Pair, legs: tuple[Leg, Leg, Leg]) -> int | None:
+def _basis(pair: Pair) -> int | None:
     assert pair.terms is not None
-    return _fits(basis_of(pair.terms, *legs))
+    return _fits(basis_of(pair.terms, *pair.legs))
 
 
-def _ages(direction: str, legs: tuple[Leg, Leg, Leg], now: int) -> Row:
+def _ages(direction: str, legs: Sequence[Leg], now: int) -> Row:
     local, foreign, fx = legs
     buy, sell = (foreign, local) if direction == BUY_FOREIGN else (local, foreign)
     ages: Row = {
@@ -234,32 +286,42 @@ def _fits(value: int) -> int | None:
     return value if -PRICE_LIMIT < value < PRICE_LIMIT else None
 
 
-def shocked(pair: Pair, legs: tuple[Leg, Leg, Leg], now: int, caution: Caution) -> str:
+def shocked(pair: Pair, now: int, caution: Caution) -> str:
     """Follow the basis once a second; return why it is not to be believed, or ''."""
-    assert pair.terms is not None
     level, second = pair.level, now // NS_PER_S
-    local = legs[0].bid or 1
     if second > level.second:
-        basis = basis_of(pair.terms, *legs)
-        far = abs(basis - level.value) * 10_000 > caution.shock_bps * abs(local)
-        level.second = second
-        if level.seen >= _FIRST_S and far:
-            level.shocked += 1
-            if level.shocked >= caution.shock_s:
-                pair.level = Level(second=second)
-        else:
-            level.shocked = 0
-            if not pair.opened:
-                level.learn(basis, caution.memory_s)
-    if pair.level.shocked:
+        _follow(pair, second, caution)
+        level = pair.level
+    if level.shocked:
         return _shock(caution)
-    return "" if pair.level.seen >= caution.learn_s else "learning: the level of the basis"
+    return "" if level.seen >= caution.learn_s else "learning: the level of the basis"
 
 
-def beyond(offers: Iterable[Found], caution: Caution) -> str:
-    """Return why offers are too good to be true, or ''. At once: a wrong price need not last for a second."""
-    for found in offers:
-        if found.to_level * 10_000 > caution.shock_bps * abs(found.ladder.local_price):
+def _follow(pair: Pair, second: int, caution: Caution) -> None:
+    assert pair.terms is not None
+    level, local = pair.level, pair.legs[0].bid or 1
+    basis = basis_of(pair.terms, *pair.legs)
+    far = abs(basis - level.value) * 10_000 > caution.shock_bps * abs(local)
+    level.second, pair.opening = second, None
+    if level.seen >= _FIRST_S and far:
+        level.shocked += 1
+        if level.shocked >= caution.shock_s:
+            pair.level = Level(second=second)
+    else:
+        level.shocked = 0
+        if not pair.opened:
+            level.learn(basis, caution.memory_s)
+
+
+def beyond(pair: Pair, directions: Iterable[str], caution: Caution) -> str:
+    """Return why what is at the top is too good to be true, or ''. At once: a wrong price need not last for a second.
+
+    By the top, whatever is behind it: one lot at a wrong price would vanish in an average.
+    """
+    assert pair.bounds is not None
+    for direction in directions:
+        bound = pair.bounds[DIRECTIONS.index(direction)].beyond(pair.usual(direction), caution.shock_bps)
+        if bound.is_positive(*prices(direction, pair.legs)):
             return _shock(caution)
     return ""
 
@@ -268,9 +330,15 @@ def _shock(caution: Caution) -> str:
     return f"policy_shock: the basis is more than {caution.shock_bps / 100:g} % off its level"
 
 
-def blocked(pair: Pair, legs: tuple[Leg, Leg, Leg], now: int, caution: Caution) -> str:
+def is_fit(pair: Pair, now: int, caution: Caution) -> bool:
+    """Whether nothing is blocked; cheap."""
+    local, foreign, fx = pair.legs
+    return local.fit and foreign.fit and fx.fit and now <= pair.oldest(caution)
+
+
+def blocked(pair: Pair, now: int, caution: Caution) -> str:
     """Why no quote of the pair is to be compared now, or ''; the qualities of its instruments are the kernel's."""
-    local, foreign, fx = legs
+    local, foreign, fx = pair.legs
     if pair.terms is None:
         return f"missing: {pair.missing}"
     for name, leg in (("USDINR", fx), (pair.local, local), (pair.foreign, foreign)):
@@ -278,9 +346,9 @@ def blocked(pair: Pair, legs: tuple[Leg, Leg, Leg], now: int, caution: Caution) 
             return f"no_quote: of {name} yet"
     if now > fx.came + caution.fx_age_ns:
         return f"fx_old: USDINR is older than {caution.fx_age_ns / 1e9:g} s"
-    limit = pair.terms.route.max_age_ns
+    limit = pair.limit_ns
     for name, leg in (("USDINR", fx), (pair.local, local), (pair.foreign, foreign)):
-        if leg.bid is None or leg.ask is None or leg.bid >= leg.ask or leg.skewed:
+        if not leg.fit:
             return _unfit(name, leg)
         if leg is not fx and now > leg.came + limit:
             return f"old: {name} is older than {limit / 1e9:g} s"

@@ -11,11 +11,10 @@ multiples of 1e-9, each rounded half to even, so that gross less all costs is ne
 in the quote of their own contract (US cents where it has them), FX as INR per USD.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
-from functools import lru_cache
 from math import lcm
 from typing import Final
 
@@ -32,10 +31,6 @@ TRADING: Final = ("fees", "taxes", "financing", "margin", "fx_hedge", "slippage"
 COSTS: Final = (*LANDING, *TRADING)
 """Every cost by name, in the order of the ladder."""
 
-HEDGE_ERROR: Final = Fraction(1, 20)
-"""How far the quantities of the two legs may differ, as a share: lots are whole."""
-
-_MOST_LOTS: Final = 100
 _YEAR_DAYS: Final = 365
 
 
@@ -251,64 +246,6 @@ def ladder(
     )
 
 
-def hedged(terms: Terms, local: int, foreign: int) -> tuple[int, int]:
-    """Return the most (local, foreign) whole lots within what is there of both whose quantities agree; (0, 0) if none.
-
-    Example: 100 oz of COMEX are 3.13 kilograms of 995, so three lots of MCX go with one of COMEX.
-    """
-    most = min(foreign, int((local + Fraction(1, 2)) / terms.ratio), _MOST_LOTS)
-    for lots in range(most, 0, -1):
-        exact = lots * terms.ratio
-        matching = round(exact)
-        if 0 < matching <= local and abs(matching - exact) <= HEDGE_ERROR * exact:
-            return matching, lots
-    return 0, 0
-
-
-@lru_cache(maxsize=256)
-def _least(ratio: Fraction) -> tuple[int, int]:
-    for lots in range(1, _MOST_LOTS + 1):
-        exact = lots * ratio
-        if round(exact) and abs(round(exact) - exact) <= HEDGE_ERROR * exact:
-            return round(exact), lots
-    return 1, 1
-
-
-def least_lots(terms: Terms) -> tuple[int, int]:
-    """Return the fewest (local, foreign) whole lots whose quantities agree."""
-    return _least(terms.ratio)
-
-
-Levels = Sequence[tuple[int, int]]
-"""(price, lots) of one side of a book, best first; prices are multiples of 1e-9, lots whole."""
-
-
-def executable(terms: Terms, direction: str, local: Levels, foreign: Levels, fx: int) -> Ladder | None:
-    """Return the ladder of the size that earns most in all: deeper levels cost more. None if no whole lots match.
-
-    Shape: the side of each book that an order would meet; one level is the top of the book.
-    """
-    available = (sum(size for _, size in local), sum(size for _, size in foreign))
-    most = hedged(terms, *available)
-    if most == (0, 0):
-        return None
-    tried = [most] if len(local) == len(foreign) == 1 else _sizes(terms, *most)
-    ladders = [ladder(terms, direction, _average(local, a), _average(foreign, b), fx, (a, b)) for a, b in tried]
-    return max(ladders, key=lambda found: (found.total_inr, -found.local_lots))
-
-
-def _sizes(terms: Terms, local: int, foreign: int) -> list[tuple[int, int]]:
-    return list(dict.fromkeys(size for n in range(1, foreign + 1) if (size := hedged(terms, local, n)) != (0, 0)))
-
-
-def _average(levels: Iterable[tuple[int, int]], lots: int) -> int:
-    left, paid = lots, 0
-    for price, size in levels:
-        taken = min(left, size)
-        paid, left = paid + price * taken, left - taken
-    return round(Fraction(paid, lots))
-
-
 def foreign_key(route: Route, master: InstrumentMaster, local: InstrumentKey, on: date) -> str | None:
     """Return the foreign contract a local month is held against: the first listed at or after month plus shift.
 
@@ -330,10 +267,11 @@ def foreign_key(route: Route, master: InstrumentMaster, local: InstrumentKey, on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """The most a direction can leave, as integers: `(a P F + b F + c M + d) / unit`, prices being multiples of 1e-9.
+    """Net of a direction before rounding: `(a P F + b F + c M + d) / unit`, integers, prices being multiples of 1e-9.
 
-    It is net without what has a cap per order, so above zero is necessary for a profit; a kernel asks it for every
-    quote, and computes a ladder only then. Linear, so four values of the exact function give it.
+    That leaves out what has a cap per order, so it is the most that can be left: above zero is necessary for a profit.
+    A kernel asks it for every quote, and computes a ladder only then. Linear, so four values of the exact function
+    give it.
     """
 
     a: int
@@ -341,16 +279,24 @@ class Bound:
     c: int
     d: int
     unit: int
+    caps: tuple[tuple[int, int], ...] = ()
+    """Of what has a cap, per order of so many lots: the lesser of the first times price and lots, and the second."""
 
     def is_positive(self, local_price: int, foreign_price: int, fx: int) -> bool:
-        return self._scaled(local_price, foreign_price, fx) > 0
+        return (self.a * foreign_price + self.b) * fx + self.c * local_price + self.d > 0
 
-    def exceeds(self, least: int, local_price: int, foreign_price: int, fx: int) -> bool:
-        """Whether it is positive, and above an amount."""
-        return self._scaled(local_price, foreign_price, fx) > max(0, least * self.unit)
+    def beyond(self, amount: int, bps: int) -> "Bound":
+        """Return the bound of what is left beyond an amount and so many basis points of the local price.
 
-    def _scaled(self, local_price: int, foreign_price: int, fx: int) -> int:
-        return self.a * foreign_price * fx + self.b * fx + self.c * local_price + self.d
+        Of a negative price the basis points are added, so it is necessary all the same.
+        """
+        c, d = self.c * 10_000 - bps * self.unit, (self.d - amount * self.unit) * 10_000
+        return Bound(a=self.a * 10_000, b=self.b * 10_000, c=c, d=d, unit=self.unit * 10_000)
+
+    def total(self, local_price: int, foreign_price: int, fx: int, lots: int) -> int:
+        """Return net times local lots times `unit`, caps and all, of an order at these average prices."""
+        net = (self.a * foreign_price + self.b) * fx + self.c * local_price + self.d
+        return net * lots - sum(min(rate * abs(local_price) * lots, most) for rate, most in self.caps)
 
 
 def bound_of(terms: Terms, direction: str) -> Bound:
@@ -364,7 +310,21 @@ def bound_of(terms: Terms, direction: str) -> Bound:
     c, b = net(1, 0, 0) - d, net(0, 0, 1) - d
     a = net(0, 1, 1) - b - d
     scale = 10**9
-    parts = (a, b * scale, c * scale, d * scale * scale)
+    caps = [part * scale for cap in _caps(terms, direction) for part in (cap[0], cap[1] * scale)]
+    parts = (a, b * scale, c * scale, d * scale * scale, *caps)
     common = lcm(*(part.denominator for part in parts))
     whole = [int(part * common) for part in parts]
-    return Bound(a=whole[0], b=whole[1], c=whole[2], d=whole[3], unit=common * scale)
+    pairs = tuple(zip(whole[4::2], whole[5::2], strict=True))
+    return Bound(a=whole[0], b=whole[1], c=whole[2], d=whole[3], unit=common * scale, caps=pairs)
+
+
+# Of each fee with a cap, with the taxes on it: the rate, and the cap over the local units of a lot.
+def _caps(terms: Terms, direction: str) -> list[tuple[Fraction, Fraction]]:
+    side = "sell" if direction == BUY_FOREIGN else "buy"
+    on_fees = 1 + sum((fee.value for fee in terms.local_fees if fee.basis == "fees"), Fraction(0))
+    return [
+        (fee.value * weight, fee.cap * weight / terms.local_lot)
+        for fee in terms.local_fees
+        if fee.side in (side, "both") and fee.basis == "turnover" and fee.cap is not None
+        for weight in (on_fees if fee.group == "fees" else Fraction(1),)
+    ]

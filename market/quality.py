@@ -81,6 +81,10 @@ class QualityKernel:
         """Return what `watch` is to be given: `on_batch` in two steps, for a kernel that has this one inside."""
         return self._marks.judge(arrivals)
 
+    def holds(self) -> bool:
+        """Whether rows are on hold, so that the next judged are in another order than they come in."""
+        return self._marks.holds()
+
     def settle(self) -> Judged | None:
         """As `judge`, for the rows that are still on hold at the end of the input."""
         return self._marks.finish()

@@ -289,7 +289,7 @@ ARBITRAGE: Final = pa.schema(
         pa.field("reason", pa.utf8(), nullable=False),  # why it closed or says nothing; empty otherwise
         pa.field("currency", pa.utf8(), nullable=False),  # of all amounts but net_usd
         pa.field("unit", pa.utf8(), nullable=False),  # gross, costs, net, basis and level are per unit of this
-        pa.field("buy_price", pa.int64()),  # as quoted by its own venue
+        pa.field("buy_price", pa.int64()),  # as quoted by its own venue; the average over the levels that `size` takes
         pa.field("sell_price", pa.int64()),
         pa.field("fx_price", pa.int64()),  # INR per USD
         pa.field("gross", pa.int64()),

@@ -108,6 +108,10 @@ class Watermarks:
             venue.held = None
         return self._judge(rows, last=True)
 
+    def holds(self) -> bool:
+        """Whether any row is on hold."""
+        return self._held_rows is not None
+
     def held_rows(self) -> int:
         """How many trades, quotes, busts and corrections are on hold."""
         return 0 if self._held_rows is None else counted_rows(self._held_rows)

@@ -1,4 +1,4 @@
-"""The arbitrage dataflow: price topics, with the exchange rate among them, in; `market.arbitrage` out.
+"""The arbitrage dataflow: price topics, the exchange rate and books among them, in; `market.arbitrage` out.
 
 Delivery: state and positions recover together; rows are at least once, told apart by their natural key.
 Step ids are stable: recovery is keyed by them.
@@ -7,7 +7,6 @@ Step ids are stable: recovery is keyed by them.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from threading import Event
 from time import monotonic
 from typing import Final
@@ -22,7 +21,7 @@ from market.reference import Reference
 from market.watermark import Lateness
 from pipelines import metrics
 from pipelines.engine.live import LiveKernel, Reading
-from pipelines.engine.log_source import TICKS_KIND, LogSource, ticks_of
+from pipelines.engine.log_source import LogSource, legs_of
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import kernel_step
@@ -49,13 +48,13 @@ def build(config: ArbitrageConfig) -> Dataflow:
     source = LogSource(
         open_reader=config.open_reader,
         patterns=[topics.prices(commodity).topic for commodity in Reference.load().commodities],
-        convert=partial(ticks_of, kinds=(TICKS_KIND, topics.FX_KIND)),
+        convert=legs_of,
         stop=config.stop,
         on_read=reading,
         poll=_POLL,
     )
-    ticks = op.input("prices", flow, source)
-    found = kernel_step("compare", ticks, lambda: _live(config.lateness, reading, tally), now=config.now)
+    legs = op.input("prices", flow, source)
+    found = kernel_step("compare", legs, lambda: _live(config.lateness, reading, tally), now=config.now)
     op.output("topics", found, TopicSink(open_writer=config.open_writer, target=_target))
     return flow
 

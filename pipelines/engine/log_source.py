@@ -20,9 +20,10 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from market.book import BOOK_ARRIVALS, from_ticks
 from market.columns import concat_batches, integers
 from market.kernel import arrivals
+from market.legs import with_changes
 from market.records import JSON_KIND, LogReader, Record, TopicPartition, joined
 from market.schemas import TICKS
-from market.topics import TRADING_EVENTS, commodity_of
+from market.topics import FX_KIND, TRADING_EVENTS, commodity_of
 from market.trade_events import from_log
 from pipelines.engine.cluster import lane_names, lane_of, lanes_here
 from pipelines.engine.recovery import StateMismatch
@@ -33,6 +34,7 @@ _DRAIN_S: Final = 2.0
 _READ_BYTES: Final = 1 << 20
 _BEHIND_RECORDS: Final = 200  # more than this at one look: do not wait for the next
 TICKS_KIND: Final = "ticks"
+DEPTH_KIND: Final = "depth"
 _BATCH_ROWS: Final = 20_000
 """Where the bars kernel is at its full speed (docs/performance.md)."""
 
@@ -191,15 +193,31 @@ def ticks_of(
 
     Records of other kinds than `kinds`, depth say, are passed over, and never decoded.
     """
-    shard, pending, rows = commodity_of(tp.topic), list[Record](), 0
-    for record in records:
+    return _chunks(tp, records, is_start, kinds, _ticks)
+
+
+def legs_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
+    """As `ticks_of`, the exchange rate's and the changes of books among them, all in the order of the log."""
+    return _chunks(tp, records, is_start, (TICKS_KIND, FX_KIND, DEPTH_KIND), _legs)
+
+
+def _chunks(
+    tp: TopicPartition,
+    records: list[Record],
+    is_start: bool,
+    kinds: Collection[str],
+    rows_of: Callable[[TopicPartition, list[Record]], pa.RecordBatch],
+) -> Iterator[tuple[str, Chunk]]:
+    pending, rows = list[Record](), 0
+    for last, record in enumerate(records, 1):
         pending.append(record)
         rows += record.num_rows if record.kind in kinds else 0
-        if rows >= _BATCH_ROWS:
-            yield shard, _chunk(tp, pending, is_start, kinds)
+        if rows >= _BATCH_ROWS or last == len(records):
+            found = rows_of(tp, [each for each in pending if each.kind in kinds])
+            first, after = pending[0].offset, record.offset + 1
+            chunk = Chunk(source=str(tp), first=first, next=after, arrivals=found, is_start=is_start)
+            yield commodity_of(tp.topic), chunk
             pending, rows, is_start = [], 0, False
-    if pending:
-        yield shard, _chunk(tp, pending, is_start, kinds)
 
 
 @cache
@@ -207,26 +225,33 @@ def _no_ticks() -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema=TICKS)
 
 
-def _chunk(tp: TopicPartition, records: list[Record], is_start: bool, kinds: Collection[str]) -> Chunk:
-    found = [record for record in records if record.kind in kinds]
+def _ticks(tp: TopicPartition, found: list[Record]) -> pa.RecordBatch:
     ticks = joined(found) if found else _no_ticks()
     sizes = np.array([record.num_rows for record in found], np.int64)
     offsets = np.repeat(np.array([record.offset for record in found], np.int64), sizes)
     rows = np.arange(ticks.num_rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return Chunk(
-        source=str(tp),
-        first=records[0].offset,
-        next=records[-1].offset + 1,
-        arrivals=arrivals(ticks, str(tp), integers(offsets, pa.int64()), integers(rows, pa.int64())),
-        is_start=is_start,
-    )
+    return arrivals(ticks, str(tp), integers(offsets, pa.int64()), integers(rows, pa.int64()))
+
+
+def _legs(tp: TopicPartition, found: list[Record]) -> pa.RecordBatch:
+    # Each kind is decoded at once, then both are put in their order: they take turns at every few rows.
+    depth = [record for record in found if record.kind == DEPTH_KIND]
+    ticks = _ticks(tp, [record for record in found if record.kind != DEPTH_KIND])
+    if not depth:
+        return ticks
+    changes = joined(depth)
+    is_change = np.repeat([record.kind == DEPTH_KIND for record in found], [record.num_rows for record in found])
+    order = np.empty(len(is_change), np.int64)
+    order[~is_change] = np.arange(ticks.num_rows)
+    order[is_change] = ticks.num_rows + np.arange(changes.num_rows)
+    return with_changes(ticks, changes, order, str(tp))
 
 
 def books_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
     """The changes of books in a price topic, and the ticks that say a state or the time, in their order."""
     batches = []
     for kind, run in groupby(records, lambda record: record.kind):
-        if kind == "depth":
+        if kind == DEPTH_KIND:
             depth = joined(list(run))
             batches.append(pa.RecordBatch.from_arrays(depth.columns, schema=BOOK_ARRIVALS))
         elif kind == TICKS_KIND:

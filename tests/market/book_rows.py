@@ -30,10 +30,11 @@ _ACTIONS = {"quote": IMAGE, "bust": DELETE, "correction": SET, "clock": TIME, "s
 
 def changes(rows: list[Row]) -> pa.RecordBatch:
     """A change for each row of a market of ticks: each of its instruments is told in another way."""
-    return book_batch([_change(row) for row in rows])
+    return book_batch([change_of(row) for row in rows])
 
 
-def _change(row: Row) -> dict[str, Any]:
+def change_of(row: Row) -> dict[str, Any]:
+    """The change a row of a market of ticks stands for."""
     action = _ACTIONS.get(row.kind, (IMAGE, SET, SET, INSERT, SET, SET, DIRTY, SET)[row.name % 8])
     way: dict[str, Any] = {}
     if row.instrument == "XCEC:GC:202612":

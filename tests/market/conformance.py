@@ -12,6 +12,7 @@ from arrivals import batch, joined
 from bar_rows import of_market
 from book_rows import changes
 from join_rows import joins
+from leg_rows import legs
 from reference import Row
 
 from market.admission import AdmissionKernel
@@ -39,6 +40,7 @@ KERNELS = {
     "bars-sampled": Entry(lambda: BarsKernel(sample_ns=1), ("bars",)),
     "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
     "arbitrage": Entry(ArbitrageKernel, ("arbitrage",)),
+    "arbitrage-depth": Entry(ArbitrageKernel, ("arbitrage",), legs),
     "quality": Entry(QualityKernel, ("status",)),
     "anomalies": Entry(lambda: AnomalyKernel(generic=GenericDetector), ("anomalies",)),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),

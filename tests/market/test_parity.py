@@ -3,11 +3,11 @@
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity_terms import EVERY, NOW, scaled, terms
 
 from market.instruments import InstrumentKey, InstrumentMaster
 from market.parity import (
@@ -15,39 +15,17 @@ from market.parity import (
     COSTS,
     DIRECTIONS,
     LANDING,
-    Terms,
     bound_of,
     duty_on_tariff,
-    executable,
     foreign_key,
-    hedged,
     ladder,
     land,
-    least_lots,
-    terms_of,
 )
 from market.reference import MissingReference, Reference
+from market.sizes import least_lots
 from market.units import factor, to_decimal, to_scaled
 
-NOW = date(2026, 11, 23)
 PAISA = Decimal("0.01")
-
-
-@cache
-def terms(root: str, on: date = NOW) -> Terms:
-    reference = Reference.load()
-    for commodity in reference.commodities:
-        for route in reference.routes_of(commodity, on):
-            if route.value.local[1] == root:
-                return terms_of(reference, InstrumentMaster.load(), route, on)
-    raise AssertionError(root)
-
-
-EVERY = ("GOLD", "GOLDM", "SILVER", "COPPER", "CRUDEOIL", "NATURALGAS", "COTTONCNDY")
-
-
-def scaled(text: str) -> int:
-    return to_scaled(Fraction(text))
 
 
 def test_duty_on_the_tariff_value_as_customs_compute_it() -> None:
@@ -182,53 +160,6 @@ def test_the_bound_is_tight_but_for_the_brokerage(root: str) -> None:
     spare = net * 10**9 // (10**9 - 10**6)  # what can be taken off the price, with 0.1 % for fees on it
     assert bound.is_positive(2 * landed, scaled("60"), scaled("95")) == (net > 0)
     assert not bound.is_positive(2 * landed - spare - landed // 1000, scaled("60"), scaled("95"))
-
-
-@pytest.mark.parametrize(
-    ("root", "least", "ratio"),
-    [
-        ("GOLD", (3, 1), "3.126"),
-        ("GOLDM", (31, 1), "31.257"),
-        ("SILVER", (5, 1), "5.184"),
-        ("COPPER", (9, 2), "4.536"),
-        ("CRUDEOIL", (10, 1), "10.000"),
-        ("NATURALGAS", (8, 1), "8.000"),
-        ("COTTONCNDY", (4, 3), "1.329"),
-    ],
-)
-def test_whole_lots_that_hedge_each_other(root: str, least: tuple[int, int], ratio: str) -> None:
-    assert least_lots(terms(root)) == least
-    assert to_decimal(terms(root).ratio, 3) == Decimal(ratio)
-
-
-@pytest.mark.parametrize(
-    ("there", "expected"), [((3, 1), (3, 1)), ((2, 9), (0, 0)), ((9, 0), (0, 0)), ((7, 5), (6, 2)), ((100, 4), (13, 4))]
-)
-def test_the_most_lots_that_are_there_on_both_sides(there: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert hedged(terms("GOLD"), *there) == expected
-
-
-@settings(max_examples=25)
-@given(local=st.integers(0, 400), foreign=st.integers(0, 60), root=st.sampled_from(EVERY))
-def test_the_most_lots_equal_a_search_over_all(local: int, foreign: int, root: str) -> None:
-    ratio = terms(root).ratio
-    fits = [
-        (a, b) for b in range(1, foreign + 1)
-        if 0 < (a := round(b * ratio)) <= local and abs(a - b * ratio) * 20 <= b * ratio
-    ]  # fmt: skip
-    assert hedged(terms(root), local, foreign) == (max(fits, key=lambda pair: pair[1]) if fits else (0, 0))
-
-
-def test_depth_is_taken_while_it_pays() -> None:
-    way, fx = terms("CRUDEOIL"), scaled("95.8")
-    fair = 88.5 * 95.8
-    local = [(scaled(str(fair + 40)), 10), (scaled(str(fair + 30)), 10), (scaled(str(fair - 50)), 10)]
-    foreign = [(scaled("88.5"), 30)]
-    found = executable(way, BUY_FOREIGN, local, foreign, fx)
-    assert found is not None
-    assert (found.local_lots, found.foreign_lots) == (20, 2)
-    assert found.local_price == (local[0][0] + local[1][0]) // 2
-    assert executable(way, BUY_FOREIGN, [(local[0][0], 9)], foreign, fx) is None
 
 
 @pytest.mark.parametrize(

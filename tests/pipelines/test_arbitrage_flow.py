@@ -1,5 +1,6 @@
 """The arbitrage flow: ticks and the exchange rate among them in; out, once, what one kernel over all of it says."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -8,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from arbitrage_ticks import CL, FAIR, MCX, Tick, batch, fair
+from leg_rows import depth_batch, image
 from prometheus_client import REGISTRY
 
 from connectors.feed import Flush
@@ -16,11 +18,12 @@ from connectors.ticks import DetachedRows
 from market import topics
 from market.arbitrage import FX, ArbitrageKernel
 from market.columns import concat_batches
+from market.legs import CHANGE
 from market.records import TopicPartition
 from market.reference import Reference
-from market.schemas import TICKS
+from market.schemas import BUY, DIRTY, PRICE_SCALE, QUOTE, TICKS
 from pipelines import arbitrage, ingest
-from pipelines.engine.log_source import ticks_of
+from pipelines.engine.log_source import legs_of, ticks_of
 from pipelines.engine.recovery import run_flow
 from sinks.log import open_writer
 
@@ -109,3 +112,37 @@ def test_ingest_tells_the_rate_in_topics_that_compare_and_in_no_other(log: str) 
     assert rated.arrivals.column("instrument").to_pylist() == [CL, MCX, FX]
     assert (plain.first, plain.next) == (rated.first, rated.next) == (0, 2)
     assert "wti" in Reference.load().commodities
+
+
+def test_books_reach_the_kernel_in_the_order_of_the_log(log: str, tmp_path: Path) -> None:
+    rich = [*fair(30, 1, FAIR * 1003 / 1000)]
+    top = [replace(tick, lots=9) if tick.name == MCX else tick for tick in rich]
+    price = batch(top[-1:]).column("bid_price")[0].as_py()
+    book = image(MCX, top[0].at, (BUY, price, 9 * PRICE_SCALE), (BUY, price - PRICE_SCALE, 11 * PRICE_SCALE))
+    append(log, [*fair(0, 30), *top[:2]])
+    run(log, tmp_path / "recovery")  # a restart between the image and what it is used for
+    append_depth(log, book)
+    run(log, tmp_path / "recovery")
+    append(log, top[2:])
+    append_depth(log, [{**book[0], "action": DIRTY, "last": True}])
+    append(log, [replace(tick, at=tick.at + n * 10**9) for n in (1, 2) for tick in top])
+    run(log, tmp_path / "recovery")
+    opened, closed = (next(row for row in said(log) if row["state"] == state) for state in ("open", "close"))
+    assert (opened["size"], opened["foreign_size"]) == (20 * PRICE_SCALE, 2 * PRICE_SCALE)
+    assert opened["sell_price"] == (9 * price + 11 * (price - PRICE_SCALE)) // 20
+    assert closed["reason"] == "thin: too few lots are left"
+    reader = open_reader(log)
+    records = reader.read(WTI, 92, 1 << 20)
+    reader.close()
+    ((_, chunk),) = legs_of(WTI, records, True)
+    rows = chunk.arrivals.to_pylist()
+    kinds = [row["kind"] for row in rows]
+    assert kinds == [CHANGE] * 3 + [QUOTE, CHANGE] + [QUOTE] * 6
+    assert [row["price"] for row in rows if row["kind"] == CHANGE] == [None, price, price - PRICE_SCALE, None]
+
+
+def append_depth(log: str, rows: list[dict[str, Any]]) -> None:
+    writer = open_writer(log)
+    writer.append(WTI, "depth", depth_batch(rows), key="wti")
+    writer.flush()
+    writer.close()

@@ -175,7 +175,7 @@ class Detail {
     const texts: Readonly<Record<string, string>> = {
       fx: `${format.price(row.fxPrice, 4)} \u00b7 ${row.fxAgeMs === null ? format.NONE : format.age(row.fxAgeMs)}`,
       skew: row.skewMs === null ? format.NONE : format.latency(Math.abs(row.skewMs)),
-      size: row.size === null ? format.NONE : row.size === 0 ? "too few at the top" : `${lots(row.size)} with ${lots(row.foreignSize)} abroad`,
+      size: row.size === null ? format.NONE : row.size === 0 ? "too few at these prices" : `${lots(row.size)} with ${lots(row.foreignSize)} abroad`,
       inr: row.size ? `\u20b9 ${format.signed(row.netInr, 0)}` : format.NONE,
       usd: row.size ? `$ ${format.signed(row.netUsd, 0)}` : format.NONE,
       basis: format.signed(row.basis, 2),
