@@ -113,15 +113,28 @@ def test_levels_before_the_quote_are_gone() -> None:
     assert rows[-1]["reason"].startswith("thin:")
 
 
+def test_one_lot_at_a_wrong_price_is_no_gift_whatever_is_behind_it() -> None:
+    wrong = [Tick(MCX, FAIR * Fraction("1.035"), FRIDAY + 10 * SECOND, 1)]
+    rows = run([*LEARNT, bids(9, 40, 20), *wrong])
+    assert states(rows) == ["silent", "silent"]
+    assert rows[-1]["reason"].startswith("policy_shock:")
+
+
 @st.composite
-def markets(draw: st.DrawFn) -> list[Event]:
-    """Quotes of the three around parity, second by second and less, with books that come, change and break."""
+def markets(draw: st.DrawFn, *, stated: bool = False) -> list[Event]:
+    """Quotes of the three around parity, second by second and less, with books that come, change and break.
+
+    `stated`: with states of instruments among them.
+    """
     at, found = FRIDAY, list[Event]()
     names = st.sampled_from([(FX, Fraction("95.80")), (CL, Fraction("88.50")), (MCX, FAIR), (MCX, FAIR)])
     for _ in range(draw(st.integers(5, 50))):
         at += draw(st.sampled_from([0, 1, SECOND // 3, SECOND, SECOND, 2 * SECOND]))
         name, price = draw(names)
         moved = price * (10_000 + (draw(st.sampled_from([-40, -25, 0, 0, 25, 40])) if name == MCX else 0)) / 10_000
+        if stated and draw(st.integers(0, 7)) == 0:
+            found.append(Tick(name, moved, at, state=draw(st.sampled_from(["HALTED", "LIVE", "LIVE"]))))
+            continue
         if name == FX or draw(st.booleans()):
             found.append(Tick(name, moved, at, draw(st.sampled_from([40, 12, 9, 3]))))
             continue
@@ -142,11 +155,22 @@ def markets(draw: st.DrawFn) -> list[Event]:
     return found
 
 
+def test_what_was_due_before_a_change_of_a_book_does_not_see_it() -> None:
+    halted = Tick(MCX, FAIR, FRIDAY + 10 * SECOND, state="HALTED")
+    resumed, other = (Tick(n, FAIR, FRIDAY + at * SECOND, state="LIVE") for n, at in ((MCX, 12), (CL, 13)))
+    last = Tick(FX, Fraction("95.80"), FRIDAY + 14 * SECOND)
+    rows = arrivals([*LEARNT, halted, *rich(11, 9), resumed, other, bids(13, 9, 20), last])
+    found = told(ArbitrageKernel(caution=QUICK), rows)
+    assert (found[-1]["state"], found[-1]["ts_event"]) == ("open", last.at + 1_000_000)
+    kernel = ArbitrageKernel(caution=QUICK)
+    assert [row for n in range(rows.num_rows) for row in told(kernel, rows.slice(n, 1))] == found
+
+
 EAGER = Caution(learn_s=1)
 
 
 @settings(max_examples=25)
-@given(events=markets(), data=st.data())
+@given(events=markets(stated=True), data=st.data())
 def test_output_does_not_depend_on_cuts_or_restarts(events: list[Event], data) -> None:
     rows = arrivals(events)
     whole = told(ArbitrageKernel(caution=EAGER), rows)
@@ -223,7 +247,7 @@ class Plain:
         return best
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(events=markets())
 def test_what_opens_earns_most_of_all_sizes_in_plain_books(events: list[Event]) -> None:
     kernel, plain, changes = ArbitrageKernel(caution=EAGER), Plain(), list[Event]()
