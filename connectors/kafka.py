@@ -94,6 +94,10 @@ class _KafkaLogReader:
         """Return the offset the next append will get."""
         return self._ask_ends([tp])[tp] if self._exists(tp) else 0
 
+    def behind(self, tp: TopicPartition, offset: int) -> int:
+        """Return how many records wait from `offset` on."""
+        return max(0, self.end_offset(tp) - offset)
+
     def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:
         """Return records from `offset` on, at least one if there is one; empty at the end.
 

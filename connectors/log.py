@@ -56,6 +56,7 @@ class _FileLogReader:
         self._cursors: dict[TopicPartition, Cursor] = {}  # where `read` is
         self._quiet: dict[TopicPartition, _Quiet] = {}
         self._ends: dict[TopicPartition, Cursor] = {}  # where `end_offset` was
+        self._hopping: dict[TopicPartition, Cursor] = {}  # where `behind` was
 
     def partitions(self, pattern: str) -> list[TopicPartition]:
         """Return the topic-partitions whose topic matches the glob `pattern`, sorted."""
@@ -77,6 +78,14 @@ class _FileLogReader:
         Raises: CorruptSegment.
         """
         return self._end(tp).offset
+
+    def behind(self, tp: TopicPartition, offset: int) -> int:
+        """Return how many records wait from `offset` on, without looking at what is in them."""
+        hopping = self._hopping.get(tp)
+        if hopping is None:
+            hopping = self._hopping[tp] = self._cursor(tp)
+        hopping.hop_to_end()
+        return max(0, hopping.offset - offset)
 
     def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:
         """Return records from `offset` on, at least one if there is one; empty at the end. Never blocks.
@@ -108,7 +117,7 @@ class _FileLogReader:
         return self._signal.wait(timeout_s)
 
     def close(self) -> None:
-        for cursor in (*self._cursors.values(), *self._ends.values()):
+        for cursor in (*self._cursors.values(), *self._ends.values(), *self._hopping.values()):
             cursor.close()
         self._signal.close()
 

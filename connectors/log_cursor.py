@@ -11,10 +11,12 @@ from typing import Final
 
 from market.records import MAX_BODY_BYTES, Frame, OffsetOutOfRange, TopicPartition
 from market.segments import (
+    RECORD_HEAD_BYTES,
     CorruptSegment,
     append_ns,
     damage,
     intact_frames,
+    record_head,
     segment_bases,
     segment_name,
 )
@@ -99,20 +101,14 @@ class Cursor:
 
         Raises: CorruptSegment.
         """
-        bases = self.bases()
-        if not bases:
-            self.close()
-            return
-        # A newest segment that is still empty follows one that has the newest record.
-        is_blank = len(bases) > 1 and os.path.getsize(self._path(bases[-1])) == 0
-        base = bases[-2] if is_blank else bases[-1]
-        if not self.is_open or self._base not in (base, bases[-1]) or self._is_deleted():
-            try:
-                self._enter(base, base, 0)
-            except FileNotFoundError:  # retention was quicker
-                self.seek_end()
-                return
+        self._enter_newest()
         while self.frames(_MOST_CHUNK_BYTES):
+            pass
+
+    def hop_to_end(self) -> None:
+        """Go to the end of the log by the lengths of the records alone: a tenth of the cost, and nothing is checked."""
+        self._enter_newest()
+        while self.is_open and self._hop():
             pass
 
     def frames(self, max_bytes: int) -> list[Frame]:
@@ -146,6 +142,21 @@ class Cursor:
         self._base, self.offset, self._position = base, offset, position
         self._judged_bytes = -1
 
+    def _enter_newest(self) -> None:
+        """Be in the segment with the newest record, at its beginning if it is another one than before."""
+        bases = self.bases()
+        if not bases:
+            self.close()
+            return
+        # A newest segment that is still empty follows one that has the newest record.
+        is_blank = len(bases) > 1 and os.path.getsize(self._path(bases[-1])) == 0
+        base = bases[-2] if is_blank else bases[-1]
+        if not self.is_open or self._base not in (base, bases[-1]) or self._is_deleted():
+            try:
+                self._enter(base, base, 0)
+            except FileNotFoundError:  # retention was quicker
+                self._enter_newest()
+
     def _walk(self, offset: int, *, is_newest: bool) -> None:
         """Go on in this segment up to `offset`."""
         while self.offset < offset:
@@ -158,6 +169,20 @@ class Cursor:
             if self.offset > offset:
                 wanted = found[offset - self.offset]  # counted from the end
                 self._position, self.offset = before + wanted.start, offset
+
+    def _hop(self) -> bool:
+        """Go behind the next records; False if there is none whose offset follows."""
+        data = self._fetch(_MOST_CHUNK_BYTES)
+        records = position = 0
+        while position + RECORD_HEAD_BYTES <= len(data):
+            record_bytes, offset = record_head(data, position)
+            if offset != self.offset + records or position + record_bytes > len(data):
+                break
+            records += 1
+            position += record_bytes
+        self.offset += records
+        self._position += position
+        return records > 0
 
     def _scan(self, max_bytes: int, *, is_full: bool = False) -> list[Frame]:
         if not self.is_open:
@@ -187,7 +212,7 @@ class Cursor:
             self._chunk_bytes = _LEAST_CHUNK_BYTES
             return data
         self._chunk_bytes = min(4 * self._chunk_bytes, _MOST_CHUNK_BYTES)
-        record_bytes = 8 + int.from_bytes(data[:4], "little")
+        record_bytes, _ = record_head(data, 0)
         if len(data) < record_bytes <= MAX_BODY_BYTES:
             data = os.pread(self._file, record_bytes, self._position)
         return data

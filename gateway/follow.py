@@ -178,8 +178,7 @@ class Follower:
     def _lag(self, reader: LogReader) -> dict[str, int]:
         lag: dict[str, int] = {}
         for tp, position in self._positions.items():
-            records = max(reader.end_offset(tp) - position, 0)
-            rows = round(records * self._rows_per_record.get(tp, 1.0))
+            rows = round(reader.behind(tp, position) * self._rows_per_record.get(tp, 1.0))
             lag[tp.topic] = lag.get(tp.topic, 0) + rows
         return lag
 

@@ -16,6 +16,7 @@ Each segment starts at the offset where the one before it ends. Only the newest 
 
 import re
 import shlex
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -40,6 +41,8 @@ _OFFSET_AT_BYTES: Final = 8  # of a frame: behind its length and its checksum
 _TS_APPEND_AT_BYTES: Final = 16
 _LEAST_FRAME_BYTES: Final = 36
 FRAME_HEAD_BYTES: Final = 24
+_RECORD_HEAD: Final = struct.Struct("<I4xQ")  # length of the body, its checksum, offset
+RECORD_HEAD_BYTES: Final = _RECORD_HEAD.size
 """As much of a frame as `append_ns` needs."""
 
 
@@ -118,6 +121,12 @@ def intact_frames(data: bytes | memoryview, offset: int) -> tuple[list[Frame], C
     except CorruptRecord as error:
         return frames, error
     return frames, None
+
+
+def record_head(data: bytes, position: int) -> tuple[int, int]:
+    """Return the size in bytes and the offset of the record at `position`, unchecked: RECORD_HEAD_BYTES of it."""
+    body_bytes, offset = _RECORD_HEAD.unpack_from(data, position)
+    return _OFFSET_AT_BYTES + body_bytes, offset
 
 
 def append_ns(head: bytes | memoryview) -> int | None:

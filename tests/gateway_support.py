@@ -344,6 +344,9 @@ class MemoryLog:
     def end_offset(self, tp: TopicPartition) -> int:
         return len(self._kept[tp][1])
 
+    def behind(self, tp: TopicPartition, offset: int) -> int:
+        return max(0, self.end_offset(tp) - offset)
+
     def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:  # noqa: ARG002
         begin, records = self._kept[tp]
         if not begin <= offset <= len(records):

@@ -20,9 +20,12 @@ class Reading:
 
     lag: Callable[[TopicPartition, int, int], None]
     open_reader: Callable[[], LogReader]
+    fresh_s: float = 0.1  # every shard asks: one look is for all
     _read: dict[TopicPartition, int] = field(default_factory=dict)
     _reader: LogReader | None = None
     _began_s: float = field(default_factory=monotonic)
+    _waiting: bool = True
+    _looked_s: float = -1e9
 
     def __call__(self, tp: TopicPartition, next_offset: int, ts_append: int) -> None:
         self._read[tp] = next_offset
@@ -32,8 +35,11 @@ class Reading:
         """Whether nothing in the log waits to be read. A partition not read since a restart has nothing new."""
         if monotonic() < self._began_s + _RESUMED_S:
             return False
-        reader = self._reader = self._reader or self.open_reader()
-        return all(reader.end_offset(tp) <= offset for tp, offset in self._read.items())
+        if monotonic() >= self._looked_s + self.fresh_s:
+            reader = self._reader = self._reader or self.open_reader()
+            self._waiting = any(reader.behind(tp, offset) for tp, offset in list(self._read.items()))
+            self._looked_s = monotonic()
+        return not self._waiting
 
 
 def _nothing() -> None:

@@ -27,5 +27,5 @@ class Lag:
         self._measured_at[tp] = monotonic()
         if not hasattr(self._own, "reader"):
             self._own.reader = self.open_reader()
-        behind = self._own.reader.end_offset(tp) - next_offset
+        behind = self._own.reader.behind(tp, next_offset)
         metrics.LOG_LAG_ROWS.labels(str(tp), self.consumer).set(behind)

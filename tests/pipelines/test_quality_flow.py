@@ -104,7 +104,7 @@ def test_a_flow_that_is_behind_takes_no_delay_for_silence() -> None:
 
 def test_caught_up_is_having_read_to_the_end(log: str) -> None:
     append(log, quotes(0, 1))
-    reading = Reading(lambda *_: None, partial(open_reader, log), _began_s=-1e9)
+    reading = Reading(lambda *_: None, partial(open_reader, log), _began_s=-1e9, fresh_s=0.0)
     assert reading.caught_up()  # nothing read since the start: there was nothing new
     reading(GOLD, 1, 0)
     assert reading.caught_up()
