@@ -6,7 +6,9 @@ One lock makes what came and its effect on rows and positions one step, so `take
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -98,7 +100,7 @@ class Feed(Protocol):
 
     venue: str
 
-    def start(self) -> None: ...
+    def start(self, loop: "FeedLoop | None" = None) -> None: ...
 
     def take(self) -> Flush: ...
 
@@ -107,8 +109,41 @@ class Feed(Protocol):
     def stop(self) -> None: ...
 
 
+class FeedLoop:
+    """A thread with an event loop, for the feeds of a process: threads of their own would only wait for each other."""
+
+    def __init__(self, name: str = "feeds") -> None:
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self._running.wait()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
+        """Run a coroutine in the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Do something in the loop, soon; nothing once it is closed."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(action)
+
+    def close(self) -> None:
+        """End the loop, and what still runs in it."""
+        self.call(self._closed.set)
+        self._thread.join(_STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._until_closed())
+
+    async def _until_closed(self) -> None:
+        self._loop, self._closed = asyncio.get_running_loop(), asyncio.Event()
+        self._running.set()
+        await self._closed.wait()
+
+
 class FeedThread:
-    """A session and the coroutine that keeps it connected, in a thread with an event loop of its own.
+    """A session and the coroutine that keeps it connected, in the thread of an event loop.
 
     Shape: what the venue sends -> TICKS and DEPTH per commodity in arrival order, REJECTED, GAPS, STATUS, NEWS.
     Units: `now` and `ts_recv` ns UTC of the market clock.
@@ -133,14 +168,17 @@ class FeedThread:
         self._ready = threading.Event()
         self._failure: Exception | None = None
         self._whole = True
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: FeedLoop | None = None
+        self._owns_loop = False
+        self._done: Future[None] | None = None
         self._stop: asyncio.Event | None = None
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=f"{venue}-feed", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def start(self, loop: FeedLoop | None = None) -> None:
+        """Start, in a loop with others or in one of its own."""
+        self._owns_loop = loop is None
+        self._loop = loop or FeedLoop(f"{self.venue}-feed")
+        self._done = self._loop.begin(self._main())
 
     def take(self) -> Flush:
         """Take all rows so far and the positions that go with them; never blocks on the network.
@@ -168,14 +206,18 @@ class FeedThread:
         return self._ready.wait(timeout_s)
 
     def stop(self) -> None:
-        """Close the connection and end the thread. What came until then can still be taken."""
+        """Close the connection. What came until then can still be taken."""
         with self._lock:
             self._stopping = True
-            loop, stop = self._loop, self._stop
-        if loop is not None and stop is not None:
-            loop.call_soon_threadsafe(stop.set)
-        if self._thread.is_alive():
-            self._thread.join(_STOP_TIMEOUT_S)
+            stop = self._stop
+        if self._loop is None or self._done is None:
+            return
+        if stop is not None:
+            self._loop.call(stop.set)
+        with suppress(TimeoutError, CancelledError):
+            self._done.result(_STOP_TIMEOUT_S)
+        if self._owns_loop:
+            self._loop.close()
 
     def step(self, action: Callable[..., None], *arguments: object) -> None:
         """Let the session take a step, rows and positions together; for what the methods below do not cover."""
@@ -217,26 +259,18 @@ class FeedThread:
     def full(self) -> bool:
         return self._output.rows >= self._max_rows
 
-    # ---- the thread
+    # ---- in the loop
 
-    def _run(self) -> None:
+    async def _main(self) -> None:
+        stop = asyncio.Event()
+        with self._lock:
+            self._stop = stop
+            if self._stopping:
+                stop.set()
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._main())
+            await self._connect(self, stop)
         except Exception as error:  # a supervisor: the next take() raises it
             with self._lock:
                 self._failure = error
             self._ready.set()
             _log.exception("the %s feed died", self.venue)
-
-    async def _main(self) -> None:
-        stop = asyncio.Event()
-        with self._lock:
-            self._loop, self._stop = asyncio.get_running_loop(), stop
-            if self._stopping:
-                stop.set()
-        try:
-            await self._connect(self, stop)
-        finally:
-            with self._lock:
-                self._loop = None

@@ -41,7 +41,7 @@ _KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events
 _DERIVED: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "joins", "forecasts", "fits")
 _FLOWS: Final = (*_DERIVED, "timescale", "clickhouse")
 _FORECAST_INTERVAL: Final = "5s"  # so that forecasts are there within the first minute
-_MAY_WAIT: Final = 15  # how nice the stores and the flows are; ingest and gateway are what a subscriber waits for
+_MAY_WAIT: Final = 15  # how nice the stores and the flows are; ingest and gateway are urgent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +117,13 @@ class _Demo:
         self._start("simulate", "simulate", *words)
         url = f"ws://127.0.0.1:{venue_port}/v1/feed"
         self._settings = settings = replace(settings, ice_url=url)
-        self._start("ingest", "ingest")
+        self._start("ingest", "ingest", urgent=True)
         self._start_backend()
         for flow in _FLOWS:
             self._start(flow, "run", flow, nice=_MAY_WAIT)
         if settings.webhooks is not None:
             self._start(WEBHOOKS, "run", WEBHOOKS, nice=_MAY_WAIT)
-        self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0)
+        self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0, urgent=True)
         self._metrics["gateway"] = f"127.0.0.1:{self._port}"
         self._shown.url = f"http://127.0.0.1:{self._port}/"
         self._until(self._gateway_answers, "the gateway", "gateway")
@@ -186,7 +186,7 @@ class _Demo:
             clickhouse=chdb.url if settings.clickhouse == EMBEDDED else settings.clickhouse,
         )
 
-    def _start(self, name: str, *words: str, stop_within_s: float = 3.0, nice: int = 0) -> None:
+    def _start(self, name: str, *words: str, stop_within_s: float = 3.0, nice: int = 0, urgent: bool = False) -> None:
         assert self._stores is not None
         environment = {
             "MANDI_DATA_DIR": str(self._settings.data_dir),
@@ -211,7 +211,14 @@ class _Demo:
             environment["MANDI_METRICS_PORT"] = str(_port_of(self._metrics[name]))
         command = mandi_command(*words)
         self._supervisor.start(
-            Child(name=name, command=command, environment=environment, stop_within_s=stop_within_s, nice=nice)
+            Child(
+                name=name,
+                command=command,
+                environment=environment,
+                stop_within_s=stop_within_s,
+                nice=nice,
+                urgent=urgent,
+            )
         )
 
     def _start_backend(self) -> None:

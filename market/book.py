@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from market.columns import FEW_ROWS, Int64s, codes, dictionary, is_few, values
 from market.depth import DIRTY_BOOK, NORMAL, imbalance, microprice, mid, state_of
@@ -398,15 +398,14 @@ def _array(column: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
     return pa.DictionaryArray.from_arrays(encoded.indices.cast(kind.index_type), encoded.dictionary)
 
 
-def from_ticks(ticks: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows of a TICKS batch that say a state or the time, as BOOK_ARRIVALS."""
-    kind = ticks.column("kind")
-    rows = ticks.filter(pc.is_in(kind, pa.array([CLOCK, STATE], kind.type)))
+def from_ticks(ticks: pa.RecordBatch) -> tuple[pa.RecordBatch, npt.NDArray[np.bool_]]:
+    """Return the rows of a TICKS batch that say a state or the time, as BOOK_ARRIVALS, and which they were."""
+    kind = np.asarray(ticks.column("kind"))
+    which = (kind == CLOCK) | (kind == STATE)
+    rows = ticks.filter(pa.array(which))
     of_state = np.asarray(rows.column("kind")) == STATE
     given = {name: rows.column(name) for name in ("venue", "instrument", "ts_event", "ts_recv", "seq", "size")}
     given["action"] = pa.array(np.where(of_state, MARKET, TIME).astype(np.int8))
     given["last"] = pa.array(np.ones(rows.num_rows, bool))
-    return pa.RecordBatch.from_arrays(
-        [given[each.name] if each.name in given else pa.nulls(rows.num_rows, each.type) for each in BOOK_ARRIVALS],
-        schema=BOOK_ARRIVALS,
-    )
+    columns = [given[each.name] if each.name in given else pa.nulls(rows.num_rows, each.type) for each in BOOK_ARRIVALS]
+    return pa.RecordBatch.from_arrays(columns, schema=BOOK_ARRIVALS), which

@@ -52,7 +52,7 @@ class AnomaliesConfig:
 def build(config: AnomaliesConfig) -> Dataflow:
     """Wire the flow."""
     flow = Dataflow("anomalies")
-    reading = Reading(Lag("anomalies", config.open_reader), config.open_reader)
+    reading = Reading(Lag("anomalies"), config.open_reader)
     source = LogSource(
         open_reader=config.open_reader,
         patterns=[topics.PRICES_PATTERN],

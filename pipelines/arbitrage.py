@@ -26,7 +26,7 @@ from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import kernel_step
 
-_POLL: Final = timedelta(milliseconds=250)  # an opportunity is of seconds
+_POLL: Final = timedelta(milliseconds=500)  # an opportunity is of seconds
 _COUNT_S: Final = 1.0
 
 
@@ -44,7 +44,7 @@ class ArbitrageConfig:
 def build(config: ArbitrageConfig) -> Dataflow:
     """Wire the flow."""
     flow = Dataflow("arbitrage")
-    reading, tally = Reading(Lag("arbitrage", config.open_reader), config.open_reader), _Tally()
+    reading, tally = Reading(Lag("arbitrage"), config.open_reader), _Tally()
     source = LogSource(
         open_reader=config.open_reader,
         patterns=[topics.prices(commodity).topic for commodity in Reference.load().commodities],

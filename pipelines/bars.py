@@ -30,7 +30,7 @@ from pipelines.engine.steps import Output, kernel_step
 SAMPLE_NS: Final = 100_000_000
 """Forming bars are sampled ten times a second: as often as a chart can be read."""
 
-_POLL: Final = timedelta(milliseconds=100)  # as often as forming bars are sampled
+_POLL: Final = timedelta(milliseconds=200)  # as often as forming bars are sampled
 
 _TARGETS: Final = {"bars": topics.BARS, "late": topics.LATE, "rejected": topics.REJECTED}
 
@@ -56,7 +56,7 @@ def build(config: BarsConfig) -> Dataflow:
         patterns=[topics.PRICES_PATTERN],
         convert=ticks_of,
         stop=config.stop,
-        on_read=Lag("bars", config.open_reader),
+        on_read=Lag("bars"),
         poll=_POLL,
     )
     ticks = op.input("prices", flow, source)

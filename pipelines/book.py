@@ -43,7 +43,7 @@ def build(config: BookConfig) -> Dataflow:
         patterns=[topics.PRICES_PATTERN],
         convert=books_of,
         stop=config.stop,
-        on_read=Lag("book", config.open_reader),
+        on_read=Lag("book"),
         poll=_POLL,
     )
     changes = op.input("prices", flow, source)

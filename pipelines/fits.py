@@ -46,7 +46,7 @@ def build(config: FitsConfig) -> Dataflow:
         patterns=[topics.FIT_REQUESTS],
         convert=_newest,
         stop=config.stop,
-        on_read=Lag("fits", config.open_reader),
+        on_read=Lag("fits"),
         poll=_POLL,
     )
     fitted = op.filter_map("fit", op.input("requests", flow, requests), _fitted)

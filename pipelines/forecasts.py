@@ -64,7 +64,7 @@ class ForecastsConfig:
 def build(config: ForecastsConfig) -> Dataflow:
     """Wire the flow."""
     flow, tally = Dataflow("forecasts"), _Tally()
-    lag = Lag("forecasts", config.open_reader)
+    lag = Lag("forecasts")
     market = LogSource(
         open_reader=config.open_reader,
         patterns=[topics.BOOKS, topics.BARS, topics.FITS],

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
-from time import monotonic, perf_counter
+from time import monotonic, thread_time
 from typing import Final
 
 import bytewax.operators as op
@@ -25,7 +25,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from connectors.feed import Feed, Flush, Positions
+from connectors.feed import Feed, FeedLoop, Flush, Positions
 from connectors.ticks import DetachedRows, Row
 from market import topics
 from market.records import JSON_KIND, LogReader, LogWriter, TopicPartition
@@ -51,9 +51,9 @@ ROWS_META: Final = "rows"
 _KIND, _VENUE, _TS_EVENT = (TICKS.get_field_index(name) for name in ("kind", "venue", "ts_event"))
 _LEAST_WAIT_S: Final = 0.001
 _MOST_WAIT_S: Final = 0.05
-_DUTY: Final = 2.0
-"""After a flush wait this many times as long as it took: quiet, rows go out within a millisecond; busy, batches grow
-until appending takes a third of the time at most."""
+_DUTY: Final = 8.0
+"""After a flush wait this many times as long as it kept the processor: quiet, rows go out within milliseconds; busy,
+batches grow until appending takes a ninth of a processor. Whoever reads the log has less to do, too."""
 
 OpenFeed = Callable[[Callable[[], int], Positions | None], Feed]
 """Builds a feed from the market clock and the positions to resume at."""
@@ -87,7 +87,7 @@ def build(config: IngestConfig) -> Dataflow:
 
 @dataclass(slots=True)
 class _Duty:
-    """How long the last flush took; shared by the source, which waits, and the sink, which measures."""
+    """How long the last flush kept the processor; shared by the source, which waits, and the sink, which measures."""
 
     seconds: float = 0.0
 
@@ -109,8 +109,9 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
         self._stop, self._duty = config.stop, duty
         resume = last_positions(config.open_reader())
         self._feeds = [open_feed(config.now, resume.get(venue)) for venue, open_feed in config.feeds.items()]
+        self._loop = FeedLoop()
         for feed in self._feeds:
-            feed.start()
+            feed.start(self._loop)
         self._stopped = False
 
     def next_batch(self) -> Iterable[Flush]:
@@ -119,6 +120,7 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
         if self._stop.is_set():
             for feed in self._feeds:
                 feed.stop()
+            self._loop.close()
             self._stopped = True  # what came until now is still to be written
         taken = [feed.take() for feed in self._feeds if self._stopped or feed.wait(0)]
         return [flush for flush in taken if flush.rows]
@@ -172,7 +174,7 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
     waiting: deque[tuple[float, dict[str, Positions]]] = field(default_factory=deque)  # flushed by, positions
 
     def write_batch(self, values: list[Flush]) -> None:
-        began = perf_counter()
+        began = thread_time()
         for flush in values:
             self._append(flush)
         crash_point("ingest.flush.before")
@@ -184,7 +186,7 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
             self._save_now()
         for flush in values:
             self._count(flush)
-        self.duty.seconds = perf_counter() - began
+        self.duty.seconds = thread_time() - began
 
     def snapshot(self) -> None:
         """The end of an epoch: only what is on disk may be passed over by a resume.

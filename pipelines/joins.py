@@ -54,7 +54,7 @@ def build(config: JoinsConfig) -> Dataflow:
         patterns=[topics.TRADING_EVENTS, topics.PRICES_PATTERN],
         convert=_chunks,
         stop=config.stop,
-        on_read=Lag("joins", config.open_reader),
+        on_read=Lag("joins"),
         poll=_POLL,
     )
     arrivals = op.input("events_and_prices", flow, source)

@@ -49,7 +49,7 @@ def build(config: MirrorConfig) -> Dataflow:
         patterns=[topics.PRICES_PATTERN],
         convert=_json_of,
         stop=config.stop,
-        on_read=Lag("mirror", config.open_reader),
+        on_read=Lag("mirror"),
         poll=_POLL,
     )
     op.output("json", op.input("prices", flow, source), _MirrorSink(config))

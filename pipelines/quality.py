@@ -47,7 +47,7 @@ class QualityConfig:
 def build(config: QualityConfig) -> Dataflow:
     """Wire the flow."""
     flow = Dataflow("quality")
-    reading, tally = Reading(Lag("quality", config.open_reader), config.open_reader), Tally()
+    reading, tally = Reading(Lag("quality"), config.open_reader), Tally()
     source = LogSource(
         open_reader=config.open_reader,
         patterns=[topics.PRICES_PATTERN],

@@ -27,7 +27,7 @@ from pipelines.engine.outputs import StoreSink, TableRows
 from pipelines.engine.steps import Output, kernel_step
 from sinks.base import Sink
 
-_POLL: Final = timedelta(milliseconds=500)  # rows are written once an epoch anyway
+_POLL: Final = timedelta(seconds=1)  # rows are written once an epoch anyway
 
 _DERIVED: Final = (
     topics.BARS,
@@ -64,7 +64,7 @@ def build(config: StoreConfig) -> Dataflow:
         patterns=[topics.PRICES_PATTERN],
         convert=ticks_of,
         stop=config.stop,
-        on_read=Lag(config.name, config.open_reader),
+        on_read=Lag(config.name),
         poll=_POLL,
     )
     derived = LogSource(
@@ -72,7 +72,7 @@ def build(config: StoreConfig) -> Dataflow:
         patterns=_DERIVED,
         convert=derived_of,
         stop=config.stop,
-        on_read=Lag(config.name, config.open_reader),
+        on_read=Lag(config.name),
         poll=_POLL,
     )
     ticks = op.input("prices", flow, prices)

@@ -54,7 +54,7 @@ def build(config: WebhooksConfig) -> Dataflow:
         patterns=config.topics,
         convert=messages_of,
         stop=config.stop,
-        on_read=Lag("webhooks", config.open_reader),
+        on_read=Lag("webhooks"),
         poll=_POLL,
     )
     op.output("post", op.input("events", flow, source), _PostSink(config))

@@ -1,5 +1,6 @@
 """Ask a kernel by time only while nothing waits to be read: a flow that is behind would take its delay for silence."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -18,28 +19,30 @@ _AGAIN_NS: Final = 1_000_000_000
 class Reading:
     """How far the source has read, told by the source itself, against the ends of the price topics."""
 
-    lag: Callable[[TopicPartition, int, int], None]
+    lag: Callable[[LogReader, TopicPartition, int], None]
     open_reader: Callable[[], LogReader]
     fresh_s: float = 0.1  # every shard asks: one look is for all
     _read: dict[TopicPartition, int] = field(default_factory=dict)
     _reader: LogReader | None = None
     _began_s: float = field(default_factory=monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _waiting: bool = True
     _looked_s: float = -1e9
 
-    def __call__(self, tp: TopicPartition, next_offset: int, ts_append: int) -> None:
+    def __call__(self, reader: LogReader, tp: TopicPartition, next_offset: int) -> None:
         self._read[tp] = next_offset
-        self.lag(tp, next_offset, ts_append)
+        self.lag(reader, tp, next_offset)
 
     def caught_up(self) -> bool:
         """Whether nothing in the log waits to be read. A partition not read since a restart has nothing new."""
         if monotonic() < self._began_s + _RESUMED_S:
             return False
-        if monotonic() >= self._looked_s + self.fresh_s:
-            reader = self._reader = self._reader or self.open_reader()
-            self._waiting = any(reader.behind(tp, offset) for tp, offset in list(self._read.items()))
-            self._looked_s = monotonic()
-        return not self._waiting
+        with self._lock:  # the shards may be in several threads
+            if monotonic() >= self._looked_s + self.fresh_s:
+                reader = self._reader = self._reader or self.open_reader()
+                self._waiting = any(reader.behind(tp, offset) for tp, offset in list(self._read.items()))
+                self._looked_s = monotonic()
+            return not self._waiting
 
 
 def _nothing() -> None:

@@ -4,12 +4,12 @@ Delivery: positions are part of Bytewax recovery; reading resumes at the exact n
 no longer has stops the flow loudly (market.records.OffsetOutOfRange).
 """
 
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import groupby
-from threading import Event
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
@@ -31,6 +31,8 @@ from pipelines.engine.steps import Chunk
 
 _LIST_EVERY_S: Final = 0.5
 _DRAIN_S: Final = 2.0
+_SETTLE_S: Final = 0.01  # what was read is worked on meanwhile
+_PUNCTUAL_S: Final = 0.004
 _READ_BYTES: Final = 1 << 20
 _BEHIND_RECORDS: Final = 200  # more than this at one look: do not wait for the next
 TICKS_KIND: Final = "ticks"
@@ -56,6 +58,14 @@ X = TypeVar("X")
 Convert = Callable[[TopicPartition, list[Record], bool], Iterable[X]]
 """Turns consecutive records into items; the flag says that they are the first of their partition."""
 
+
+_sources: Final = defaultdict[int, set[int]](set)
+"""The sources of each worker, which is a thread. Not a `threading.local`: that is empty again at every call, since to
+Python a thread of Bytewax is a new one each time."""
+
+OnRead = Callable[[LogReader, TopicPartition, int], None]
+"""Told after each read where the next one begins; the reader is for its own thread only."""
+
 Positions = dict[str, tuple[int, int]]
 """By topic-partition: the offset to read next, and the append time of the record before it, which identifies it."""
 
@@ -67,10 +77,10 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     reader: LogReader
     patterns: Sequence[str]
     convert: Convert[X]
-    stop: Event
+    stop: threading.Event
     positions: dict[TopicPartition, int]
     appended: dict[TopicPartition, int]
-    on_read: Callable[[TopicPartition, int, int], None]
+    on_read: OnRead
     poll: timedelta
     lane: str
     lanes: int
@@ -78,11 +88,19 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     _stop_at: float = float("inf")
     _idle: bool = False
     _behind: bool = False
+    _due_s: float = 0.0
+    _asked_s: float = 0.0
     _first: set[TopicPartition] = field(default_factory=set)
 
     def next_batch(self) -> Iterable[X]:
         if self.stop.is_set() and self._drained():
             raise StopIteration
+        is_due, now = self._rested(), monotonic()
+        self._asked_s = now + _SETTLE_S
+        if not is_due:
+            return []
+        self._due_s = now + self.poll.total_seconds()
+        _sources[threading.get_ident()].add(id(self))
         if monotonic() >= self._listed_at + _LIST_EVERY_S:
             self._discover()
         elif self._idle and not self.reader.wait(0):
@@ -97,18 +115,38 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
                 self._first.discard(tp)
                 self.positions[tp] = records[-1].offset + 1
                 self.appended[tp] = records[-1].ts_append
-                self.on_read(tp, self.positions[tp], records[-1].ts_append)
+                self.on_read(self.reader, tp, self.positions[tp])
         self._idle = not items
         return items
 
     def next_awake(self) -> datetime | None:
-        return None if self._behind else datetime.now(UTC) + self.poll
+        if self._behind:
+            self._due_s = 0.0
+            return None
+        wait_s = self._due_s - monotonic()
+        return datetime.now(UTC) + timedelta(seconds=min(wait_s, _SETTLE_S) if self._is_alone() else wait_s)
+
+    def _rested(self) -> bool:
+        """Sleep until the next look is due; False if the worker has other work to do.
+
+        Bytewax looks a thousand times a second whether a source wants to be woken: 4 % of a processor in each flow that
+        has nothing to do. So we sleep here, once the worker comes when we asked for it: then it has nothing else to do.
+        """
+        now = monotonic()
+        if now < self._due_s and now < self._asked_s + _PUNCTUAL_S and self._is_alone():
+            self.stop.wait(self._due_s - now)
+        return monotonic() >= self._due_s or self.stop.is_set()
+
+    def _is_alone(self) -> bool:
+        # Of two sources one must go on while the other rests: an epoch ends when both have ended it.
+        return len(_sources[threading.get_ident()]) < 2
 
     def snapshot(self) -> Positions:
         # A partition of which nothing was read has no state yet, and must begin again as a beginning.
         return {str(tp): (offset, self.appended[tp]) for tp, offset in self.positions.items() if tp not in self._first}
 
     def close(self) -> None:
+        _sources[threading.get_ident()].discard(id(self))
         self.reader.close()
 
     def _drained(self) -> bool:
@@ -137,8 +175,8 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
     open_reader: Callable[[], LogReader]
     patterns: Sequence[str]
     convert: Convert[X]
-    stop: Event
-    on_read: Callable[[TopicPartition, int, int], None]
+    stop: threading.Event
+    on_read: OnRead
     poll: timedelta
     lanes: int = field(default_factory=lanes_here)
 
@@ -249,24 +287,27 @@ def _legs(tp: TopicPartition, found: list[Record]) -> pa.RecordBatch:
 
 def books_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
     """The changes of books in a price topic, and the ticks that say a state or the time, in their order."""
-    batches = []
-    for kind, run in groupby(records, lambda record: record.kind):
-        if kind == DEPTH_KIND:
-            depth = joined(list(run))
-            batches.append(pa.RecordBatch.from_arrays(depth.columns, schema=BOOK_ARRIVALS))
-        elif kind == TICKS_KIND:
-            batches.append(from_ticks(joined(list(run))))
-    found = [batch for batch in batches if batch.num_rows] or [pa.RecordBatch.from_pylist([], schema=BOOK_ARRIVALS)]
-    yield (
-        commodity_of(tp.topic),
-        Chunk(
-            source=str(tp),
-            first=records[0].offset,
-            next=records[-1].offset + 1,
-            arrivals=concat_batches(found),
-            is_start=is_start,
-        ),
-    )
+    found = _books([record for record in records if record.kind in (TICKS_KIND, DEPTH_KIND)])
+    first, after = records[0].offset, records[-1].offset + 1
+    yield commodity_of(tp.topic), Chunk(source=str(tp), first=first, next=after, arrivals=found, is_start=is_start)
+
+
+def _books(found: list[Record]) -> pa.RecordBatch:
+    # As in `_legs`. Of the ticks few are left: their places say where.
+    is_depth = np.repeat([record.kind == DEPTH_KIND for record in found], [record.num_rows for record in found])
+    batches, places = [], []
+    if is_depth.any():
+        depth = joined([record for record in found if record.kind == DEPTH_KIND])
+        batches.append(pa.RecordBatch.from_arrays(depth.columns, schema=BOOK_ARRIVALS))
+        places.append(np.flatnonzero(is_depth))
+    if not is_depth.all():
+        ticks = joined([record for record in found if record.kind == TICKS_KIND])
+        said, which = from_ticks(ticks)
+        batches.append(said)
+        places.append(np.flatnonzero(~is_depth)[which])
+    if len(batches) < 2:
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=BOOK_ARRIVALS)
+    return concat_batches(batches).take(pa.array(np.argsort(np.concatenate(places))))
 
 
 def derived_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Derived]]:

@@ -81,6 +81,7 @@ def check_any_read(url: str, data: st.DataObject) -> None:
             assert found == list(range(offset, offset + len(found)))
             assert bool(found) == (offset < count)
         assert reader.end_offset(TP) == count
+        assert reader.behind(TP, offset) == max(0, count - offset)
     writer.close()
     reader.close()
 

@@ -92,6 +92,7 @@ def test_a_record_is_seen_only_when_its_last_byte_is_there(segment: Path, reader
         seen = numbers(reader.read(TP, 1))
         assert seen == ([1] if nth >= len(frame(1)) else [])
         assert reader.end_offset(TP) == 1 + len(seen)
+        assert reader.behind(TP, 1) == len(seen)
         add(segment, bytes([byte]))
     assert numbers(reader.read(TP, 1)) == [1, 2]
 

@@ -106,7 +106,7 @@ def test_caught_up_is_having_read_to_the_end(log: str) -> None:
     append(log, quotes(0, 1))
     reading = Reading(lambda *_: None, partial(open_reader, log), _began_s=-1e9, fresh_s=0.0)
     assert reading.caught_up()  # nothing read since the start: there was nothing new
-    reading(GOLD, 1, 0)
+    reading(open_reader(log), GOLD, 1)
     assert reading.caught_up()
     append(log, quotes(1, 1))
     assert not reading.caught_up()
