@@ -137,7 +137,7 @@ class Supervisor:
         if child.nice:
             _nice_session(running.process.pid, child.nice)
         if child.urgent:
-            _run_at_once(running.process.pid)
+            run_at_once(running.process.pid)
         if os.environ.get("RT") and child.name in os.environ["RT"].split(","):
             os.sched_setscheduler(running.process.pid, os.SCHED_RR, os.sched_param(1))
         running.started_at = time.monotonic()
@@ -188,7 +188,7 @@ def _nice_session(pid: int, nice: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
-def _run_at_once(pid: int) -> None:
+def run_at_once(pid: int) -> None:
     """Put a process, and the threads that it will start, into the real-time class, where there is one and we may.
 
     The fair class lets whoever runs finish its turn, however nice it is: of ten flows on two processors that makes tens
