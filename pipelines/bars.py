@@ -27,8 +27,8 @@ from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import Output, kernel_step
 
-SAMPLE_NS: Final = 100_000_000
-"""Forming bars are sampled ten times a second: as often as a chart can be read."""
+SAMPLE_NS: Final = 200_000_000
+"""Forming bars are sampled five times a second: as often as a chart can be read."""
 
 _POLL: Final = timedelta(milliseconds=200)  # as often as forming bars are sampled
 
