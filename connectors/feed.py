@@ -113,17 +113,22 @@ class FeedLoop:
     """A thread with an event loop, for the feeds of a process: threads of their own would only wait for each other."""
 
     def __init__(self, name: str = "feeds") -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._running.wait()
+        if self._loop is None:
+            raise FeedFailed(name)  # the thread has said why
 
     def begin(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
         """Run a coroutine in the loop."""
+        assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, action: Callable[[], None]) -> None:
         """Do something in the loop, soon; nothing once it is closed."""
+        assert self._loop is not None
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(action)
 
@@ -133,8 +138,11 @@ class FeedLoop:
         self._thread.join(_STOP_TIMEOUT_S)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._until_closed())
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._until_closed())
+        finally:
+            self._running.set()  # whoever waits for it must not wait for ever
 
     async def _until_closed(self) -> None:
         self._loop, self._closed = asyncio.get_running_loop(), asyncio.Event()

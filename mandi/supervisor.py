@@ -138,8 +138,6 @@ class Supervisor:
             _nice_session(running.process.pid, child.nice)
         if child.urgent:
             run_at_once(running.process.pid)
-        if os.environ.get("RT") and child.name in os.environ["RT"].split(","):
-            os.sched_setscheduler(running.process.pid, os.SCHED_RR, os.sched_param(1))
         running.started_at = time.monotonic()
 
     def _look_for_life(self, running: _Running) -> None:

@@ -41,9 +41,10 @@ _OFFSET_AT_BYTES: Final = 8  # of a frame: behind its length and its checksum
 _TS_APPEND_AT_BYTES: Final = 16
 _LEAST_FRAME_BYTES: Final = 36
 FRAME_HEAD_BYTES: Final = 24
+"""As much of a frame as `append_ns` needs."""
 _RECORD_HEAD: Final = struct.Struct("<I4xQ")  # length of the body, its checksum, offset
 RECORD_HEAD_BYTES: Final = _RECORD_HEAD.size
-"""As much of a frame as `append_ns` needs."""
+"""As much as `record_head` needs."""
 
 
 class WrongOffset(CorruptRecord):

@@ -53,7 +53,8 @@ _LEAST_WAIT_S: Final = 0.001
 _MOST_WAIT_S: Final = 0.05
 _DUTY: Final = 5.0
 """After a flush wait this many times as long as it kept the processor: quiet, rows go out within milliseconds; busy,
-batches grow until appending takes a sixth of a processor. Whoever reads the log has less to do, too."""
+batches grow until appending takes a sixth of a processor, or they are of _MOST_WAIT_S. Whoever reads the log has less
+to do, too."""
 
 OpenFeed = Callable[[Callable[[], int], Positions | None], Feed]
 """Builds a feed from the market clock and the positions to resume at."""

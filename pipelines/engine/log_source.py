@@ -32,7 +32,8 @@ from pipelines.engine.steps import Chunk
 _LIST_EVERY_S: Final = 0.5
 _DRAIN_S: Final = 2.0
 _SETTLE_S: Final = 0.01  # what was read is worked on meanwhile
-_PUNCTUAL_S: Final = 0.004
+_PUNCTUAL_S: Final = 0.01
+_HEED_STOP_S: Final = 0.25
 _READ_BYTES: Final = 1 << 20
 _BEHIND_RECORDS: Final = 200  # more than this at one look: do not wait for the next
 TICKS_KIND: Final = "ticks"
@@ -90,16 +91,16 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     _behind: bool = False
     _due_s: float = 0.0
     _asked_s: float = 0.0
+    _begun: datetime = field(default_factory=lambda: datetime.now(UTC))
     _first: set[TopicPartition] = field(default_factory=set)
 
     def next_batch(self) -> Iterable[X]:
+        self._begun = datetime.now(UTC)
         if self.stop.is_set() and self._drained():
             raise StopIteration
-        is_due, now = self._rested(), monotonic()
-        self._asked_s = now + _SETTLE_S
-        if not is_due:
+        if not self._rested():
             return []
-        self._due_s = now + self.poll.total_seconds()
+        self._due_s = monotonic() + self.poll.total_seconds()
         _sources[threading.get_ident()].add(id(self))
         if monotonic() >= self._listed_at + _LIST_EVERY_S:
             self._discover()
@@ -116,15 +117,18 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
                 self.positions[tp] = records[-1].offset + 1
                 self.appended[tp] = records[-1].ts_append
                 self.on_read(self.reader, tp, self.positions[tp])
+            elif not self._idle:
+                self.on_read(self.reader, tp, offset)
         self._idle = not items
         return items
 
     def next_awake(self) -> datetime | None:
-        if self._behind:
+        if self._behind or self.stop.is_set():
             self._due_s = 0.0
             return None
-        wait_s = self._due_s - monotonic()
-        return datetime.now(UTC) + timedelta(seconds=min(wait_s, _SETTLE_S) if self._is_alone() else wait_s)
+        wait_s = min(self._due_s - monotonic(), _SETTLE_S if self._is_alone() else _HEED_STOP_S)
+        self._asked_s = monotonic() + wait_s
+        return self._begun + timedelta(seconds=wait_s)  # to Bytewax it is still what it was when it called `next_batch`
 
     def _rested(self) -> bool:
         """Sleep until the next look is due; False if the worker has other work to do.
@@ -138,8 +142,9 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
         return monotonic() >= self._due_s or self.stop.is_set()
 
     def _is_alone(self) -> bool:
-        # Of two sources one must go on while the other rests: an epoch ends when both have ended it.
-        return len(_sources[threading.get_ident()]) < 2
+        # Of two sources one must go on while the other rests: an epoch ends when both have ended it. And other workers
+        # wait for our part of it.
+        return self.lanes == 1 and len(_sources[threading.get_ident()]) < 2
 
     def snapshot(self) -> Positions:
         # A partition of which nothing was read has no state yet, and must begin again as a beginning.
@@ -151,7 +156,8 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
 
     def _drained(self) -> bool:
         """Asked to stop: finish what is in the log, but not for ever, since its writers may go on."""
-        self._stop_at = min(self._stop_at, monotonic() + _DRAIN_S)
+        if self._stop_at == float("inf"):
+            self._stop_at, self._idle = monotonic() + _DRAIN_S, False  # look once more
         return self._idle or monotonic() >= self._stop_at
 
     def _discover(self) -> None:

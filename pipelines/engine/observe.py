@@ -12,13 +12,16 @@ _EVERY_S: Final = 1.0  # asking for the end of a partition costs a file look-up
 
 @dataclass(slots=True)
 class Lag:
-    """Called after each read; exports `mandi_log_lag_rows` about once a second and topic."""
+    """Called after each read, and when there is no more; exports `mandi_log_lag_rows` about once a second and topic."""
 
     consumer: str
     _measured_at: dict[TopicPartition, float] = field(default_factory=dict)
+    _behind: set[TopicPartition] = field(default_factory=set)  # measured at every read: the last one must say 0
 
     def __call__(self, reader: LogReader, tp: TopicPartition, next_offset: int) -> None:
-        if monotonic() < self._measured_at.get(tp, -1e9) + _EVERY_S:
+        if tp not in self._behind and monotonic() < self._measured_at.get(tp, -1e9) + _EVERY_S:
             return
         self._measured_at[tp] = monotonic()
-        metrics.LOG_LAG_ROWS.labels(str(tp), self.consumer).set(reader.behind(tp, next_offset))
+        behind = reader.behind(tp, next_offset)
+        (self._behind.add if behind else self._behind.discard)(tp)
+        metrics.LOG_LAG_ROWS.labels(str(tp), self.consumer).set(behind)

@@ -8,6 +8,7 @@ import clickhouse_connect
 import psycopg
 import pytest
 
+from sinks.embedded.sqltext import statements
 from sinks.errors import MigrationError, StoreUnavailable
 from sinks.migrations import migrate_clickhouse, migrate_timescale, read_migrations
 
@@ -36,6 +37,21 @@ def test_ours_apply_once_to_a_fresh_database(timescale: str) -> None:
 
 def test_ours_are_applied_to_clickhouse_already(clickhouse_url: str) -> None:
     assert migrate_clickhouse(clickhouse_url) == []
+
+
+def test_states_of_before_they_had_another_key_are_kept_however_often_it_is_applied(
+    empty_stores: tuple[str, str],
+) -> None:
+    (text,) = (each.text for each in read_migrations("clickhouse") if each.name == "0030_status_key")
+    client = clickhouse_connect.get_client(dsn=empty_stores[1], database="market")
+    row = "('XCEC', 'XCEC:GC:202612', '2026-10-01 12:00:00', '{}', 'sequence_gap')"
+    client.command(f"INSERT INTO status_log VALUES {row.format('GAP')}")
+    client.command(f"INSERT INTO status_log VALUES {row.format('LIVE')}")
+    for statement in [*statements(text), *statements(text)]:
+        client.command(statement)
+    assert client.query("SELECT quality FROM status").result_rows == [("LIVE",)]
+    client.command("TRUNCATE TABLE status_log")
+    client.close()
 
 
 def test_a_new_file_is_applied_after_the_old(timescale: str, tmp_path: Path) -> None:
