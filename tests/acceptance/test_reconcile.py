@@ -18,8 +18,8 @@ def stores(empty_stores: tuple[str, str]) -> BothStores:
 
 def test_every_instrument_reconciles_though_messages_are_lost_and_doubled(stores: BothStores, tmp_path: Path) -> None:
     names = "gap,duplicate,bust_and_correct"
-    # As long as the gaps take to come round (60 s of the market), so that they strike however long the start took.
-    demo(tmp_path, scenario=names, rate=120, duration_s=15, settle_s=SETTLE_S, speed=4, env=stores.environment)
+    # Gaps come round every 60 s of the market for 20 s: COMEX then says about fifty messages, and every 40th is lost.
+    demo(tmp_path, scenario=names, rate=120, duration_s=27, settle_s=SETTLE_S, speed=4, env=stores.environment)
     found = reconcile(tmp_path, stores)
     assert found.unexplained() == []
     assert {line.feed for line in found.lines if line.held} == {"ice", "mcx", "cme", "bloomberg"}
