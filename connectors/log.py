@@ -77,13 +77,13 @@ class _FileLogReader:
 
         Raises: CorruptSegment.
         """
-        return self._end(tp).offset
+        end = self._cursor(self._ends, tp)
+        end.seek_end()
+        return end.offset
 
     def behind(self, tp: TopicPartition, offset: int) -> int:
         """Return how many records wait from `offset` on, without looking at what is in them."""
-        hopping = self._hopping.get(tp)
-        if hopping is None:
-            hopping = self._hopping[tp] = self._cursor(tp)
+        hopping = self._cursor(self._hopping, tp)
         hopping.hop_to_end()
         return max(0, hopping.offset - offset)
 
@@ -98,9 +98,7 @@ class _FileLogReader:
         announced = self._signal.word(quiet.slot)  # before the look: what comes meanwhile is announced later
         if quiet.holds(offset, announced):
             return []
-        cursor = self._cursors.get(tp)
-        if cursor is None:
-            cursor = self._cursors[tp] = self._cursor(tp)
+        cursor = self._cursor(self._cursors, tp)
         if cursor.offset != offset or not cursor.is_open:
             cursor.seek(offset)
         frames = cursor.frames(max_bytes)
@@ -121,15 +119,11 @@ class _FileLogReader:
             cursor.close()
         self._signal.close()
 
-    def _end(self, tp: TopicPartition) -> Cursor:
-        end = self._ends.get(tp)
-        if end is None:
-            end = self._ends[tp] = self._cursor(tp)
-        end.seek_end()
-        return end
-
-    def _cursor(self, tp: TopicPartition) -> Cursor:
-        return Cursor(tp, self._path(tp), self._indexes.setdefault(tp, SparseIndex()))
+    def _cursor(self, kept: dict[TopicPartition, Cursor], tp: TopicPartition) -> Cursor:
+        cursor = kept.get(tp)
+        if cursor is None:
+            cursor = kept[tp] = Cursor(tp, self._path(tp), self._indexes.setdefault(tp, SparseIndex()))
+        return cursor
 
     def _path(self, tp: TopicPartition) -> str:
         return os.path.join(self._directory, partition_path(tp))

@@ -106,7 +106,7 @@ class Cursor:
             pass
 
     def hop_to_end(self) -> None:
-        """Go to the end of the log by the lengths of the records alone: a tenth of the cost, and nothing is checked."""
+        """Go to the end of the log by the lengths of the records: a seventh of the cost, and nothing is checked."""
         self._enter_newest()
         while self.is_open and self._hop():
             pass

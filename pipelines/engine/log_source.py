@@ -18,7 +18,7 @@ import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from market.book import BOOK_ARRIVALS, from_ticks
-from market.columns import concat_batches, integers
+from market.columns import Bools, Int64s, concat_batches, integers
 from market.kernel import arrivals
 from market.legs import with_changes
 from market.records import JSON_KIND, LogReader, Record, TopicPartition, joined
@@ -116,9 +116,8 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
                 self._first.discard(tp)
                 self.positions[tp] = records[-1].offset + 1
                 self.appended[tp] = records[-1].ts_append
+            if records or not self._idle:
                 self.on_read(self.reader, tp, self.positions[tp])
-            elif not self._idle:
-                self.on_read(self.reader, tp, offset)
         self._idle = not items
         return items
 
@@ -278,42 +277,48 @@ def _ticks(tp: TopicPartition, found: list[Record]) -> pa.RecordBatch:
 
 
 def _legs(tp: TopicPartition, found: list[Record]) -> pa.RecordBatch:
-    # Each kind is decoded at once, then both are put in their order: they take turns at every few rows.
-    depth = [record for record in found if record.kind == DEPTH_KIND]
-    ticks = _ticks(tp, [record for record in found if record.kind != DEPTH_KIND])
+    is_depth, others, depth = _told_apart(found)
+    ticks = _ticks(tp, others)
     if not depth:
         return ticks
-    changes = joined(depth)
-    is_change = np.repeat([record.kind == DEPTH_KIND for record in found], [record.num_rows for record in found])
-    order = np.empty(len(is_change), np.int64)
-    order[~is_change] = np.arange(ticks.num_rows)
-    order[is_change] = ticks.num_rows + np.arange(changes.num_rows)
-    return with_changes(ticks, changes, order, str(tp))
+    return with_changes(ticks, joined(depth), _order(np.flatnonzero(~is_depth), np.flatnonzero(is_depth)), str(tp))
 
 
 def books_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
     """The changes of books in a price topic, and the ticks that say a state or the time, in their order."""
-    found = _books([record for record in records if record.kind in (TICKS_KIND, DEPTH_KIND)])
-    first, after = records[0].offset, records[-1].offset + 1
-    yield commodity_of(tp.topic), Chunk(source=str(tp), first=first, next=after, arrivals=found, is_start=is_start)
+    return _chunks(tp, records, is_start, (TICKS_KIND, DEPTH_KIND), _books)
 
 
-def _books(found: list[Record]) -> pa.RecordBatch:
-    # As in `_legs`. Of the ticks few are left: their places say where.
-    is_depth = np.repeat([record.kind == DEPTH_KIND for record in found], [record.num_rows for record in found])
+def _books(_tp: TopicPartition, found: list[Record]) -> pa.RecordBatch:
+    is_depth, ticks, depth = _told_apart(found)
     batches, places = [], []
-    if is_depth.any():
-        depth = joined([record for record in found if record.kind == DEPTH_KIND])
-        batches.append(pa.RecordBatch.from_arrays(depth.columns, schema=BOOK_ARRIVALS))
+    if depth:
+        batches.append(pa.RecordBatch.from_arrays(joined(depth).columns, schema=BOOK_ARRIVALS))
         places.append(np.flatnonzero(is_depth))
-    if not is_depth.all():
-        ticks = joined([record for record in found if record.kind == TICKS_KIND])
-        said, which = from_ticks(ticks)
+    if ticks:
+        said, which = from_ticks(joined(ticks))  # of the ticks few are left
         batches.append(said)
         places.append(np.flatnonzero(~is_depth)[which])
     if len(batches) < 2:
         return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=BOOK_ARRIVALS)
-    return concat_batches(batches).take(pa.array(np.argsort(np.concatenate(places))))
+    return concat_batches(batches).take(pa.array(_order(*places)))
+
+
+def _told_apart(found: list[Record]) -> tuple[Bools, list[Record], list[Record]]:
+    """Which rows are of depth, the records of other kinds, those of depth.
+
+    They take turns at every few rows, and each kind is decoded at once: what is made of them is then put in `_order`.
+    """
+    of_depth = [record.kind == DEPTH_KIND for record in found]
+    others = [record for record, is_depth in zip(found, of_depth, strict=True) if not is_depth]
+    depth = [record for record, is_depth in zip(found, of_depth, strict=True) if is_depth]
+    rows = np.array([record.num_rows for record in found], np.int64)
+    return np.repeat(np.array(of_depth, np.bool_), rows), others, depth
+
+
+def _order(*places: Int64s) -> Int64s:
+    """Which row of batches end to end comes when, given where each of their rows was."""
+    return np.argsort(np.concatenate(places))
 
 
 def derived_of(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Derived]]:
