@@ -391,13 +391,14 @@ class TestLiveness:
             async with running(config) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
-                promised = 0
-                for message in await client.until(lambda message: message.get("seq", 0) >= 20):
+                promised = kept = 0
+                while kept < 20:  # trades come in bursts: any number may precede the first heartbeat
+                    message = await client.next()
                     if message["op"] == "heartbeat":
                         promised = message["ts"]
                     elif message["op"] == "trade":
                         assert message["ts_event"] > promised
-                assert promised
+                        kept += promised > 0
 
         run(scenario())
 
