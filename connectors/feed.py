@@ -174,7 +174,7 @@ class FeedThread:
         self._session, self._output, self._connect, self._max_rows = session, output, connect, max_rows
         self._lock = threading.Lock()
         self._ready = threading.Event()
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._whole = True
         self._loop: FeedLoop | None = None
         self._owns_loop = False
@@ -277,8 +277,15 @@ class FeedThread:
                 stop.set()
         try:
             await self._connect(self, stop)
+        except asyncio.CancelledError as error:
+            if not stop.is_set():  # nobody asked for it: a feed must not end in silence
+                self._fail(error)
+            raise
         except Exception as error:  # a supervisor: the next take() raises it
-            with self._lock:
-                self._failure = error
-            self._ready.set()
-            _log.exception("the %s feed died", self.venue)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._failure = error
+        self._ready.set()
+        _log.error("the %s feed died", self.venue, exc_info=error)
