@@ -1,7 +1,7 @@
 """Start a process without what its libraries would only pull in because it is installed.
 
-pyarrow imports pandas at its first conversion. None of our processes uses it, and each of a dozen would pay a third of
-a second of processor at every start, and 35 MB for ever.
+pyarrow imports pandas at its first conversion. None of our processes uses it but the one that fits models, and each of
+a dozen would pay a third of a second of processor at every start, and 35 MB for ever.
 """
 
 import sys
@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import Final
 
 UNUSED: Final = "pandas"
+UNLESS: Final = "statsforecast"
+"""It cannot do without; it is there, half imported, when it asks."""
 
 
 class _Finder(PathFinder):
@@ -20,7 +22,9 @@ class _Finder(PathFinder):
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return None if fullname == UNUSED else super().find_spec(fullname, path, target)
+        if fullname == UNUSED and UNLESS not in sys.modules:
+            return None
+        return super().find_spec(fullname, path, target)
 
 
 def without_unused() -> None:
