@@ -59,9 +59,9 @@ def _set_on_signal(stop: threading.Event) -> None:
         signal.signal(number, lambda *_: None)
 
     def wait() -> None:
-        with send:  # held open as long as a signal may come
-            receive.recv(1)
-        stop.set()
+        # For ever, with both ends open: a later signal would be written to whatever file had the number by then.
+        while receive.recv(1) and send:
+            stop.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
