@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,8 @@ def demo(data_dir: Path, *words: str, env: Mapping[str, str] | None = None) -> I
         running.process.kill()
         running.process.wait()
         for process in running.survivors():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # ended meanwhile, as its parent did
+                process.kill()
 
 
 def rows_logged(data_dir: Path) -> int:
@@ -114,7 +115,7 @@ def rows_logged(data_dir: Path) -> int:
 def bars_stored(data_dir: Path) -> int:
     """Bars in PostgreSQL; none while it is away."""
     try:
-        with psycopg.connect((data_dir / "postgres.dsn").read_text()) as connection:
+        with psycopg.connect((data_dir / "postgres.dsn").read_text().strip()) as connection:
             (count,) = connection.execute("SELECT count(*) FROM market.bars").fetchone() or (0,)
     except psycopg.OperationalError:
         return 0
@@ -133,10 +134,12 @@ def test_each_child_killed_once(tmp_path) -> None:
                 until(lambda: is_replaced(running, name, victim))  # noqa: B023 (used up here)
         until(lambda: bars_stored(running.data_dir) > 0)
         running.interrupt()
-        summary: dict[str, Any] = json.loads(running.said[-1])
         said = "\n".join(running.said)
         assert all(f"{name} was killed by SIGKILL" in said for name in CHILDREN), said
         assert running.survivors() == []
+    with demo(tmp_path / "data", "--duration", "1") as last:
+        assert last.finish() == 0, last.said
+        summary: dict[str, Any] = json.loads(last.said[-1])
     aside = summary["late"] + summary["rejected"] + summary["conflated"]
     assert summary["rows_in"] == summary["rows_out"] + aside
     assert summary["bars"] > 0
