@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ class Listener:
 
     def __init__(self, url: str) -> None:
         self.heard = Heard()
-        self._client = connect(f"{url.replace('http', 'ws', 1)}/v1/stream", max_size=None)
+        self._open = ExitStack()
+        self._client = self._open.enter_context(connect(f"{url.replace('http', 'ws', 1)}/v1/stream", max_size=None))
         for number, channel in enumerate(("anomalies", "arbitrage", "status")):
             self._client.send(json.dumps({"op": "subscribe", "id": number, "channel": channel, "instruments": ["*"]}))
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -68,7 +70,7 @@ class Listener:
             return  # the demo ends
 
     def close(self) -> None:
-        self._client.close()
+        self._open.close()
         self._thread.join()
 
 
