@@ -13,6 +13,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -36,9 +37,10 @@ from market.detectors.protocol import (
     Step,
 )
 from market.detectors.volume import VolumeDetector
-from market.episodes import BAD_TICK, DATA_ERRORS, FX_MOVE, REAL_MOVE, UNCONFIRMED, Episode
+from market.episodes import BAD_TICK, DATA_ERRORS, FX_MOVE, POLICY_STEP, REAL_MOVE, UNCONFIRMED, Episode
 from market.instruments import InstrumentMaster, venue_of
 from market.kernel import Outputs
+from market.reference import Reference
 from market.schemas import ANOMALIES, QUALITIES
 from market.steps import NEVER, Part, Said, Steps
 from market.watch import FORGOTTEN_NS, LIVE, session_at
@@ -53,6 +55,9 @@ _FRESH_NS: Final = 5 * NS_PER_S
 _LIMIT_MOVE_NS: Final = 60 * NS_PER_S
 _TOGETHER_S: Final = 20
 _SCORE_MOST: Final = 10**6
+_POLICY_BPS: Final = 300
+"""A basis that jumps as far and stays, with a quiet market abroad, is a duty that changed."""
+
 _OF_PRICE: Final = frozenset({RETURN_SPIKE, SCALE_ERROR, FAT_FINGER, PRICE_LIMIT})
 _SPEAKS: Final = frozenset(QUALITIES.index(name) for name in ("LIVE", "DELAYED"))
 
@@ -82,6 +87,10 @@ class Watched:
                 detector.reopen()
             self.pace.last_s = None
         return self.window[0] <= at_ns
+
+    @property
+    def bears_duty(self) -> bool:
+        return self.in_rupees and _bears_duty(InstrumentMaster.load().commodity_of(self.name))
 
     @property
     def crossed(self) -> bool:
@@ -340,7 +349,8 @@ class AnomalyKernel:
             return
         episode.ended, episode.ts_end = why, at_ns
         if why == "it is the new usual" and episode.kind == RETURN_SPIKE and episode.witness == BAD_TICK:
-            self._label(episode, UNCONFIRMED, {**episode.witnessed, "stayed": True}, settled=True)
+            label = POLICY_STEP if self._is_policy(episode) else UNCONFIRMED
+            self._label(episode, label, {**episode.witnessed, "stayed": True}, settled=True)
         self._told[episode.anomaly_id] = episode
 
     # --- witnesses ------------------------------------------------------------------------------
@@ -366,14 +376,26 @@ class AnomalyKernel:
             sound = [other.name for other in others if not other.crossed]
             self._label(episode, BAD_TICK if sound else UNCONFIRMED, {"sound": sound}, settled=True)
         elif worst.value is not None and kind in _OF_PRICE:
-            base = worst.base or (at_ns - _LIMIT_MOVE_NS, watched.path.at(at_ns - _LIMIT_MOVE_NS) or 0)
+            base = worst.base or watched.path.since(at_ns - _LIMIT_MOVE_NS)
             label, evidence, _ = judge_move(watched, base, worst.value, others, self._fx, at_ns)
+            if label == BAD_TICK and watched.bears_duty and self._limited_together(watched):
+                label = POLICY_STEP
             known = label in (REAL_MOVE, FX_MOVE)
             self._label(episode, label if waited or known else UNCONFIRMED, evidence, settled=waited or known)
         else:
             too = [other.name for other in others if (other.name, kind) in self._episodes]
             late = at_ns - episode.began_at_ns >= _TOGETHER_S * NS_PER_S
             self._label(episode, REAL_MOVE if too else UNCONFIRMED, {"too": too}, settled=bool(too) or late)
+
+    def _is_policy(self, episode: Episode) -> bool:
+        """Whether a move that only this venue made, and that stayed, is a duty's."""
+        watched = self._watched.get(episode.instrument)
+        return watched is not None and watched.bears_duty and abs(episode.witnessed["move_bps"]) >= _POLICY_BPS
+
+    def _limited_together(self, watched: Watched) -> bool:
+        """Whether it is at its limit with others of its venue: a wrong price is one contract's."""
+        limited = [name for name, kind in self._episodes if kind == PRICE_LIMIT and venue_of(name) == watched.venue]
+        return watched.name in limited and len(limited) > 1
 
     def _label(self, episode: Episode, label: str, evidence: dict[str, Any], *, settled: bool) -> None:
         if label != episode.witness or (settled and not episode.settled):
@@ -416,3 +438,8 @@ class AnomalyKernel:
 
 def _within(number: int | None) -> int | None:
     return None if number is None else max(1 - schemas.PRICE_LIMIT, min(number, schemas.PRICE_LIMIT - 1))
+
+
+@cache
+def _bears_duty(commodity: str) -> bool:
+    return any(name.startswith(f"{commodity}/") for name in Reference.load().duties.names)

@@ -27,8 +27,9 @@ from market.detectors.protocol import (
 BAD_TICK: Final = "bad_tick"
 REAL_MOVE: Final = "real_move"
 FX_MOVE: Final = "fx_move"
+POLICY_STEP: Final = "policy_step"
 UNCONFIRMED: Final = "unconfirmed"
-WITNESSES: Final = (BAD_TICK, REAL_MOVE, FX_MOVE, UNCONFIRMED)
+WITNESSES: Final = (BAD_TICK, REAL_MOVE, FX_MOVE, POLICY_STEP, UNCONFIRMED)
 
 SEVERITIES: Final = ("low", "medium", "high")
 

@@ -5,6 +5,7 @@ of USDINR stands in between. A venue is no witness of itself. The label of a mov
 
 - real_move    another venue moved at least HALF as far, the same way
 - fx_move      the rupee did
+- policy_step  nobody did, and it is no wrong price: what bears an Indian duty moved for good, or to its limit
 - bad_tick     somebody fresh looked on for GRACE_S and explains less than a QUARTER of it
 - unconfirmed  nobody fresh, or something between; or a move that nobody else saw, and that stayed
 """
@@ -30,6 +31,7 @@ GRACE_S: Final = 3
 HALF: Final = 0.5
 QUARTER: Final = 0.25
 _FRESH_S: Final = 10
+_FOUND_OUT_S: Final = 5  # after a start, all venues have said something by then
 _RATES_KEPT: Final = 1_800
 
 
@@ -129,6 +131,12 @@ class Path:
             if when <= at_ns:
                 return price
         return None
+
+    def since(self, at_ns: int) -> tuple[int, int]:
+        """A time and the price then: that time, or where the path is younger, soon after it began. 0: no price."""
+        if self._points:
+            at_ns = max(at_ns, self._points[0][0] + _FOUND_OUT_S * NS_PER_S)
+        return at_ns, self.at(at_ns) or 0
 
     def extreme(self, since_ns: int, *, above: bool) -> int | None:
         """The highest (or lowest) price since a time, and as it stood then."""

@@ -234,3 +234,33 @@ def test_output_is_the_same_however_it_is_cut() -> None:
         cut = fresh
     assert rows + rows_of(cut.on_eof()) == expected
     assert expected
+
+
+def spikes(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {row["instrument"]: row["witness"] for row in rows if row["kind"] == "return_spike"}
+
+
+def limits(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {row["instrument"]: row["witness"] for row in rows if row["kind"] == "price_limit"}
+
+
+def test_a_far_move_at_mcx_alone_that_stays_is_a_duty_that_changed() -> None:
+    rupee, usual = calm(USDINR, 90, range(80)), calm(GOLD, 148000, range(40))
+    quiet = calm(GC, 4000, range(80)) + rupee
+    assert spikes(run(quiet, usual, calm(GOLD, 158000, range(40, 80)))) == {GOLD: "policy_step"}
+    assert spikes(run(quiet, usual, calm(GOLD, 150000, range(40, 80)))) == {GOLD: "unconfirmed"}  # not far
+    back = calm(GOLD, 158000, range(40, 46)) + calm(GOLD, 148000, range(46, 80))
+    assert spikes(run(quiet, usual, back)) == {GOLD: "bad_tick"}  # it did not stay
+    abroad = calm(GC, 4000, range(40)), calm(GC, 4270, range(40, 80)), rupee
+    assert spikes(run(*abroad, usual, calm(GOLD, 158000, range(40, 80))))[GOLD] == "real_move"
+
+
+def test_contracts_of_mcx_that_are_at_their_limit_together_are_a_duty_that_changed() -> None:
+    next_gold = "XIMC:GOLD:202702"
+    quiet, usual = calm(GC, 4000, range(50)) + calm(USDINR, 90, range(50)), calm(GOLD, 148000, range(40))
+    fell = calm(GOLD, 143800, range(40, 42))  # then nobody buys, and nothing is said
+    other = calm(next_gold, 149000, range(40)), calm(next_gold, 144700, range(40, 42))
+    together = run(quiet, usual, fell, *other)
+    assert limits(together) == {GOLD: "policy_step", next_gold: "policy_step"}
+    assert spikes(together) == {GOLD: "policy_step", next_gold: "policy_step"}
+    assert limits(run(quiet, usual, fell, calm(next_gold, 149000, range(50)))) == {GOLD: "bad_tick"}

@@ -19,7 +19,7 @@ export interface Anomaly {
   readonly score: number;
   readonly value: number | null;
   readonly expected: number | null;
-  readonly witness: string; // bad_tick, real_move, fx_move, unconfirmed
+  readonly witness: string; // bad_tick, real_move, fx_move, policy_step, unconfirmed
   readonly detail: Json;
   readonly asKnownAt: Ns;
 }

@@ -13,12 +13,14 @@ export const WITNESS: Readonly<Record<string, string>> = {
   bad_tick: "bad tick",
   real_move: "real move",
   fx_move: "FX move",
+  policy_step: "policy step",
   unconfirmed: "unconfirmed",
 };
 const WITNESS_MEANS: Readonly<Record<string, string>> = {
   bad_tick: "other venues of the same commodity looked on and did not move: this price is likely wrong",
   real_move: "another venue moved with it: the market moved",
   fx_move: "the rupee moved: the metal did not",
+  policy_step: "nobody abroad moved, and it stayed or went to the limit: as when a duty changes",
   unconfirmed: "nobody else looked on, or what they say is between",
 };
 
