@@ -171,8 +171,10 @@ class QualityKernel:
     def _events(self, judged: Judged, clock: Int64s, timed: Bools) -> Iterable[_Event]:
         rows, kind = judged.rows, values(judged.rows.column("kind"))
         flags = values(rows.column("flags"))
-        yield from _delays(judged, clock, _WINDOW_NS, flags & (FLAG_REPLAYED | FLAG_SNAPSHOT) == 0)
-        came = timed & (judged.verdict != LATE) & ((kind == TRADE) | (kind == QUOTE)) & (flags & FLAG_REPLAYED == 0)
+        # What stamps a price is the venue's clock; a heartbeat or a state may have been stamped by the connector.
+        is_price = (kind == TRADE) | (kind == QUOTE)
+        yield from _delays(judged, clock, _WINDOW_NS, is_price & (flags & (FLAG_REPLAYED | FLAG_SNAPSHOT) == 0))
+        came = timed & (judged.verdict != LATE) & is_price & (flags & FLAG_REPLAYED == 0)
         yield from _activity(rows, np.flatnonzero(came), kind, clock)
         crossed = {(w.venue, w.name) for w in self._watched.values() if w.crossed_since is not None}
         quotes = np.flatnonzero((judged.verdict == ACCEPTED) & (kind == QUOTE))
@@ -306,7 +308,7 @@ def _events_few(judged: Judged, clock: Int64s, step_ns: int) -> Iterable[_Event]
         zip(*columns, judged.verdict.tolist(), clock.tolist(), of, codes(rows.column("venue")).tolist(), strict=True)
     ):
         venue = venues[where]
-        if ts_recv is not None and not flags & (FLAG_REPLAYED | FLAG_SNAPSHOT):
+        if kind in (TRADE, QUOTE) and ts_recv is not None and not flags & (FLAG_REPLAYED | FLAG_SNAPSHOT):
             delay = ts_recv - ts_event
             yield _Event(row, _WINDOW, (venue, (at // _WINDOW_NS + 1) * _WINDOW_NS, delay, delay, 1))
         timed = verdict != FUTURE or ts_recv is not None

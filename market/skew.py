@@ -1,9 +1,10 @@
 """Is a venue's clock right? The offset between its stamps and our receipt, over windows of arrivals.
 
-A row's delay, `ts_recv - ts_event`, is latency plus what the two clocks differ by. Latency is never negative and, for
-the quickest row within ten seconds, never long. So the clock is off, or the feed is a delayed one, when every row of a
-window came more than `behind_ns` after its stamp, or every row more than `ahead_ns` before it; a single late or wrong
-row decides nothing. Two windows in a row make the verdict, and two in a row that are right settle it.
+The delay of a price, `ts_recv - ts_event`, is latency plus what the two clocks differ by. Latency is never negative
+and, for the quickest row within ten seconds, never long. So the clock is off, or the feed is a delayed one, when
+every row of a window came more than `behind_ns` after its stamp, or every row more than `ahead_ns` before it; a
+single late or wrong row decides nothing. Two windows in a row make the verdict, and two in a row that are right
+settle it.
 
 Stamps in whole seconds are up to a second early, which is below both limits.
 """

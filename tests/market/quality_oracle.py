@@ -97,7 +97,8 @@ class QualityOracle:
         future = tick.ts > tick.recv + 300 * SECOND
         self._pass(max(self.now, tick.recv))
         self.now = max(self.now, tick.recv)
-        self.windows.setdefault((self.now // (10 * SECOND), tick.venue), []).append(tick.recv - tick.ts)
+        if tick.kind in ("trade", "quote"):
+            self.windows.setdefault((self.now // (10 * SECOND), tick.venue), []).append(tick.recv - tick.ts)
         if tick.kind in ("trade", "quote") and not late:
             facts = self._find(tick)
             if self._in_session(facts, self.now):

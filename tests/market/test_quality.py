@@ -234,6 +234,15 @@ class TestSkew:
         assert ("XCEC", None, FRIDAY + 60 * SECOND, "LIVE", "clock_skew: settled") in settled
         assert kernel.skew_ns("XCEC") is None
 
+    def test_heartbeats_that_the_connector_stamps_do_not_hide_it(self) -> None:
+        delay = -19_800 * SECOND
+        own = [Tick("clock", "XIMC", None, tick.ts, tick.ts) for tick in seconds(0, 31, name=MCX)]
+        ticks = [tick for pair in zip(seconds(0, 31, name=MCX, delay=delay), own, strict=True) for tick in pair]
+        together, one_by_one = QualityKernel(), QualityKernel()
+        said = rows(together, ticks)
+        assert ("XIMC", MCX, "DELAYED") in {(venue, name, quality) for venue, name, _, quality, _ in said}
+        assert [row for tick in ticks for row in rows(one_by_one, [tick])] == said
+
     def test_stamps_in_whole_seconds_are_right(self) -> None:
         ticks = [Tick("quote", "XCEC", GOLD, FRIDAY + i // 3 * SECOND, FRIDAY + i * SECOND // 3) for i in range(300)]
         assert [row[3] for row in rows(QualityKernel(), ticks)] == ["LIVE"]
