@@ -11,6 +11,7 @@ import pyarrow as pa
 from arrivals import batch, joined
 from bar_rows import of_market
 from book_rows import changes
+from eventful_rows import anomaly_kernel, arbitrage_kernel, near_parity, odd_gold
 from join_rows import joins
 from leg_rows import legs
 from reference import Row
@@ -33,15 +34,21 @@ class Entry:
     outputs: tuple[str, ...]
     batch: Callable[[list[Row]], pa.RecordBatch] = batch
     """What makes the kernel's input of the rows of an imagined market."""
+    says: bool = True
+    """Whether it has anything to say of markets drawn at random."""
+    lasts: bool = True
+    """Whether its input goes on over days as its rows do."""
 
 
 KERNELS = {
     "bars": Entry(BarsKernel, ("bars",)),
     "bars-sampled": Entry(lambda: BarsKernel(sample_ns=1), ("bars",)),
     "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
-    "arbitrage": Entry(ArbitrageKernel, ("arbitrage",), legs),
+    "arbitrage": Entry(ArbitrageKernel, ("arbitrage",), legs, says=False),
+    "arbitrage-parity": Entry(arbitrage_kernel, ("arbitrage",), near_parity, lasts=False),
     "quality": Entry(QualityKernel, ("status",)),
-    "anomalies": Entry(lambda: AnomalyKernel(generic=GenericDetector), ("anomalies",)),
+    "anomalies": Entry(lambda: AnomalyKernel(generic=GenericDetector), ("anomalies",), says=False),
+    "anomalies-usual": Entry(anomaly_kernel, ("anomalies",), odd_gold, lasts=False),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
     "book": Entry(BookKernel, ("books",), changes),
     "trade-join": Entry(TradeJoinKernel, ("trade_events",), joins),

@@ -10,15 +10,19 @@ from conformance import KERNELS, ipc, resumed, run
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import SECOND, Oracle, Row
-from strategies import T0, rows
+from strategies import PLACES, T0, rows
 
 from market import columns
 from market.bars import BarsKernel
 
 every_kernel = pytest.mark.parametrize("entry", KERNELS.values(), ids=KERNELS)
+talking = {name: entry for name, entry in KERNELS.items() if entry.says}
+every_talking_kernel = pytest.mark.parametrize("entry", talking.values(), ids=talking)
+lasting = {name: entry for name, entry in KERNELS.items() if entry.lasts}
+every_lasting_kernel = pytest.mark.parametrize("entry", lasting.values(), ids=lasting)
 
 
-@every_kernel
+@every_talking_kernel
 @given(data=st.data())
 def test_output_does_not_depend_on_where_batches_are_cut(entry, data) -> None:
     arrivals = data.draw(rows())
@@ -29,7 +33,7 @@ def test_output_does_not_depend_on_where_batches_are_cut(entry, data) -> None:
     assert run(entry.build(), [[row] for row in arrivals], batch=entry.batch) == whole
 
 
-@every_kernel
+@every_talking_kernel
 @given(arrivals=rows(received=True))
 def test_few_rows_are_told_as_many_are(entry, arrivals) -> None:
     few = run(entry.build(), [arrivals], batch=entry.batch)
@@ -37,7 +41,7 @@ def test_few_rows_are_told_as_many_are(entry, arrivals) -> None:
         assert run(entry.build(), [arrivals], batch=entry.batch) == few
 
 
-@every_kernel
+@every_talking_kernel
 @given(arrivals=rows())
 def test_a_snapshot_at_any_cut_resumes_as_if_nothing_happened(entry, arrivals) -> None:
     whole = run(entry.build(), [arrivals], batch=entry.batch)
@@ -80,7 +84,20 @@ def test_only_promised_outputs_come_out(entry) -> None:
     assert set(run(entry.build(), [arrivals], batch=entry.batch)) <= set(entry.outputs)
 
 
-@every_kernel
+def test_every_kernel_has_something_to_say() -> None:
+    """A check of outputs that are empty checks nothing."""
+    kinds = ("trade", "quote", "trade", "correction")
+    places = [place for place in PLACES for _ in range(2)]
+    arrivals = [
+        Row(kinds[n % 4], *places[n % len(places)], T0 + n * 90 * SECOND, None, n, 1 + n, n, None, f"T{n - n % 4 // 3}")
+        for n in range(120)
+    ]
+    silent = [name for name, entry in talking.items() if not run(entry.build(), [arrivals], batch=entry.batch)]
+    assert not silent
+    assert {type(entry.build()) for entry in talking.values()} == {type(entry.build()) for entry in KERNELS.values()}
+
+
+@every_lasting_kernel
 def test_state_is_bounded_over_days(entry) -> None:
     """Trades with stragglers, day after day: a day needs no more state than the day before (1d bars need a day)."""
     kernel = entry.build()
