@@ -27,6 +27,7 @@ _FIRST: Final = 500
 _EVERY: Final = 10
 _YEARS: Final = ("2010", "2023")
 _QUARTER: Final = 63
+_WEEK: Final = 5  # as the command takes weekdays
 
 
 def bench_forecasts(_directory: Path) -> Mapping[str, object]:
@@ -129,7 +130,7 @@ def _lived(values: Floats, first: int) -> list[tuple[float, float, float, float]
         awake = [mean for mean in np.mean(missed_of, axis=0) if not np.isnan(mean)]
         held = np.array(hits_of)
         quarters = np.convolve(held[:, 0], np.full(_QUARTER, 1 / _QUARTER), "valid")
-        found.append((awake[-1] / min(awake[:-1]), *held.mean(axis=0).tolist(), float(quarters.min())))
+        found.append((float(awake[-1] / min(awake[:-1])), *held.mean(axis=0).tolist(), float(quarters.min())))
     return found
 
 
@@ -138,7 +139,7 @@ def _rolling(values: Floats) -> list[tuple[float, float]]:
     errors, naive, held = (np.zeros((0, len(HORIZONS))) for _ in range(3))
     at_steps = np.array(HORIZONS) - 1
     for origin in range(_FIRST, len(values) - max(HORIZONS), _EVERY):
-        found = forecast(values[:origin].tolist(), max(HORIZONS))
+        found = forecast(values[:origin].tolist(), max(HORIZONS), _WEEK)
         actual = values[origin + at_steps]
         errors = np.vstack([errors, np.abs(found.mean[at_steps] - actual)])
         naive = np.vstack([naive, np.abs(values[origin - 1] - actual)])

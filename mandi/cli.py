@@ -197,7 +197,9 @@ def _add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     forecast.add_argument("file", type=Path, metavar="FILE.csv")
     forecast.add_argument("--horizon", type=_positive, required=True, metavar="H", help="steps ahead")
-    forecast.add_argument("--season", type=_positive, metavar="M", help="steps in a season (default: by the stamps)")
+    forecast.add_argument(
+        "--season", type=_positive, metavar="M", help="steps in a season (default: by the stamps, else by the values)"
+    )
     forecast.add_argument("--out", type=Path, metavar="F", help="write there instead of standard output")
     _add_parity(commands)
     _add(commands, "migrate", "Bring the schemas of both stores up to date.", _migrate)
@@ -215,8 +217,15 @@ def _add_parity(commands: "Commands[argparse.ArgumentParser]") -> None:
     parity.add_argument("--fx", metavar="F", help="INR per USD")
     parity.add_argument("--local", metavar="P", help="of the Indian contract")
     parity.add_argument("--month", type=_month, metavar="YYYYMM", help="of the Indian contract (default: the next two)")
-    parity.add_argument("--on", type=date.fromisoformat, metavar="DATE", help="whose duties and fees (default: today)")
+    parity.add_argument("--on", type=_date, metavar="DATE", help="whose duties and fees (default: today)")
     parity.add_argument("--json", action="store_const", const=True, help="values as JSON")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no date such as 2026-11-21") from None
 
 
 def _month(text: str) -> str:

@@ -29,7 +29,7 @@ def detect(source: Path, out: Path | None) -> int:
             skipped = _score(source, lines, target, advance)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MandiError(f"{source} cannot be scored: {error}") from error
-    tell_lines(skipped, "kept with the score 0")
+    tell_lines(skipped, "without a number kept with the score 0")
     return 0
 
 
@@ -40,14 +40,24 @@ def _score(source: Path, lines: TextIO, target: TextIO, advance: Callable[[int],
     missing = [name for name in _COLUMNS if name not in header]
     if missing:
         raise MandiError(f"{source} has no column {' and no column '.join(missing)}; its first line is {header}")
+    if SCORE in header:
+        raise MandiError(f"{source} has a column {SCORE} already")
     writer, detector, at = csv.writer(target, lineterminator="\n"), SeriesDetector(), header.index("value")
     writer.writerow([*header, SCORE])
     skipped = []
-    for count, row in enumerate(rows, start=1):
-        value = number(row[at]) if at < len(row) else None
+    for count, found in enumerate(filter(None, rows), start=1):
+        row = _of_width(len(header), found, source, rows.line_num)
+        value = number(row[at])
         if value is None:
             skipped.append(rows.line_num)
         writer.writerow([*row, "0.0" if value is None else repr(detector.score(value))])
         if count % _TOLD_EVERY == 0:
             advance(_TOLD_EVERY)
     return skipped
+
+
+def _of_width(columns: int, row: list[str], source: Path, line: int) -> list[str]:
+    """A row as long as the header: the score of a shorter one would stand in another column."""
+    if any(row[columns:]):
+        raise MandiError(f"{source} has {len(row)} fields in line {line} and {columns} columns")
+    return [*row, *[""] * (columns - len(row))][:columns]

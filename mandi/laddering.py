@@ -86,13 +86,19 @@ def _routes(product: str, on: date) -> list[Dated[Route]]:
     of_root = [route for route in every if route.value.local[1] == product.upper()]
     found = of_root or [route for route in every if route.value.commodity == product.lower()]
     if not found:
+        if not every:
+            raise UsageError(f"no route is known on {on}")
         names = ", ".join(route.value.local[1] for route in every)
         raise UsageError(f"there is no route for '{product}' on {on}; choose among {names}")
     return found
 
 
 def _typed(routes: Sequence[Dated[Route]], options: ParityOptions, on: date) -> list[dict[str, Any]]:
-    price, fx, local = (None if text is None else to_fixed(text) for text in (options.price, options.fx, options.local))
+    try:
+        asked = (options.price, options.fx, options.local)
+        price, fx, local = (None if text is None else to_fixed(text) for text in asked)
+    except BadPrice as error:
+        raise UsageError(str(error)) from error
     assert price is not None
     assert fx is not None
     if fx <= 0:

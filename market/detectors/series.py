@@ -31,6 +31,7 @@ _WARM_UP: Final = 30  # distances before their quantile means anything
 _HOLD: Final = 100
 _EXCEED: Final = 3.0
 _NEVER_SEEN: Final = 2.0
+_MOST: Final = 1e9
 
 
 class SeriesDetector:
@@ -121,7 +122,7 @@ class _Quantile:
         rare = self._sorted[min(count - 1, int(_RARE * count))] if count >= _WARM_UP else 0.0
         self._learn(value)
         if rare > 0.0:
-            return value / rare
+            return min(value / rare, _MOST)
         # So far it repeated itself to the letter: whatever is new is unusual, and there is no unit to say by how much.
         return _NEVER_SEEN if count >= _WARM_UP and value > 0.0 else 0.0
 

@@ -1,8 +1,9 @@
 """Forecast any one series: an ensemble of simple members, weighed by what they were worth, with honest intervals.
 
 Every member learns from the beginning of the history and forecasts from up to 120 origins in the rest of it. A member
-is served only while it did clearly better there than naive (tomorrow is as today); if none did, naive is served, and
-the result says so. Those served weigh by the fourth power of their accuracy, and learn again from everything.
+is served only while it did better there than naive (tomorrow is as today) by more than luck explains; if none did,
+naive is served, and the result says so. Those served weigh by the fourth power of their accuracy, and learn again from
+everything.
 
 The interval comes from the same rehearsal: how far off the ensemble was at each step, in units of how much the series
 was moving then, scaled to how much it moves now; and somewhat wider where there were few independent rehearsals.
@@ -20,8 +21,10 @@ from market.forecasters.members import NAIVE, Floats, Member, members
 _ORIGINS: Final = 120
 _REHEARSAL_ROWS: Final = 250
 _MUST_BEAT: Final = 0.95  # of naive's error: less is luck
+_SIGMAS: Final = 1.5  # standard errors, by origins that do not overlap: of eight members one is lucky
 _POWER: Final = 4.0
 _HALF_LIFE: Final = 40.0  # values over which "how much it moves" forgets half
+_FURTHEST: Final = 3.0  # times the worst miss: one step of a series that stood still is no measure of the next
 _WIDENING: Final = 1.0  # per step ahead that fits into the rehearsal once
 
 
@@ -58,11 +61,13 @@ def forecast(history: Sequence[float], horizon: int, season: int = 1, level: flo
         name: member.fit(values[:first]).paths(values, origins.tolist(), horizon)
         for name, member in members(season, first).items()
     }
-    weights = _weights({name: float(np.abs(paths - actual).mean()) for name, paths in rehearsed.items()})
+    errors = {name: np.abs(paths - actual).mean(axis=1) for name, paths in rehearsed.items()}
+    weights = _weights(errors, independent=rehearsal / horizon)
     missed = np.abs(actual - sum(weight * rehearsed[name] for name, weight in weights.items()))
     moving = _moving(values)
     reach = _reach(missed / moving[origins - 1][:, None], level) * moving[-1]
     reach *= 1 + _WIDENING * np.arange(1, horizon + 1) / rehearsal
+    reach = np.minimum(reach, _FURTHEST * missed.max())
     mean = _served(weights, members(season, first), values, horizon)
     return SeriesForecast(mean=mean, lo=mean - reach, hi=mean + reach, weights=weights)
 
@@ -77,13 +82,20 @@ def _check(values: Floats, horizon: int, season: int, level: float) -> None:
 
 
 def _rehearsal_rows(rows: int, horizon: int, season: int) -> int:
-    # Enough origins to know the intervals, and two thirds of the history left to learn from.
-    wanted = max(2 * horizon, min(rows // 4, 6 * horizon) if season > 1 else max(_REHEARSAL_ROWS, 6 * horizon))
+    # Enough origins to know the intervals and to tell skill from luck, and two thirds of the history to learn from.
+    enough = max(_REHEARSAL_ROWS, 6 * horizon)
+    wanted = max(2 * horizon, min(rows // 4, enough) if season > 1 else enough)
     return min(rows // 3, wanted)
 
 
-def _weights(errors: Mapping[str, float]) -> dict[str, float]:
-    better = {name: error for name, error in errors.items() if error < _MUST_BEAT * errors[NAIVE]}
+def _weights(errors: Mapping[str, Floats], independent: float) -> dict[str, float]:
+    """Weights from the errors by origin; so many of the origins' paths do not overlap."""
+    naive = errors[NAIVE]
+    better = {}
+    for name, error in errors.items():
+        luck = _SIGMAS * float((naive - error).std()) / np.sqrt(independent)
+        if error.mean() < naive.mean() * _MUST_BEAT - luck:
+            better[name] = float(error.mean())
     if not better:
         return {NAIVE: 1.0}
     least = min(better.values())

@@ -48,7 +48,8 @@ def test_a_commodity_names_all_its_contracts(tmp_path: Path, capsys) -> None:
         (["parity", "GOLD", "--price", "4150"], 2, "--price and --fx belong together"),
         (["parity", "GOLD", "--local", "4150"], 2, "--local needs --price and --fx"),
         (["parity", "GOLD", "--price", "4150", "--fx", "0"], 2, "no exchange rate"),
-        (["parity", "GOLD", "--price", "x", "--fx", "95"], 1, "'x' is not a price"),
+        (["parity", "GOLD", "--price", "x", "--fx", "95"], 2, "'x' is not a price"),
+        ([*GOLD[:-1], "2020-01-05"], 2, "no route is known on 2020-01-05"),
         ([*GOLD[:-1], "2026-01-05"], 1, "no tariff_values of gold on 2026-01-05"),
     ],
 )

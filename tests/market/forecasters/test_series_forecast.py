@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shared_data import shared_data
 
 from market.forecasters.members import NAIVE, AutoRegression, Changes, Drift, Naive, SeasonalNaive
+from market.forecasters.season import season_in
 from market.forecasters.series import forecast
 
 DAY = 24
@@ -39,10 +40,12 @@ def test_a_season_is_found_and_naive_is_beaten() -> None:
     assert np.mean((found.lo <= values[-48:]) & (found.hi >= values[-48:])) > 0.75
 
 
+@pytest.mark.parametrize("season", [1, 5])
+@pytest.mark.parametrize("horizon", [1, 5])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_random_walk_is_served_as_it_stands(seed: int) -> None:
+def test_a_random_walk_is_served_as_it_stands(seed: int, horizon: int, season: int) -> None:
     values = walk(800, seed)
-    found = forecast(values, 5)
+    found = forecast(values, horizon, season)
     assert found.is_naive
     assert (found.mean == values[-1]).all()
 
@@ -128,3 +131,22 @@ def test_on_hours_of_m4_it_is_better_than_the_best_published_of_its_kind() -> No
     assert len(errors) == 26
     assert np.mean(errors) < min(1.03, 0.8 * np.mean(seasonal))
     assert 0.82 < np.mean(held) < 0.96
+
+
+def test_an_interval_after_a_long_standstill_is_of_the_size_of_the_move() -> None:
+    found = forecast([0.0] * 370 + [1000.0] * 30, 30)
+    assert (found.hi - found.lo).max() <= 6_000
+
+
+@pytest.mark.parametrize("season", [4, 7, 24])
+def test_a_season_is_seen_in_the_values(season: int) -> None:
+    draw = random.Random(4)
+    shape = [draw.uniform(0, 10) for _ in range(season)]
+    assert season_in([100 + shape[n % season] + n * 0.01 + draw.gauss(0, 0.3) for n in range(30 * season)]) == season
+
+
+@pytest.mark.parametrize(
+    "values", [walk(400, 5), [5.0] * 90, [float(n) for n in range(90)], [1.0], [1e90 * n * n for n in range(90)]]
+)
+def test_no_season_is_seen_where_there_is_none(values: list[float]) -> None:
+    assert season_in(values) == 1
