@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
@@ -219,15 +220,19 @@ def _both_ways(shown: Mapping[str, Any]) -> Table:
     for each in shown["directions"]:
         table.add_column(each["direction"].replace("_", " "), justify="right")
     for name in ("local_price", "foreign_price", "fx", "gross"):
-        table.add_row(name.replace("_", " "), *(each[name] for each in shown["directions"]))
+        table.add_row(name.replace("_", " "), *(_aligned(each[name]) for each in shown["directions"]))
     table.add_section()
     for name in COSTS:
-        table.add_row(name.replace("_", " "), *(each["costs"][name] for each in shown["directions"]))
+        table.add_row(name.replace("_", " "), *(_aligned(each["costs"][name]) for each in shown["directions"]))
     table.add_section()
     for name in ("net", "net_bps", "total_inr", "total_usd"):
-        table.add_row(name.replace("_", " "), *(str(each[name]) for each in shown["directions"]))
+        table.add_row(name.replace("_", " "), *(_aligned(each[name]) for each in shown["directions"]))
     table.add_row("lots, local and foreign", *(_lots(each) for each in shown["directions"]))
     return table
+
+
+def _aligned(number: str | None) -> str:
+    return "" if number is None else f"{Decimal(number):.4f}"
 
 
 def _landing_only(shown: Mapping[str, Any]) -> Table:

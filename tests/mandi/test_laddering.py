@@ -34,6 +34,13 @@ def test_without_a_local_price_it_lands_the_foreign_one(tmp_path: Path, capsys) 
     assert "assumed" in shown
 
 
+def test_decimal_points_stand_under_each_other(tmp_path: Path, capsys) -> None:
+    assert asked(tmp_path, *GOLD, "--local", "149000") == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "." in line and line.startswith("│")]
+    assert len(rows) == 18
+    assert len({tuple(at for at, sign in enumerate(line) if sign == ".") for line in rows}) == 1
+
+
 def test_a_commodity_names_all_its_contracts(tmp_path: Path, capsys) -> None:
     assert asked(tmp_path, "parity", "gold-all", "--price", "1", "--fx", "1") == 2
     assert "choose among GOLD, GOLDM, SILVER" in capsys.readouterr().err

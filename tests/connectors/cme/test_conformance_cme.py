@@ -221,6 +221,31 @@ def test_case_10_logon_that_counts_from_one_begins_anew_with_a_gap(peer: Peer, s
     desk.until(lambda: any(row["reason"] == "session_reset" for row in desk.gaps))
 
 
+def test_case_10_logon_with_a_number_too_high_asks_for_what_is_missing(peer: Peer, start: Start) -> None:
+    desk = live(peer, start)
+    lost = peer.seq + 1
+    peer.skip(2)
+    peer.accept()
+    peer.expect("35=A")
+    peer.say("35=A|98=0|108=10")
+    assert "16=0" in peer.expect(f"7={lost}")
+    peer.resend(lost, trade("t1"))
+    peer.resend(lost + 1, trade("t2"))
+    peer.resend(lost + 2, f"35=4|123=Y|36={peer.seq + 1}|")
+    peer.say(trade("t3"))
+    desk.until(lambda: ids(desk) == ["t1", "t2", "t3"])
+
+
+@pytest.mark.parametrize("who", [{"sender": "OTHER"}, {"target": "OTHER"}])
+def test_case_10_wrong_comp_id_is_rejected_and_left(peer: Peer, start: Start, who: dict[str, str]) -> None:
+    desk = live(peer, start)
+    peer.say(trade("t1"), **who)
+    assert "373=9|" in peer.expect("35=3")
+    assert "58=CompID problem" in peer.expect("35=5")
+    assert peer.closed()
+    assert ids(desk) == []
+
+
 def test_case_11_both_sides_ask_for_a_resend_at_once(peer: Peer, start: Start) -> None:
     desk = live(peer, start)
     lost = peer.seq + 1
