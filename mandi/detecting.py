@@ -27,6 +27,8 @@ def detect(source: Path, out: Path | None) -> int:
             counting("values scored") as advance,
         ):
             skipped = _score(source, lines, target, advance)
+    except BrokenPipeError:
+        raise  # its reader has seen enough: nothing is wrong with the file
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MandiError(f"{source} cannot be scored: {error}") from error
     tell_lines(skipped, "without a number kept with the score 0")

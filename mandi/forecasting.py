@@ -59,8 +59,8 @@ def forecast(source: Path, horizon: int, season: int | None, out: Path | None) -
     if untold.empty:
         print(f"mandi: no number in {', '.join(untold.empty)}: not forecast", file=sys.stderr)
     if naive:
-        told = f"mandi: {naive} of {len(series)} series served as they stand: no model did better on their own past"
-        print(told, file=sys.stderr)
+        told = f"{naive} of {len(series)} series forecast as their last value"
+        print(f"mandi: {told}: no model did clearly better on their past", file=sys.stderr)
     return 0
 
 

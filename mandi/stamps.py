@@ -24,7 +24,7 @@ def times(stamps: Sequence[str]) -> list[Any] | None:
 
     Raises: MandiError where some have a time zone and some have none, for nothing says which of two came first.
     """
-    for parse in (_compact, int, _number, datetime.fromisoformat):
+    for parse in (_compact, _month, int, _number, datetime.fromisoformat):
         try:
             found = [parse(stamp) for stamp in stamps]
         except ValueError:
@@ -41,6 +41,10 @@ def _compact(stamp: str) -> datetime:
     if len(stamp) != len("20261121"):
         raise ValueError(stamp)
     return datetime.strptime(stamp, "%Y%m%d")
+
+
+def _month(stamp: str) -> datetime:
+    return datetime.strptime(stamp, "%Y-%m")
 
 
 def _number(stamp: str) -> float:
@@ -116,6 +120,8 @@ def _ahead(known: Sequence[datetime], step: timedelta, horizon: int) -> Iterator
 def _form_of(stamp: str) -> Callable[[datetime], str]:
     if len(stamp) == len("20261121"):
         return lambda time: time.strftime("%Y%m%d")
+    if len(stamp) == len("2026-11"):
+        return lambda time: time.strftime("%Y-%m")
     if len(stamp) == len("2026-11-21"):
         return lambda time: date.isoformat(time)
     parts = _TIME_OF_DAY.fullmatch(stamp)

@@ -1,11 +1,13 @@
 """`mandi detect`: the file comes back row by row with a score, and what is wrong is said in words."""
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
 
 from mandi.cli import main
+from mandi.detecting import detect
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -81,3 +83,13 @@ def test_where_it_cannot_be_written_is_said(series: Path, tmp_path: Path, capsys
         assert main(["detect", str(series), "--out", str(out)]) == 1
         assert f"{out} cannot be written" in capsys.readouterr().err
     assert not list(tmp_path.parent.glob("*.partial"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_of_the_file(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Left(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Left())
+    with pytest.raises(BrokenPipeError):
+        detect(series, None)

@@ -50,7 +50,7 @@ def test_a_walk_is_said_to_be_served_as_it_stands(tmp_path: Path, capsys) -> Non
     assert main(["forecast", str(path), "--horizon", "1"]) == 0
     told = capsys.readouterr()
     assert told.out.splitlines()[1].startswith("x,3,6.0,")
-    assert "1 of 1 series served as they stand" in told.err
+    assert "1 of 1 series forecast as their last value" in told.err
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,7 @@ def test_another_file_is_refused_in_a_sentence(tmp_path: Path, capsys, text: str
         (["2026-03-31", "2026-06-30", "2026-09-30"], ["2026-12-31", "2027-03-31"], 4),
         (["2026-04-01", "2026-07-01", "2026-10-01"], ["2027-01-01", "2027-04-01"], 4),
         (["2022-12-31", "2023-12-31", "2024-12-31"], ["2025-12-31", "2026-12-31"], 1),
+        (["2026-10", "2026-11", "2026-12"], ["2027-01", "2027-02"], 12),
         (["20261129", "20261130", "20261201"], ["20261202", "20261203"], 7),
         (["1.0", "2.0", "3.0"], ["4.0", "5.0"], None),
         (["2026-11-20T21:00Z", "2026-11-20T22:00Z", "2026-11-20T23:00Z"], ["2026-11-21T00:00Z"], 24),
