@@ -87,7 +87,7 @@ def test_where_it_cannot_be_written_is_said(series: Path, tmp_path: Path, capsys
 
 def test_a_reader_that_has_seen_enough_is_no_error_of_the_file(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Left(io.StringIO):
-        def write(self, text: str) -> int:
+        def write(self, _: str) -> int:
             raise BrokenPipeError
 
     monkeypatch.setattr("sys.stdout", Left())
