@@ -48,6 +48,7 @@ SLOW: Final = "quotes"
 """The channel of a gap in which only quotes were conflated."""
 NEWS_KEY: Final = 0
 _NEWS_KEPT: Final = 1_000
+_GAPS_KEPT: Final = 100  # of connections lost again before all images were there
 _DAY_NS: Final = 86_400 * SECOND_NS
 
 
@@ -355,6 +356,8 @@ class Session:
         return gap
 
     def _gap_since(self, last_seq: int, reason: str, now_ns: int) -> None:
+        if len(self._gaps) >= _GAPS_KEPT:
+            self._ledger.gap(self._gaps.pop(0), now_ns, "superseded")
         self._gaps.append(self._gap(ALL, last_seq + 1, max(last_seq + 1, self._rows.next_seq(now_ns)), reason, now_ns))
 
     # All images are there (of what can be had): nothing that came before counts any more.

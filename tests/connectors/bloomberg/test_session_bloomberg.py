@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import orjson
 import pytest
 from bloomberg_events import GOLD, T0, USDINR, Fed, data, event, image, kinds, status
 from hypothesis import given
@@ -278,6 +279,18 @@ class TestLosses:
         assert fed.session.lost == "SessionTerminated: revoked"
         fed.session.on_close(None, fed.now, "")
         assert all(watched.phase is Phase.SILENT for watched in fed.session.watched.values())
+
+    def test_a_venue_that_is_lost_again_before_all_images_costs_no_more_each_time(self) -> None:
+        fed = Fed().open()
+        fed.say(8, image(USDINR))
+        for _ in range(300):
+            fed.session.on_close(None, fed.now, "lost")
+            fed.session.on_open(fed.now)
+        assert len(orjson.loads(str(fed.session.positions()["gaps"]))) <= 110
+        found = fed.ledgers()["gaps"]
+        opened = [row for row in found if row["ts_resolved"] is None]
+        superseded = [row for row in found if row["resolution"] == "superseded"]
+        assert len(opened) - len(superseded) <= 110
 
 
 class TestNews:
