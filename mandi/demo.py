@@ -40,6 +40,10 @@ _SOURCES: Final = ("trading", "ingest", "backend")
 _KEEP_HOURS: Final = 24.0  # what the simulated backend's outbox keeps of events that are in the log
 _DERIVED: Final = ("bars", "quality", "book", "anomalies", "arbitrage", "joins", "forecasts", "fits")
 _FLOWS: Final = (*_DERIVED, "timescale", "clickhouse")
+_READ_PRICES: Final = frozenset({"bars", "quality", "book", "anomalies", "arbitrage", "timescale", "clickhouse"})
+_CATCH_UP_S: Final = 120.0
+_DRAINED_SOON: Final = 100  # records, of all flows: so many come of time alone
+_STEADY_LOOKS: Final = 3  # a flow measures once a second
 _FORECAST_INTERVAL: Final = "5s"  # so that forecasts are there within the first minute
 _MAY_WAIT: Final = 15  # how nice the stores and the flows are; ingest and gateway are urgent
 
@@ -153,6 +157,8 @@ class _Demo:
         self._supervisor.signal_stop(_SOURCES)
         self._supervisor.stop(_SOURCES)
         self._supervisor.stop(["simulate"])
+        if self._options.duration_s is not None:
+            self._catch_up()
         self._supervisor.stop(_DERIVED)
         self._supervisor.signal_stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])
         self._supervisor.stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])
@@ -166,6 +172,20 @@ class _Demo:
         if self._options.duration_s is None:
             self._shown.say(f"stopped in {time.monotonic() - began:.1f} s; the next start resumes from here")
         return 0
+
+    def _catch_up(self) -> None:
+        """Let the flows read what there is, so that the counts are whole; not after Ctrl-C: the next start goes on."""
+        deadline, steady, behind = time.monotonic() + _CATCH_UP_S, 0, 0
+        while steady < _STEADY_LOOKS and time.monotonic() < deadline and not self._stop.wait(1.0):
+            self._supervisor.poll()
+            found = scrape(self._metrics_urls())
+            behind = round(found.total("mandi_log_lag_rows"))
+            silent = _READ_PRICES - found.by_label("mandi_log_lag_rows", "consumer").keys()
+            steady = 0 if silent or behind > _DRAINED_SOON else steady + 1
+        if steady < _STEADY_LOOKS and not self._stop.is_set():
+            self._shown.say(
+                f"still {behind:,} records behind after {_CATCH_UP_S:.0f} s: the next start goes on from there"
+            )
 
     def _start_stores(self) -> Stores:
         settings = self._settings
