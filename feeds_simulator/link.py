@@ -21,6 +21,8 @@ class Socket(Protocol):
 
     def get_write_buffer_size(self) -> int: ...
 
+    def is_closing(self) -> bool: ...
+
     def pause_reading(self) -> None: ...
 
     def abort(self) -> None: ...
@@ -41,8 +43,8 @@ class Link:
 
     @property
     def can_write(self) -> bool:
-        """Whether what is written reaches anybody."""
-        return not self.half_open
+        """Whether what is written reaches anybody; uvloop raises where a socket was cut a moment ago."""
+        return not self.half_open and not self.socket.is_closing()
 
     def write(self, data: bytes, unsent_limit_bytes: int) -> bool:
         """Write; return whether the client keeps up, that is, leaves no more than so many bytes unread."""
@@ -76,7 +78,7 @@ class WebSocketLink(Link):
 
     @property
     def can_write(self) -> bool:
-        return not self.half_open and self.websocket.state is State.OPEN
+        return super().can_write and self.websocket.state is State.OPEN
 
     def fall_silent(self) -> None:
         super().fall_silent()

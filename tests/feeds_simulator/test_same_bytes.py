@@ -83,6 +83,9 @@ class Socket:
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def is_closing(self) -> bool:
+        return self.cut
+
     def pause_reading(self) -> None:
         pass
 
