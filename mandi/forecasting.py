@@ -107,5 +107,4 @@ def _ordered(name: str, one: _Series, untold: _Untold) -> _Series:
     return _Series(
         stamps=[one.stamps[at] for at in order],
         values=[one.values[at] for at in order],
-        lines=[one.lines[at] for at in order],
     )

@@ -54,13 +54,13 @@ def _set_on_signal(stop: threading.Event) -> None:
     """Set `stop` at once on SIGTERM or Ctrl-C, also while the main thread is inside Bytewax, outside Python."""
     receive, send = socket.socketpair()
     send.setblocking(False)
-    signal.set_wakeup_fd(send.fileno(), warn_on_full_buffer=False)
+    # Never closed: else a later signal is written to whatever file has the number by then.
+    signal.set_wakeup_fd(send.detach(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
 
     def wait() -> None:
-        # For ever, with both ends open: a later signal would be written to whatever file had the number by then.
-        while receive.recv(1) and send:
+        while receive.recv(1):
             stop.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

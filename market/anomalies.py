@@ -394,8 +394,10 @@ class AnomalyKernel:
 
     def _limited_together(self, watched: Watched) -> bool:
         """Whether it is at its limit with others of its venue: a wrong price is one contract's."""
-        limited = [name for name, kind in self._episodes if kind == PRICE_LIMIT and venue_of(name) == watched.venue]
-        return watched.name in limited and len(limited) > 1
+        at_limit = [
+            each for each in self._episodes.values() if each.kind == PRICE_LIMIT and each.venue == watched.venue
+        ]
+        return len(at_limit) > 1 and any(each.instrument == watched.name for each in at_limit)
 
     def _label(self, episode: Episode, label: str, evidence: dict[str, Any], *, settled: bool) -> None:
         if label != episode.witness or (settled and not episode.settled):

@@ -308,11 +308,11 @@ def _events_few(judged: Judged, clock: Int64s, step_ns: int) -> Iterable[_Event]
         zip(*columns, judged.verdict.tolist(), clock.tolist(), of, codes(rows.column("venue")).tolist(), strict=True)
     ):
         venue = venues[where]
-        if kind in (TRADE, QUOTE) and ts_recv is not None and not flags & (FLAG_REPLAYED | FLAG_SNAPSHOT):
-            delay = ts_recv - ts_event
-            yield _Event(row, _WINDOW, (venue, (at // _WINDOW_NS + 1) * _WINDOW_NS, delay, delay, 1))
         timed = verdict != FUTURE or ts_recv is not None
         if kind in (TRADE, QUOTE):
+            if ts_recv is not None and not flags & (FLAG_REPLAYED | FLAG_SNAPSHOT):
+                delay = ts_recv - ts_event
+                yield _Event(row, _WINDOW, (venue, (at // _WINDOW_NS + 1) * _WINDOW_NS, delay, delay, 1))
             told_now = (code, at // NS_PER_S, kind == TRADE)
             if timed and verdict != LATE and not flags & FLAG_REPLAYED and told_now not in told:
                 told.add(told_now)
