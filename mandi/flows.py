@@ -228,13 +228,16 @@ def _run_webhooks(settings: Settings, stop: threading.Event) -> None:
 def _run_store(settings: Settings, name: str, stop: threading.Event, lateness: Lateness) -> None:
     from mandi.stores import open_stores
     from pipelines import store
+    from pipelines.engine.observe import Lag
 
+    lag = Lag(name)
     with open_stores(settings, only=name) as stores:
         address = stores.timescale if name == "timescale" else stores.clickhouse
         config = store.StoreConfig(
             name=name,
+            lag=lag,
             open_reader=log_reader(settings, stop),
-            open_sink=lambda: _patient(name, address, stop),
+            open_sink=lambda: _patient(name, address, stop, lag.again),
             now=FileClock(settings.clock_file),
             stop=stop,
             lateness=lateness,
@@ -254,16 +257,17 @@ def open_sink(name: str, address: str) -> Sink:
     return ClickHouseSink(address)
 
 
-def _patient(name: str, address: str, stop: threading.Event) -> Sink:
-    """The sink, which waits for its store until `stop`, and says so."""
+def _patient(name: str, address: str, stop: threading.Event, on_wait: Callable[[], None]) -> Sink:
+    """The sink, which waits for its store until `stop`, and says so; `on_wait` before each wait."""
     from pipelines import metrics
 
-    away = metrics.SINK_AWAY.labels(name)
+    away, retries = metrics.SINK_AWAY.labels(name), metrics.SINK_RETRIES.labels(name)
 
     def wait(error: Exception, attempt: int, wait_s: float) -> None:
         away.set(1)
         waiting.add(name)
-        metrics.SINK_RETRIES.labels(name).inc()
+        retries.inc()
+        on_wait()
         _log.warning("%s is unavailable (%s); attempt %d, next in %.1f s", name, error, attempt, wait_s)
 
     def go_on() -> None:

@@ -21,6 +21,7 @@ from bytewax.dataflow import Dataflow
 from market import topics
 from market.anomalies import USDINR, AnomalyKernel
 from market.detectors.generic import GenericDetector
+from market.detectors.protocol import KINDS
 from market.instruments import InstrumentMaster
 from market.records import LogReader, LogWriter, TopicPartition
 from market.watermark import Lateness
@@ -52,6 +53,8 @@ class AnomaliesConfig:
 def build(config: AnomaliesConfig) -> Dataflow:
     """Wire the flow."""
     flow = Dataflow("anomalies")
+    for kind in KINDS:
+        metrics.ANOMALIES.labels(kind)  # from 0: a surge may be the first of its kind
     reading = Reading(Lag("anomalies"), config.open_reader)
     source = LogSource(
         open_reader=config.open_reader,

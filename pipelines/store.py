@@ -46,9 +46,13 @@ _DERIVED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreConfig:
-    """What the flow needs. `name` is the store's; it names the flow, its metrics and its recovery store."""
+    """What the flow needs. `name` is the store's; it names the flow, its metrics and its recovery store.
+
+    `lag` is told of every read.
+    """
 
     name: str
+    lag: Lag
     open_reader: Callable[[], LogReader]
     open_sink: Callable[[], Sink]
     now: Callable[[], int]
@@ -64,7 +68,7 @@ def build(config: StoreConfig) -> Dataflow:
         patterns=[topics.PRICES_PATTERN],
         convert=ticks_of,
         stop=config.stop,
-        on_read=Lag(config.name),
+        on_read=config.lag,
         poll=_POLL,
     )
     derived = LogSource(
@@ -72,7 +76,7 @@ def build(config: StoreConfig) -> Dataflow:
         patterns=_DERIVED,
         convert=derived_of,
         stop=config.stop,
-        on_read=Lag(config.name),
+        on_read=config.lag,
         poll=_POLL,
     )
     ticks = op.input("prices", flow, prices)

@@ -114,6 +114,9 @@ class _PostPart(StatefulSinkPartition[Message, None]):
     pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
+        for courier in self.couriers:
+            for outcome in ("delivered", "dead", "retried"):
+                metrics.WEBHOOKS.labels(courier.endpoint.name, outcome)  # from 0: the first one is then a rise
         self.pool = ThreadPoolExecutor(max(1, len(self.couriers)), thread_name_prefix="webhook")
 
     def write_batch(self, values: list[Message]) -> None:

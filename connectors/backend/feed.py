@@ -7,6 +7,7 @@ State: at most MAX_WAITING messages and one read; beyond that the sources are no
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,8 @@ from market.trade_events import EventRefused, TradeEvent, parse_event
 MAX_WAITING: Final = 50_000
 _READ_S: Final = 0.25  # how long a stop may have to wait
 _STOP_TIMEOUT_S: Final = 5.0
+MUTE_S: Final = 15.0
+"""A read that takes as long has met a server that takes what is sent and never answers: no connection breaks then."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ def open_feed(config: BackendConfig, now: Callable[[], int], resume: Positions) 
 
 
 class BackendFeed:
-    """The running sources: start them, take what came, stop them. `up` says which of them answer."""
+    """The running sources: start them, take what came, stop them."""
 
     def __init__(self, sources: Sequence[Source], now: Callable[[], int]) -> None:
         self._sources, self._now = sources, now
@@ -81,11 +84,18 @@ class BackendFeed:
         self._on_disk: Positions = {}
         self._failure: Exception | None = None
         self._stopping = threading.Event()
-        self.up = {source.name: False for source in sources}
+        self._up = {source.name: False for source in sources}
+        self._asked_s = {source.name: float("inf") for source in sources}  # inf: nobody waits for an answer
         self._threads = [
             threading.Thread(target=self._follow, args=(source,), name=f"{BACKEND}-{source.name}", daemon=True)
             for source in sources
         ]
+
+    @property
+    def up(self) -> Mapping[str, bool]:
+        """Which of the sources answer."""
+        mute_s = time.monotonic() - MUTE_S
+        return {name: is_up and self._asked_s[name] > mute_s for name, is_up in self._up.items()}
 
     def start(self) -> None:
         """Start the threads."""
@@ -132,16 +142,20 @@ class BackendFeed:
         try:
             while not self._stopping.is_set():
                 try:
-                    self._put(source.read(_READ_S))
+                    self._asked_s[source.name] = time.monotonic()
+                    found = source.read(_READ_S)
+                    self._asked_s[source.name] = float("inf")
+                    self._put(found)
+                    self._asked_s[source.name] = time.monotonic()
                     source.forget(self._on_disk)
                 except SourceUnavailable as error:
-                    self.up[source.name] = False
+                    self._up[source.name] = False
                     if str(error) != said:
                         said = str(error)
                         _log.warning("%s; trying again", said)
                     self._stopping.wait(backoff.next_delay_s())
                     continue
-                self.up[source.name] = True
+                self._up[source.name] = True
                 said = ""
                 backoff.reset()
         except Exception as error:  # a supervisor: the next take() raises it

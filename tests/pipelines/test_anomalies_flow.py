@@ -9,6 +9,7 @@ from simulated_arrivals import START_NS, S, batch
 
 from connectors.log import open_reader
 from market import topics
+from market.detectors.protocol import KINDS
 from market.records import TopicPartition
 from market.schemas import QUOTE, TICKS
 from pipelines import anomalies
@@ -63,3 +64,4 @@ def test_a_move_of_the_rupee_is_told_once_and_by_its_name(tmp_path: Path) -> Non
     spikes = {row["instrument"]: row["witness"] for row in last if row["kind"] == "return_spike"}
     assert spikes == {gold: "fx_move", rupee: "unconfirmed"}
     assert (REGISTRY.get_sample_value("mandi_anomalies_total", ended) or 0) - before == 2
+    assert all(REGISTRY.get_sample_value("mandi_anomalies_total", {"kind": kind}) is not None for kind in KINDS)

@@ -1,5 +1,6 @@
 """The backend's flow: an event is in the log once, whichever way and however often it comes, over any restart."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 from backend_events import insert, ledger, logged, outbox, payload
 from backend_flow import Process, flow
 from log_support import until
+from prometheus_client import REGISTRY
 from psycopg import sql
 
 from connectors.backend.config import OutboxConfig
@@ -167,6 +169,25 @@ def test_a_source_that_is_away_is_read_when_it_is_back(url: str) -> None:
     source.failures = [SourceUnavailable("kafka", "away")] * 2
     with flow(url, lambda now, _: BackendFeed([source], now)):
         until(lambda: logged(url) == ["e-1"])
+
+
+def test_a_source_that_is_mute_is_not_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen, thawed = threading.Event(), threading.Event()
+
+    class Mute(Channel):
+        def read(self, timeout_s: float) -> Messages:
+            if frozen.is_set():
+                thawed.wait()
+            return super().read(timeout_s)
+
+    monkeypatch.setattr("connectors.backend.feed.MUTE_S", 0.2)
+    up = partial(REGISTRY.get_sample_value, "mandi_backend_up", {"source": "mute"})
+    with flow(url, lambda now, _: BackendFeed([Mute("mute", [payload(1)], {})], now)):
+        until(lambda: logged(url) == ["e-1"] and up() == 1)
+        frozen.set()
+        until(lambda: up() == 0)
+        thawed.set()
+        until(lambda: up() == 1)
 
 
 def test_an_error_nobody_knows_ends_the_flow(url: str) -> None:

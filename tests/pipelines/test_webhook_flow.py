@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 import pytest
+from prometheus_client import REGISTRY
 
 from connectors.log import open_reader
 from mandi import webhooks as of_settings
@@ -115,6 +116,10 @@ def test_what_nobody_took_is_a_dead_letter(tmp_path: Path, receivers: list[Webho
         ("desk1", 0, "the receiver is gone (410)"),
     ]
     assert [(each["message_id"], each["body"].encode()) for each in letters] == receivers[0].taken
+    dead = [
+        REGISTRY.get_sample_value("mandi_webhooks_total", {"endpoint": f"desk{n}", "outcome": "dead"}) for n in (0, 1)
+    ]
+    assert dead == [0, 2]  # from 0: the first one must be a rise to Prometheus
 
 
 def test_receivers_come_from_a_file(tmp_path: Path) -> None:
