@@ -58,6 +58,8 @@ class StatusEvent(NamedTuple):
     ts_event: int
     symbol: str
     state: str  # OPEN, HALT, LIMIT, CLOSE
+    limits: tuple[int, int] | None = None
+    """The lowest and highest price of the session as it now stands; None: not told."""
 
 
 class SettleEvent(NamedTuple):

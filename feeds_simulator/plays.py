@@ -25,12 +25,13 @@ from feeds_simulator.events import (
 class Scene:
     """One symbol as it truly is: what a play looks at."""
 
-    __slots__ = ("book", "listing", "state")
+    __slots__ = ("book", "limits", "listing", "state")
 
     def __init__(self, listing: Listing) -> None:
         self.listing = listing
         self.book: BookEvent | None = None
         self.state = ""
+        self.limits: tuple[int, int] | None = None
 
     @property
     def symbol(self) -> str:
@@ -40,7 +41,7 @@ class Scene:
         if isinstance(event, BookEvent):
             self.book = event
         elif isinstance(event, StatusEvent):
-            self.state = event.state
+            self.state, self.limits = event.state, event.limits or self.limits
 
     def image(self, ts_ns: int) -> list[Event]:
         """Return the true book as of now, if it has been seen."""
@@ -73,7 +74,8 @@ class Halted:
     def end(self, ts_ns: int) -> list[Event]:
         if not self._stopped or self._scene.state != OPEN:
             return []
-        return [StatusEvent(ts_ns, self._scene.symbol, OPEN), *self._scene.image(ts_ns)]
+        scene = self._scene
+        return [StatusEvent(ts_ns, scene.symbol, OPEN, scene.limits), *scene.image(ts_ns)]
 
 
 class Frozen:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from connectors.mcx.constants import ANGEL, ANGEL_BATCH, ANGEL_PING_NS, ANGEL_TOKENS, SECOND_NS
-from connectors.mcx.packets import Broken, Frame, Level, Packet, Text, batches
+from connectors.mcx.packets import Broken, Frame, Level, Packet, Text, batches, limits_of
 from market.schemas import PRICE_LIMIT, PRICE_SCALE
 
 MODE_LTP: Final = 1
@@ -28,9 +28,11 @@ _HEAD: Final = struct.Struct("<BB25sqqq")  # mode, exchange, token, number, exch
 _QUOTE: Final = struct.Struct("<qqqddqqqq")  # last size, average, volume, buy and sell totals, open, high, low, close
 _SNAP: Final = struct.Struct("<qqq")  # last trade time in s, open interest and its change
 _DEPTH: Final = struct.Struct("<" + "HqqH" * 10)  # flag, quantity, price, orders
+_CIRCUIT: Final = struct.Struct("<qq")  # the day's highest price, and its lowest
 _QUOTE_AT: Final = 51
 _SNAP_AT: Final = 123
 _DEPTH_AT: Final = 147
+_CIRCUIT_AT: Final = 347
 
 _PRICE: Final = PRICE_SCALE // 100
 _MS_NS: Final = 1_000_000
@@ -79,7 +81,7 @@ class Angel:
             return _broken("malformed_frame", f"token {padded[:25]!r}", frame)
         if not 0 <= ts_ms < _YEAR_2200_MS or not -PRICE_LIMIT < last * _PRICE < PRICE_LIMIT:
             return _broken("out_of_range", f"time {ts_ms} ms, last price {last} paise", frame)
-        size = volume = close = ts_trade = bids = asks = None
+        size = volume = close = ts_trade = bids = asks = limits = None
         if mode >= MODE_QUOTE:
             size, _, volume, _, _, _, _, _, close = _QUOTE.unpack_from(frame, _QUOTE_AT)
             if not 0 <= size < PRICE_SCALE or not 0 <= volume < PRICE_SCALE:
@@ -91,6 +93,8 @@ class Angel:
                 return _broken("out_of_range", f"last trade time {ts_trade} s", frame)
             ts_trade *= SECOND_NS
             bids, asks = self._depth(frame)
+            high, low = _CIRCUIT.unpack_from(frame, _CIRCUIT_AT)
+            limits = limits_of(low * _PRICE, high * _PRICE)
         packet = Packet(
             int(digits),
             last * _PRICE or None,
@@ -102,6 +106,7 @@ class Angel:
             bids,
             asks,
             number,
+            limits,
         )
         return Frame([packet])
 

@@ -28,6 +28,8 @@ IMAGE_WAIT_NS: Final = 1 * SECOND_NS
 UNASKED_WAIT_NS: Final = 10 * SECOND_NS
 """Our choice: a broker without REST quotes sends its images at once; what did not come by then has not traded."""
 IMAGE_ATTEMPTS: Final = 3  # failed REST requests, after which the next packet is taken as the image
+LIMITS_EVERY_NS: Final = 10 * SECOND_NS
+"""Our choice: how often the day's price range is asked for while a book has one side."""
 
 PENDING_PACKETS: Final = 1_000
 """Packets kept for an instrument whose counters ran backwards, until its image comes."""

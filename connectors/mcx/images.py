@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from connectors.mcx.constants import IMAGE_ATTEMPTS, PENDING_PACKETS, SECOND_NS
 from connectors.mcx.instruments import Listing
 from connectors.mcx.ledger import Gap, Ledger
-from connectors.mcx.packets import Packet
+from connectors.mcx.limits import PriceRange
+from connectors.mcx.packets import Limits, Packet
 from connectors.mcx.rows import Rows
 from connectors.mcx.state import Instrument, date_of, day_of
 from connectors.ticks import FeedOutput
@@ -154,13 +155,18 @@ class Instruments:
     # ---- images
 
     def wanted(self, before_ns: int, most: int) -> list[Instrument]:
-        """Return instruments whose image has been wanted since before a time, longest first."""
+        """Return instruments whose image has been wanted since before a time, longest first; then price ranges."""
         found = [
             known
             for known in self.by_token.values()
             if known.gap is not None or (known.awaited and known.wanted_ns <= before_ns)
         ]
-        return sorted(found, key=lambda known: known.wanted_ns)[:most]
+        ranges = [
+            known
+            for known in self.by_token.values()
+            if known.gap is None and not known.awaited and (known.range.wanted_ns or before_ns + 1) <= before_ns
+        ]
+        return [*sorted(found, key=lambda known: known.wanted_ns), *ranges][:most]
 
     def image(self, known: Instrument, packet: Packet | None, now_ns: int) -> None:
         """Take the REST quote of an instrument; None if the venue has no data for it."""
@@ -168,13 +174,17 @@ class Instruments:
             if known.gap is None:
                 known.awaited = False  # it has not traded: its first packet will tell all there is
                 known.volume = known.volume or 0
+                known.range.wanted_ns = None
             else:
                 known.attempts = IMAGE_ATTEMPTS  # it cannot decide: the next packet will
         elif known.gap is not None and not known.awaited:
             self._decide(known, packet, now_ns)
         elif known.awaited:
             self._apply(known, packet, now_ns, image=True)
+        elif packet.limits is not None:
+            self._see_range(known, packet.limits, now_ns)
         else:
+            known.range.wanted_ns = None  # it does not tell
             self._counters["quotes_unused"] += 1
 
     # One of two states was wrong. If the quote goes on from the older one, it was the newer: then nothing is missing.
@@ -232,9 +242,16 @@ class Instruments:
             known.volume = packet.volume
         known.ts_trade = packet.ts_trade or (known.ts_trade if known.day == day else 0)
         known.ts_event = packet.ts_event or known.ts_event  # our own clock says nothing of the venue's order
+        known.range = known.range if known.day == day else PriceRange()
         known.day = day
         if packet.bids is not None and packet.asks is not None:
             self._rows.book(known, packet, packet.bids, packet.asks, ts_event, now_ns, seq)
         if image:
             known.awaited = False
             self._resolve(known, now_ns, 1)
+        self._see_range(known, packet.limits, now_ns)
+
+    # It trades on at a limit, so its quality is what it was.
+    def _see_range(self, known: Instrument, told: Limits | None, now_ns: int) -> None:
+        if known.book_known and (news := known.range.see(known.bids, known.asks, known.tick or 0, told, now_ns)):
+            self._ledger.instrument(known.listing.instrument, known.quality, news, now_ns)

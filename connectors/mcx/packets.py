@@ -7,8 +7,12 @@ or a zero, which the venue sends for "not there".
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from market.schemas import PRICE_LIMIT
+
 Level = tuple[int, int, int]
 """Price, size, number of orders."""
+Limits = tuple[int, int]
+"""Lowest and highest price of the day."""
 
 
 class Packet(NamedTuple):
@@ -28,6 +32,13 @@ class Packet(NamedTuple):
     asks: tuple[Level, ...] | None
     number: int | None = None
     """Counts the packets of this token, where the broker counts them."""
+    limits: Limits | None = None
+    """As they stand now. None: the packet does not tell."""
+
+
+def limits_of(low: int, high: int) -> Limits | None:
+    """Return the limits of a day; None if the numbers are none, as the zeros of a venue that does not tell."""
+    return (low, high) if -PRICE_LIMIT < low < high < PRICE_LIMIT else None
 
 
 class Broken(NamedTuple):

@@ -12,7 +12,7 @@ import orjson
 
 from connectors.errors import RestRefused, ValueRefused
 from connectors.mcx.constants import IST_OFFSET_NS, SECOND_NS
-from connectors.mcx.packets import Level, Packet
+from connectors.mcx.packets import Level, Limits, Packet, limits_of
 from connectors.ticks import parse_lots
 
 _EXCHANGE: Final = "MCX:"
@@ -68,6 +68,7 @@ def _packet(quote: Mapping[str, Any]) -> Packet | None:
             _time(quote.get("timestamp")),
             _levels(depth["buy"]),
             _levels(depth["sell"]),
+            limits=_limits(quote),
         )
     except (KeyError, TypeError, ValueError, ValueRefused):
         return None
@@ -76,6 +77,13 @@ def _packet(quote: Mapping[str, Any]) -> Packet | None:
 def _levels(levels: list[Mapping[str, Any]]) -> tuple[Level, ...]:
     found = [(parse_lots(level["price"]), parse_lots(level["quantity"]), int(level["orders"])) for level in levels]
     return tuple(level for level in found if level[0] and level[1])
+
+
+def _limits(quote: Mapping[str, Any]) -> Limits | None:
+    try:
+        return limits_of(parse_lots(quote.get("lower_circuit_limit")), parse_lots(quote.get("upper_circuit_limit")))
+    except ValueRefused:
+        return None
 
 
 def _time(text: object) -> int | None:

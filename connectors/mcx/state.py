@@ -6,6 +6,7 @@ from typing import Final
 from connectors.mcx.constants import DAY_NS, IST_OFFSET_NS, MIC, SECOND_NS
 from connectors.mcx.instruments import Listing
 from connectors.mcx.ledger import Gap
+from connectors.mcx.limits import PriceRange
 from connectors.mcx.packets import Level, Packet
 from connectors.ticks import FeedOutput, Slot
 from market.instruments import to_fixed
@@ -49,6 +50,7 @@ class Instrument:
         "number",
         "pending",
         "quality",
+        "range",
         "refusal",
         "slot",
         "tick",
@@ -80,6 +82,7 @@ class Instrument:
         self.number: int | None = None
         self.heard_ns: int | None = None
         self.quality = "LIVE"
+        self.range = PriceRange()
         self.refusal = ""
 
     def backwards(self, packet: Packet) -> str:

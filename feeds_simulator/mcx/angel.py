@@ -58,7 +58,8 @@ def packet(contract: Contract, mode: int, buy_flag: int = 0) -> bytes:
         for price, qty, orders in (*levels, *((0, 0, 0),) * (DEPTH - len(levels))):
             depth += struct.pack("<HqqH", flag, qty, price, orders)
     interest = struct.pack("<qqq", state.traded_ns // 1_000_000_000, state.interest, 0)
-    return quote + interest + depth + struct.pack("<4q", 0, 0, state.high, state.low)
+    low, high = state.limits
+    return quote + interest + depth + struct.pack("<4q", high, low, state.high, state.low)
 
 
 def error(code: str, correlation_id: str) -> str:

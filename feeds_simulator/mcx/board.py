@@ -41,6 +41,8 @@ class State(NamedTuple):
     interest_low: int = 0
     bids: Depth = ()
     asks: Depth = ()
+    limits: tuple[int, int] = (0, 0)
+    """Lowest and highest price of the day as it now stands; zeros: nobody has told."""
     number: int = 0
     """Counts the states of this contract."""
 
@@ -83,6 +85,9 @@ class Contract:
             self.settle = event.price * self.tick_paise
         elif isinstance(event, StatusEvent) and event.state == "CLOSE":
             self.state = self.state._replace(bids=(), asks=(), stamped_ns=event.ts_event)
+        elif isinstance(event, StatusEvent) and event.limits is not None:
+            low, high = event.limits
+            self.state = self.state._replace(limits=(low * self.tick_paise, high * self.tick_paise))
         else:
             return False
         return True

@@ -126,8 +126,8 @@ def full_quote(contract: Contract) -> dict[str, Any]:
         "oi_day_high": state.interest_high,
         "oi_day_low": state.interest_low,
         "net_change": 0,
-        "lower_circuit_limit": 0,
-        "upper_circuit_limit": 0,
+        "lower_circuit_limit": state.limits[0] / 100,
+        "upper_circuit_limit": state.limits[1] / 100,
         "ohlc": _ohlc(contract),
         "depth": {"buy": _levels(state.bids), "sell": _levels(state.asks)},
     }

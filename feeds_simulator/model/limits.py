@@ -63,6 +63,11 @@ class Band:
         self.halted_until_ns = 0
         self._widen(0)
 
+    def pass_time(self, ts_ns: int) -> None:
+        """Widen if the wait after a hit is over, wherever the price is by then."""
+        if self._until_ns and ts_ns >= self._until_ns:
+            self._widen(self._step + 1)
+
     def hit(self, ts_ns: int) -> bool:
         """Take note that a price wants out; return whether the band holds, False if it has just widened."""
         limit = self._limit

@@ -179,17 +179,15 @@ class Product:
         return [StatusEvent(ts_ns, listing.symbol, state) for listing in self.listings]
 
     def _open(self, ts_ns: int) -> list[Event]:
-        action = self._status(ts_ns, OPEN)
         times = np.array([ts_ns])
         for month, book in enumerate(self._books):
             bids, asks = self._touches(times, np.array([month > 0]))
             book.rebuild(int(bids[0]), int(asks[0]))
-            action.append(self._image(ts_ns, month))
-        self._states = [OPEN for _ in self._books]
         if self._limit is not None:
             limit, tick = self._limit, self._tick
             self._bands = [Band(limit, (book.best_bid + book.best_ask) // 2, tick) for book in self._books]
-        return action
+        months = range(len(self._books))
+        return [self._turn(ts_ns, month, OPEN) for month in months] + [self._image(ts_ns, month) for month in months]
 
     def _close(self, ts_ns: int) -> list[Event]:
         settles: list[Event] = [
@@ -214,11 +212,17 @@ class Product:
         distance: int,
         lots: int,
     ) -> list[Event]:
-        action = self._limited(ts_ns, month, bid, ask, kind, lots) if self._bands else None
+        band = self._bands[month] if self._bands else None
+        high = 0 if band is None else band.high
+        action = None if band is None else self._limited(band, ts_ns, month, bid, ask, kind, lots)
         if action is None:
             action = self._follow(ts_ns, month, bid, ask, chance, lots)
         if action is None:
             action = self._make_noise(ts_ns, month, side, kind, distance, lots)
+        if band is not None and band.high != high and not any(isinstance(event, StatusEvent) for event in action):
+            action.insert(
+                0, self._turn(ts_ns, month, self._states[month])
+            )  # the state is as it was, the limits are not
         if self._amend is not None:
             action.insert(0, self._amended(ts_ns, self._amend))
             self._amend = None
@@ -226,12 +230,18 @@ class Product:
             self._choose_amendment(action)
         return action
 
-    def _limited(self, ts_ns: int, month: int, bid: int, ask: int, kind: float, lots: int) -> list[Event] | None:
+    def _limited(
+        self, band: Band, ts_ns: int, month: int, bid: int, ask: int, kind: float, lots: int
+    ) -> list[Event] | None:
         # What happens at a price limit; None where trading goes on as usual.
-        band, book, state = self._bands[month], self._books[month], self._states[month]
+        book, state = self._books[month], self._states[month]
         if state == HALT and ts_ns < band.halted_until_ns:
             return []
-        if (band.low < bid and ask < band.high) or not band.hit(ts_ns):
+        band.pass_time(ts_ns)
+        held = False
+        while not held and not band.low < bid < ask < band.high:
+            held = band.hit(ts_ns)
+        if not held:
             if state == OPEN:
                 return None
             book.rebuild(bid, ask)
@@ -249,7 +259,8 @@ class Product:
 
     def _turn(self, ts_ns: int, month: int, state: str) -> Event:
         self._states[month] = state
-        return StatusEvent(ts_ns, self.listings[month].symbol, state)
+        limits = (self._bands[month].low, self._bands[month].high) if self._bands else None
+        return StatusEvent(ts_ns, self.listings[month].symbol, state, limits)
 
     def _follow(self, ts_ns: int, month: int, bid: int, ask: int, chance: float, lots: int) -> list[Event] | None:
         # A stale quote is taken or pulled; room for a better one is filled. None if the touch is where it should be.

@@ -1,8 +1,8 @@
 """A price that comes near the daily limit of its contract.
 
 The bands are data with sources (`market/data/price_limits.csv`): fractions of a reference, or quote units. The
-reference is the last price of the session before; where that was not seen, the first of this one. A band that was
-passed has widened to the next.
+reference is the last price of the session before; where that was not seen, the first of this one. A price well beyond a
+band says that the venue has widened it: the next one holds until the session ends, wherever the price goes.
 """
 
 import csv
@@ -19,6 +19,8 @@ from market.schemas import PRICE_SCALE
 
 NEAR: Final = 0.8
 """Of the way from the reference to the limit."""
+_OVER_PERCENT: Final = 110
+"""Of the way: no further is still at the limit, for our reference is not to the tick the venue's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +50,19 @@ class LimitDetector:
         self._bands = bands
         self._reference: int | None = None
         self._last: int | None = None
+        self._passed = 0  # bands that have widened
 
     def score(self, step: Step) -> Finding | None:
         price, reference = _of(step), self._reference
         if price is None or reference is None or reference <= 0:
             return None
-        move = abs(price - reference)
-        reaches = [size if self._bands.absolute else reference * size // PRICE_SCALE for size in self._bands.steps]
-        band, reach = next(((n, reach) for n, reach in enumerate(reaches, 1) if move <= reach), (0, 0))
-        if not reach or move < NEAR * reach:
+        move, reaches = abs(price - reference), self._reaches(reference)
+        band = max(_passed(move, reaches), self._passed)
+        if band == len(reaches) or move < NEAR * reaches[band]:
             return None
+        reach = reaches[band]
         limit = reference + (reach if price > reference else -reach)
-        evidence = {"band": band, "of_the_way": round(move / reach, 3), "reference": str(reference)}
+        evidence = {"band": band + 1, "of_the_way": round(move / reach, 3), "reference": str(reference)}
         return Finding(
             kind=PRICE_LIMIT, score=move / reach / NEAR, value=price, expected=limit, ts_event=step.ts_event,
             evidence=evidence,
@@ -69,6 +72,9 @@ class LimitDetector:
         self._last = _of(step) or self._last
         if self._reference is None:
             self._reference = self._last
+        elif self._last is not None and self._reference > 0:
+            passed = _passed(abs(self._last - self._reference), self._reaches(self._reference))
+            self._passed = max(self._passed, min(passed, len(self._bands.steps) - 1))
 
     def skip(self, step: Step) -> None:
         pass
@@ -77,7 +83,14 @@ class LimitDetector:
         pass
 
     def reopen(self) -> None:
-        self._reference = self._last
+        self._reference, self._passed = self._last, 0
+
+    def _reaches(self, reference: int) -> list[int]:
+        return [size if self._bands.absolute else reference * size // PRICE_SCALE for size in self._bands.steps]
+
+
+def _passed(move: int, reaches: list[int]) -> int:
+    return sum(move * 100 > reach * _OVER_PERCENT for reach in reaches)
 
 
 def _of(step: Step) -> int | None:

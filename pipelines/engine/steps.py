@@ -39,7 +39,7 @@ class Output:
     batch: pa.RecordBatch
 
 
-STATE_VERSION: Final = 8
+STATE_VERSION: Final = 9
 """Raised with every change of what a kernel's snapshot holds: an older state is then rebuilt, not misread."""
 
 State = tuple[int, Mapping[str, int], object]

@@ -250,6 +250,24 @@ class TestMarket:
         limits = {record["instrument"] for record in on.truth if record["what"] == "limit"}
         assert GOLD in limits
 
+    def test_limits_of_mcx_are_relaxed_in_slabs_and_told(self) -> None:
+        on = stage("mcx", "limit_move", rate=10)
+        found = of(events(on, 950), GOLD, StatusEvent)  # the third fall, when the cooling of the first is over
+        told = [(event.limits, at_s(event)) for event in found]  # type: ignore[attr-defined]
+        reaches = {(limits[1] - limits[0]) / (limits[1] + limits[0]): at for limits, at in reversed(told)}
+        assert sorted(reaches) == pytest.approx([0.03, 0.06, 0.09], abs=1e-4)
+        first, second, third = (reaches[reach] for reach in sorted(reaches))
+        assert first < 20 < second < 40  # at once
+        assert second + 900 <= third < second + 930  # after a quarter of an hour, with the next that happens
+
+    def test_no_book_goes_beyond_the_limits_told(self) -> None:
+        low = high = 0
+        for event in events(stage("mcx", "limit_move", rate=40), 60):
+            if event.symbol == GOLD and isinstance(event, StatusEvent) and event.limits is not None:
+                low, high = event.limits
+            elif event.symbol == GOLD and isinstance(event, BookEvent):
+                assert all(low <= side[0].price <= high for side in (event.bids, event.asks) if side)
+
     def test_rule_589_halts_for_two_minutes(self) -> None:
         found = events(stage("cme", "limit_move", rate=100), 165)
         states = [(event.state, at_s(event)) for event in of(found, GC, StatusEvent)]  # type: ignore[attr-defined]
