@@ -16,7 +16,7 @@ Errors:
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal
@@ -207,6 +207,20 @@ class InstrumentMaster:
         return [
             f"{mic}:{root}:{month // 12:04d}{month % 12 + 1:02d}" for month, _ in zip(listed, range(n), strict=False)
         ]
+
+
+def nearest_by_name(keys: Iterable[str], name_of: Callable[[str], Hashable]) -> list[str]:
+    """Keep one key a name that a venue has for them, the nearest month: the names repeat after ten years.
+
+    Example:
+        >>> nearest_by_name(["XNYM:CL:203612", "XNYM:CL:202612", "XNYM:CL:202701"], lambda key: (key[:8], key[-3:]))
+        ['XNYM:CL:202612', 'XNYM:CL:202701']
+    """
+    named: dict[Hashable, str] = {}
+    for key in keys:
+        name = name_of(key)
+        named[name] = min(named.get(name, key), key)  # keys of one product are ordered as their months
+    return list(named.values())
 
 
 def _listed(contract: Contract, month: int) -> bool:

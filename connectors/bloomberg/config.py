@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from connectors.bloomberg.constants import FEED, SECOND_NS
-from market.instruments import InstrumentMaster
+from connectors.bloomberg.symbols import security_of
+from market.instruments import InstrumentMaster, nearest_by_name
 
 SIMULATED_SDK: Final = "feeds_simulator.bloomberg.blpapi"
 
@@ -33,9 +34,10 @@ class BloombergConfig:
     """Rows not yet taken at which the SDK's queue is no longer read."""
 
     def wanted(self, now_ns: int) -> tuple[str, ...]:
-        """Return the instrument keys to subscribe at a time."""
-        if self.keys:
-            return self.keys
+        """Return the instrument keys to subscribe at a time; of those that share a security (GCZ6), the nearest."""
+        return tuple(nearest_by_name(self.keys or self._listed(now_ns), security_of))
+
+    def _listed(self, now_ns: int) -> tuple[str, ...]:
         master, today = InstrumentMaster.load(), datetime.fromtimestamp(now_ns // SECOND_NS, UTC).date()
         roots = sorted({contract.root for contract in master.contracts if contract.mic == FEED})
         return tuple(key for root in roots for key in master.fronts(FEED, root, today, self.months))

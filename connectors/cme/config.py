@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
+from connectors.cme.codec import symbol_key
 from connectors.cme.constants import DEPTH_LEVELS, PRODUCTS
 from connectors.cme.dialects import DIALECTS, Dialect
 from connectors.fix.config import SessionConfig
-from market.instruments import InstrumentMaster
+from market.instruments import InstrumentMaster, nearest_by_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +47,10 @@ class CmeConfig:
         )
 
     def instruments(self, on: date) -> Sequence[str]:
-        """Return the keys of the nearest months of every product."""
+        """Return the keys of the nearest months of every product; where GCZ6 is of two decades, of the nearer one."""
         master = InstrumentMaster.load()
-        return [key for mic, root in self.products for key in master.fronts(mic, root, on, self.months)]
+        keys = [key for mic, root in self.products for key in master.fronts(mic, root, on, self.months)]
+        return nearest_by_name(keys, lambda key: symbol_key(key, self.dialect.symbol))
 
     @property
     def subscription(self) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
 from typing import Any
 
 import pytest
 from bloomberg_events import KINDS
-from bloomberg_server import EURUSD, GOLD, MS, USDINR, Clock, Running, S, book, serving, trade
+from bloomberg_server import EURUSD, GOLD, MS, T0, USDINR, Clock, Running, S, book, serving, trade
 
 from connectors.bloomberg.config import BloombergConfig
 from connectors.bloomberg.source import open_feed
@@ -23,7 +24,7 @@ from feeds_simulator.bloomberg.blpapi.event import DeliveryQueue
 from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.bloomberg.server import SimulatorConfig
 from feeds_simulator.bloomberg.venue import Entitlements
-from feeds_simulator.events import BustEvent, StatusEvent, TradeEvent
+from feeds_simulator.events import BustEvent, Listing, StatusEvent, TradeEvent
 from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from market.instruments import InstrumentMaster
 from market.parity import land, terms_of
@@ -288,6 +289,25 @@ class TestOtherCases:
                 server.happen(StatusEvent(server.clock.ns, "GC Z26", state))
                 desk.until(lambda quality=quality: desk.qualities()[KEYS[2]] == quality)
             assert desk.qualities()[KEYS[0]] == "LIVE"
+
+    def test_case_21_the_date_decides_the_decade_of_a_security(self) -> None:
+        far = "BBG:GC:203612"  # its security is GCZ6 too, which is December 2026 until that has expired
+        with serving(QUIET) as server, running(server, keys=(far, *KEYS)) as desk:
+            desk.live()
+            server.happen(trade(GOLD, "4150.1", 2, "t1"))
+            desk.until(lambda: desk.rows("trade"))
+            assert {row["instrument"] for row in desk.ticks} == set(KEYS)
+            assert far not in desk.qualities()
+
+    def test_case_21_ten_years_later_it_is_another_contract(self) -> None:
+        far = Listing("GC Z36", "BBG:GC:203612", Decimal("0.1"))
+        clock = Clock(T0 + 3_653 * 86_400 * S)
+        with serving(QUIET, clock, listings=(USDINR, far)) as server, running(server, keys=()) as desk:
+            desk.until(lambda: desk.qualities().get(far.key) == "LIVE")
+            server.happen(trade(far, "4150.1", 2, "t1", clock.ns))
+            desk.until(lambda: desk.rows("trade"))
+            assert desk.rows("trade")[0]["instrument"] == far.key
+            assert KEYS[2] not in desk.qualities()
 
     def test_case_28_a_fat_finger_is_kept_apart(self) -> None:
         with serving(QUIET) as server, running(server) as desk:

@@ -419,6 +419,39 @@ def test_case_19_precisions_and_midnight(peer: Peer, start: Start) -> None:
     assert T0 - 13 * 3600 * SECOND < desk.of(TRADE)[3]["ts_event"] < T0
 
 
+def test_case_21_the_date_decides_the_decade_of_a_symbol(peer: Peer, start: Start) -> None:
+    desk = start(months=62)  # gold of ten years: GCZ6 is of 2026 and of 2036
+    peer.logged_on()
+    peer.image()
+    peer.say(trade("t1"))
+    desk.until(lambda: ids(desk) == ["t1"] and desk.of(QUOTE))
+    assert {row["instrument"] for row in (*desk.of(TRADE), *desk.of(QUOTE))} == {GC}
+    asked = [text for text in peer.heard if "|35=V|" in text and "|55=GCZ6|" in text]
+    assert all(f"/{GC}|" in text for text in asked)
+    assert asked
+    desk.feed.stop()
+
+    later = start()
+    later.now = at = T0 + 3_653 * 86_400 * SECOND  # ten years later, to the day
+    peer.accept()
+    peer.expect("35=A")
+    peer.seq = 0
+    peer.say("35=A|98=0|108=10|141=Y", at=at)
+    peer.expect("35=g")
+    peer.say(trade("t2").replace("20261121", "20361121"), at=at)
+    later.until(lambda: ids(later) == ["t2"])
+    assert later.of(TRADE)[0]["instrument"] == "XCEC:GC:203612"
+
+
+def test_case_21_a_symbol_with_its_year_is_of_its_decade(peer: Peer, start: Start) -> None:
+    desk = start(months=62, dialect="entries-44")
+    peer.logged_on()
+    named = "55=GC|200=203612|207=XCEC"
+    peer.say(trade("t1").replace("55=GCZ6", named).replace(f"262=T/{GC}", "262=T/XCEC:GC:203612"))
+    desk.until(lambda: ids(desk) == ["t1"])
+    assert desk.of(TRADE)[0]["instrument"] == "XCEC:GC:203612"
+
+
 def test_case_20_numbers_begin_anew_within_a_session(peer: Peer, start: Start) -> None:
     desk = live(peer, start)
     peer.say(trade("t1"))
