@@ -3,12 +3,16 @@
 A gap is a stretch of our own numbering, which follows `ts_recv`: between its two numbers something may be missing.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+
+import orjson
 
 from connectors.ticks import RAW_CHARACTERS, FeedOutput, Slot
 
 _REASON_CHARACTERS: Final = 300
+GAPS_KEPT: Final = 100  # of connections lost again before all images were there
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,3 +93,36 @@ class Ledger:
             quality=quality,
             reason=reason[:_REASON_CHARACTERS],
         )
+
+
+class OpenGaps:
+    """Gaps of whole connections, each open until every image is there.
+
+    State: at most GAPS_KEPT; for one more the oldest is closed as `superseded`, and those after it go on.
+    """
+
+    def __init__(self, ledger: Ledger, left: object) -> None:
+        """Take over what a process before this one left open, as JSON."""
+        self._ledger = ledger
+        self._gaps = [Gap(**fields) for fields in orjson.loads(str(left))]
+
+    def __iter__(self) -> Iterator[Gap]:
+        return iter(self._gaps)
+
+    def __bool__(self) -> bool:
+        return bool(self._gaps)
+
+    def open(self, gap: Gap, now_ns: int) -> None:
+        """Write a gap, and keep it."""
+        if len(self._gaps) >= GAPS_KEPT:
+            self._ledger.gap(self._gaps.pop(0), now_ns, "superseded")
+        self._gaps.append(gap)
+        self._ledger.gap(gap)
+
+    def resolve(self, last_seq: int, now_ns: int, remark: str = "") -> None:
+        """Every image is there: close all, each up to the last row before."""
+        for gap in self._gaps:
+            gap.seq_to = max(gap.seq_to, last_seq)
+            gap.reason = f"{gap.reason}; {remark}" if remark else gap.reason
+            self._ledger.gap(gap, now_ns)
+        self._gaps.clear()

@@ -6,6 +6,7 @@ from connectors.bloomberg.codec import Story
 from connectors.bloomberg.constants import FEED
 from connectors.ledger import Gap as Gap
 from connectors.ledger import Ledger as CommonLedger
+from connectors.ledger import OpenGaps as OpenGaps
 from connectors.ticks import FeedOutput
 
 

@@ -30,7 +30,7 @@ from connectors.bloomberg.constants import (
     SECOND_NS,
     TIMEOUT,
 )
-from connectors.bloomberg.ledger import Gap, Ledger
+from connectors.bloomberg.ledger import Gap, Ledger, OpenGaps
 from connectors.bloomberg.symbols import instrument_of, security_of
 from connectors.bloomberg.watched import Phase, Rows, Watched
 from connectors.errors import DecodeError
@@ -48,7 +48,6 @@ SLOW: Final = "quotes"
 """The channel of a gap in which only quotes were conflated."""
 NEWS_KEY: Final = 0
 _NEWS_KEPT: Final = 1_000
-_GAPS_KEPT: Final = 100  # of connections lost again before all images were there
 _DAY_NS: Final = 86_400 * SECOND_NS
 
 
@@ -80,7 +79,7 @@ class Session:
         self._ledger = Ledger(output)
         last_seq = int((resume or {}).get("seq", 0))
         self._rows = Rows(output, self._ledger, self.counters, last_seq)
-        self._gaps = [Gap(**fields) for fields in orjson.loads(str((resume or {}).get("gaps", "[]")))]
+        self._gaps = OpenGaps(self._ledger, (resume or {}).get("gaps", "[]"))
         self._restarted_from = last_seq
         self.watched: dict[int, Watched] = {}
         self._master = InstrumentMaster.load()
@@ -356,19 +355,17 @@ class Session:
         return gap
 
     def _gap_since(self, last_seq: int, reason: str, now_ns: int) -> None:
-        if len(self._gaps) >= _GAPS_KEPT:
-            self._ledger.gap(self._gaps.pop(0), now_ns, "superseded")
-        self._gaps.append(self._gap(ALL, last_seq + 1, max(last_seq + 1, self._rows.next_seq(now_ns)), reason, now_ns))
+        seq_from = last_seq + 1
+        seq_to = max(seq_from, self._rows.next_seq(now_ns))
+        gap = Gap(channel=ALL, seq_from=seq_from, seq_to=seq_to, ts_detected=now_ns, reason=reason)
+        self._gaps.open(gap, now_ns)
 
     # All images are there (of what can be had): nothing that came before counts any more.
     def _resolve(self, now_ns: int) -> None:
         phases = {watched.phase for watched in self.watched.values()}
         if Phase.LIVE not in phases or not phases <= {Phase.LIVE, Phase.ENDED}:
             return
-        for gap in self._gaps:
-            gap.seq_to = max(gap.seq_to, self._rows.last_seq)
-            self._ledger.gap(gap, now_ns)
-        self._gaps.clear()
+        self._gaps.resolve(self._rows.last_seq, now_ns)
         self._ledger.venue("LIVE", "images received", now_ns)
 
     def _disconnect(self, reason: str, now_ns: int) -> None:

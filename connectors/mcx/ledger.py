@@ -4,6 +4,7 @@ from typing import Final
 
 from connectors.ledger import Gap as Gap
 from connectors.ledger import Ledger as CommonLedger
+from connectors.ledger import OpenGaps as OpenGaps
 from connectors.mcx.constants import FEED, MIC
 from connectors.mcx.packets import Broken, Text
 from connectors.ticks import RAW_CHARACTERS, FeedOutput

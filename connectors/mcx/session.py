@@ -30,7 +30,7 @@ from connectors.mcx.constants import (
 )
 from connectors.mcx.images import Instruments
 from connectors.mcx.instruments import Listing
-from connectors.mcx.ledger import ALL, Gap, Ledger
+from connectors.mcx.ledger import ALL, Gap, Ledger, OpenGaps
 from connectors.mcx.packets import Broker, Frame, Packet
 from connectors.mcx.rows import Rows
 from connectors.ticks import FeedOutput
@@ -58,7 +58,7 @@ class Session:
         self._open = False
         self.lost: str | None = None
         self._refused = 0  # connections in a row that were refused for the credentials
-        self._gaps = [Gap(**fields) for fields in orjson.loads(str((resume or {}).get("gaps", "[]")))]
+        self._gaps = OpenGaps(self._ledger, (resume or {}).get("gaps", "[]"))
         self._restarted_from = last_seq
         self._opened_ns = 0
         self._timer_ns = 0
@@ -226,8 +226,7 @@ class Session:
             ts_detected=now_ns,
             reason=reason,
         )
-        self._gaps.append(gap)
-        self._ledger.gap(gap)
+        self._gaps.open(gap, now_ns)
 
     # Until every instrument has its image, nobody knows what was missed.
     def _resolve(self, now_ns: int) -> None:
@@ -237,11 +236,7 @@ class Session:
         if self.instruments.awaiting and not waited:
             return
         missed, self.instruments.missed_lots = self.instruments.missed_lots, 0
-        for gap in self._gaps:
-            gap.seq_to = max(gap.seq_to, self._rows.last_seq)
-            gap.reason = f"{gap.reason}; {missed} lots traded unseen" if missed else gap.reason
-            self._ledger.gap(gap, now_ns)
-        self._gaps.clear()
+        self._gaps.resolve(self._rows.last_seq, now_ns, f"{missed} lots traded unseen" if missed else "")
         self._ledger.venue("LIVE", "subscribed", now_ns)
 
     # ---- the venue's time
