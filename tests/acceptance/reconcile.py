@@ -9,6 +9,7 @@ Said: trades, corrections and busts by the simulator's truth (of MCX, the packet
 still missing must lie in gaps of the venue that were not repeated; where it numbers nothing, in one of the instrument
 or of the whole connection. The gap of ingest's own end explains nothing: by then the venues had long said their last.
 A packet of MCX tells the day's volume: what a lost one told is in the row of the next one, which is then of two trades.
+So rows of MCX may be fewer where the lots told and held of the contract are the same, and lots that differ need a gap.
 A bust that the wire doubled, of a venue that numbers nothing, is said once and aside once: the second had no effect.
 """
 
@@ -20,6 +21,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -34,7 +36,6 @@ from tests.acceptance.stores import BothStores
 _SAID: Final = ("trades", "corrections", "busts")
 _FEED_OF_GAPS: Final = {"ICE": "ice", "XIMC": "mcx", "CME": "cme", "BBG": "bloomberg"}
 _NUMBERED: Final = {"ice", "cme"}
-_TELLS_VOLUME: Final = "mcx"
 _WHOLE: Final = "ticks"  # the channel of a gap that is of no single instrument
 _STOPPED: Final = "stopped"  # how the reason of the last gap ends
 _ANY: Final = 10**9
@@ -59,10 +60,18 @@ class Line:
     aside: int
     repeated: int = 0
     """Of those aside: busts and corrections that had no effect."""
+    lots_said: int | None = None
+    """None: the venue's packets do not tell a day's volume."""
+    lots_held: Decimal = Decimal(0)
 
     @property
     def missing(self) -> int:
         return self.said - self.held - self.aside
+
+    @property
+    def lots_agree(self) -> bool | None:
+        """Whether the lots held are those told; None: nobody can say, for what is aside has lots too."""
+        return None if self.lots_said is None or self.aside else self.lots_held == self.lots_said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,25 +88,19 @@ class Reconciliation:
     """What the gaps of `lost` are of, by feed."""
 
     def unexplained(self) -> list[Line]:
-        """Lines with a difference that no gap of their feed owns up to."""
+        """Lines with a difference that no gap of their feed owns up to; rows that were merged are none."""
         missing: Counter[str] = Counter()
         for line in self.lines:
-            missing[line.feed] += max(0, line.missing)
+            missing[line.feed] += 0 if line.lots_agree else max(0, line.missing)
         return [
             line
             for line in self.lines
             if line.missing < -self._doubled(line)
             or (
-                line.missing > 0
-                and missing[line.feed] > self._merged(line.feed)
+                (line.lots_agree is False or (line.missing > 0 and not line.lots_agree))
                 and (missing[line.feed] > self.lost.get(line.feed, 0) or not self._is_owned(line))
             )
         ]
-
-    def _merged(self, feed: str) -> int:
-        """At most so many rows of a feed are in the row after them."""
-        struck = self.wire.get(feed, {}) if feed == _TELLS_VOLUME else {}
-        return struck.get("dropped", 0) + struck.get("garbled", 0)
 
     def _doubled(self, line: Line) -> int:
         """At most so many rows of an instrument are aside because they came twice."""
@@ -117,6 +120,8 @@ class Tables(Protocol):
 
     def count(self, table: str) -> int: ...
 
+    def lots(self) -> list[tuple[str, Decimal]]: ...
+
     def gaps(self) -> list[tuple[Any, ...]]: ...
 
 
@@ -124,14 +129,18 @@ def reconcile(data_dir: Path, stores: Tables) -> Reconciliation:
     """Compare a data directory whose demo has ended, clean, with its stores."""
     counts = [json.loads(path.read_text()) for path in (data_dir / "truth").glob("counts-*.json")]
     said: Counter[tuple[str, str]] = Counter()
+    lots_said: Counter[str] = Counter()
     wire: dict[str, Counter[str]] = {}
     for venues in (run["venues"] for run in counts):
         for feed, told in venues.items():
             wire.setdefault(feed, Counter()).update(told["wire"])
             for instrument, events in told["instruments"].items():
-                events = told["told"].get(instrument, {}) if "told" in told else events
+                if "told" in told:
+                    events = told["told"].get(instrument, {})
+                    lots_said[instrument] += events.get("lots", 0)
                 said[feed, instrument] += sum(events.get(what, 0) for what in _SAID)
     held = Counter(dict(stores.grouped("trades", "instrument")))
+    lots_held = dict(stores.lots())
     aside = _aside(stores)
     repeated = Counter(dict(stores.grouped("rejected", "instrument", NO_EFFECT)))
     feed_of = {instrument: feed for feed, instrument in said}
@@ -146,6 +155,8 @@ def reconcile(data_dir: Path, stores: Tables) -> Reconciliation:
                 held=held[name],
                 aside=aside[name],
                 repeated=repeated[name],
+                lots_said=lots_said.get(name),
+                lots_held=lots_held.get(name, Decimal(0)),
             )
             for feed, name in keys
         ],
@@ -265,8 +276,9 @@ def printed(name: str, found: Reconciliation, verbose: bool) -> None:
         if told:
             print(f"    {what}: {json.dumps(told)[:1_500]}", flush=True)
     for line in found.lines:
-        if verbose or line.missing:
-            print(f"    {line.instrument:20} {line.said} said, {line.held} held, {line.aside} aside", flush=True)
+        if verbose or line.missing or line.lots_agree is False:
+            lots = "" if line.lots_said is None else f"; lots: {line.lots_said} said, {line.lots_held:f} held"
+            print(f"    {line.instrument:20} {line.said} said, {line.held} held, {line.aside} aside{lots}", flush=True)
 
 
 def _shown(lost: int) -> str:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from mandi.settings import load
 from market import topics
 from market.admission import AdmissionKernel
 from market.records import LogReader, Record, TopicPartition
-from market.schemas import QUOTE
+from market.schemas import PRICE_SCALE, QUOTE
 from pipelines.engine.log_source import ticks_of
 from sinks.embedded.processes import free_port
 from tests.acceptance.command import environment, start
@@ -70,6 +71,12 @@ class LogTables:
 
     def count(self, table: str) -> int:
         return len(self._rows[table])
+
+    def lots(self) -> list[tuple[str, Decimal]]:
+        lots: Counter[str] = Counter()
+        for row in self._rows["trades"]:
+            lots[row["instrument"]] += row["size"] or 0
+        return sorted((name, Decimal(size) / PRICE_SCALE) for name, size in lots.items())
 
     def gaps(self) -> list[tuple[Any, ...]]:
         names = ("venue", "channel", "seq_from", "seq_to", "resolution", "recovered_rows", "reason")

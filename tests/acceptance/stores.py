@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import clickhouse_connect
@@ -53,6 +54,11 @@ class BothStores:
     def grouped(self, table: str, by: str, where: str = "1 = 1") -> list[tuple[str, int]]:
         """Count the rows of a table by an expression; those where it is null are left out."""
         query = f"SELECT {by} AS name, count(*) FROM market.{table} WHERE {where} AND {by} IS NOT NULL GROUP BY {by}"
+        return same(sorted(map(tuple, self._timescale(query))), sorted(map(tuple, self._clickhouse(query))))
+
+    def lots(self) -> list[tuple[str, Decimal]]:
+        """What the rows of `trades` are of each instrument, in lots."""
+        query = "SELECT instrument, sum(size) FROM market.trades WHERE size IS NOT NULL GROUP BY instrument"
         return same(sorted(map(tuple, self._timescale(query))), sorted(map(tuple, self._clickhouse(query))))
 
     def gaps(self) -> list[tuple[Any, ...]]:

@@ -1,6 +1,7 @@
 """`mandi demo` on four venues at once: both stores hold what the simulators said, whatever went wrong on the wire."""
 
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.acceptance.reconcile import SETTLE_S, Line, Reconciliation, demo, rec
 from tests.acceptance.stores import BothStores
 
 GOLD = Line(feed="cme", instrument="XCEC:GC:202612", said=9, held=7, aside=1)
+MCX_GOLD = Line(feed="mcx", instrument="XIMC:GOLD:202612", said=9, held=9, aside=0, lots_said=30, lots_held=Decimal(30))
 
 
 @pytest.fixture
@@ -43,12 +45,28 @@ def test_where_nothing_is_numbered_a_gap_owns_up_to_its_instrument(channel: str,
     assert run.unexplained() == ([] if explained else [line])
 
 
-@pytest.mark.parametrize(("dropped", "explained"), [(1, True), (0, False)])
-def test_a_lost_packet_of_mcx_is_in_the_row_of_the_next(dropped: int, explained: bool) -> None:
-    line = replace(GOLD, feed="mcx", instrument="XIMC:GOLD:202612")
-    wire = {"mcx": {"dropped": dropped, "duplicated": 5}}
-    run = Reconciliation(lines=[line], wire=wire, lost={}, reasons={}, aside={}, channels={})
+@pytest.mark.parametrize(("lots_held", "explained"), [(30, True), (29, False), (31, False)])
+@pytest.mark.parametrize("held", [6, 9])
+def test_rows_of_mcx_may_be_merged_where_the_lots_agree(held: int, lots_held: int, explained: bool) -> None:
+    line = replace(MCX_GOLD, held=held, lots_held=Decimal(lots_held))
+    other = replace(MCX_GOLD, instrument="XIMC:SILVER:202612", held=9)  # that its lots agree excuses nobody else
+    wire = {"mcx": {"dropped": 5, "duplicated": 5}}
+    run = Reconciliation(lines=[line, other], wire=wire, lost={}, reasons={}, aside={}, channels={})
     assert run.unexplained() == ([] if explained else [line])
+
+
+def test_lots_of_mcx_that_differ_are_what_a_gap_owns_up_to() -> None:
+    line = replace(MCX_GOLD, held=6, lots_held=Decimal(29))
+    for channel, explained in (("ticks", True), (MCX_GOLD.instrument, True), ("XIMC:SILVER:202612", False)):
+        channels = {"mcx": frozenset({channel})}
+        run = Reconciliation(lines=[line], wire={}, lost={"mcx": 10**9}, reasons={}, aside={}, channels=channels)
+        assert run.unexplained() == ([] if explained else [line])
+
+
+def test_more_rows_of_mcx_than_were_said_are_unexplained_whatever_the_lots() -> None:
+    line = replace(MCX_GOLD, held=10)
+    run = Reconciliation(lines=[line], wire={}, lost={"mcx": 10**9}, reasons={}, aside={}, channels={})
+    assert run.unexplained() == [line]
 
 
 @pytest.mark.parametrize(("doubled", "repeated", "explained"), [(1, 1, True), (0, 1, False), (1, 0, False)])
