@@ -224,7 +224,7 @@ GAPS: Final = pa.schema(
         pa.field("seq_to", pa.int64(), nullable=False),
         pa.field("ts_detected", pa.int64(), nullable=False),
         pa.field("ts_resolved", pa.int64()),  # null while open
-        pa.field("resolution", pa.utf8()),  # replay, snapshot; null while open
+        pa.field("resolution", pa.utf8()),  # replay, snapshot, superseded, expired; null while open
         pa.field("recovered_rows", pa.int64(), nullable=False),
         pa.field("reason", pa.utf8(), nullable=False),
     ]
