@@ -151,6 +151,6 @@ function top(price: number | null | undefined, size: number | null | undefined):
 }
 
 function stateText(book: Book | null, state: InstrumentState | null): string {
-  if (book === null) return state?.quote == null ? "" : "top only: no depth from this venue yet";
+  if (book === null) return state?.quote == null ? "" : "top only";
   return { NORMAL: "", LOCKED: "LOCKED", CROSSED: "CROSSED", DIRTY: "DIRTY" }[book.state];
 }

@@ -129,9 +129,16 @@ function groupBy(
   name: (state: InstrumentState) => string,
 ): Map<string, InstrumentState[]> {
   const groups = new Map<string, InstrumentState[]>();
-  const sorted = [...states].sort((a, b) => compare(name(a), name(b)) || compare(a.meta.instrument, b.meta.instrument));
+  const sorted = [...states].sort((a, b) => compare(name(a), name(b)) || compare(place(a), place(b)));
   for (const state of sorted) groups.set(name(state), [...(groups.get(name(state)) ?? []), state]);
   return groups;
+}
+
+// An exchange (its MIC has four letters) before a vendor of its prices, who tells the top of the book only: what the
+// page opens with has depth.
+function place(state: InstrumentState): string {
+  const { venue, instrument } = state.meta;
+  return `${venue.length === 4 ? 0 : 1} ${instrument}`;
 }
 
 function compare(a: string, b: string): number {
