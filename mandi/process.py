@@ -1,12 +1,14 @@
 """What every long-running process does: log, end with its supervisor, export metrics, and stop on a signal."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -19,6 +21,8 @@ from mandi.settings import Settings
 from mandi.supervisor import die_with_parent
 from market.records import LogUnavailable
 from sinks.errors import StoreUnavailable
+
+TRIM_EVERY_S: Final = 30.0
 
 _log: Final = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ def service(settings: Settings, stop: threading.Event | None = None) -> Iterator
     die_with_parent()
     gc.freeze()  # what was imported is never garbage: looking through it again and again took 50 ms each time
     beat()
+    trim_heap(TRIM_EVERY_S)
     if settings.metrics_port is not None:
         prometheus_client.start_http_server(settings.metrics_port, addr=settings.metrics_host)
     if stop is not None:
@@ -64,6 +69,24 @@ def _set_on_signal(stop: threading.Event) -> None:
             stop.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+def trim_heap(every_s: float) -> None:
+    """Return freed memory to the system, again and again, where the C library can be told to (glibc).
+
+    After a burst a flow has allocated for batches of 20,000 rows. What it frees lies between what it keeps, and glibc
+    would keep that for ever: the store flows stayed 20 to 30 MiB larger after each of their worst bursts.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return
+
+    def run() -> None:
+        while True:
+            time.sleep(every_s)
+            trim(0)
+
+    threading.Thread(target=run, name="trim", daemon=True).start()
 
 
 def run_async(serve_until: Callable[[asyncio.Event], Awaitable[None]]) -> None:
