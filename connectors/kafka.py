@@ -7,6 +7,7 @@ that is not in the log raises OffsetOutOfRange; it is never moved to another one
 State: at most _AHEAD_BYTES of fetched records, plus one fetch on its way.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
@@ -38,7 +39,9 @@ _FETCH_WAIT_MS: Final = 500  # the broker holds a fetch that has nothing to give
 _FETCH_BYTES: Final = 1 << 20  # of one partition
 _AHEAD_BYTES: Final = 8 << 20
 _LIST_EVERY_S: Final = 0.25
-_POLL_RECORDS: Final = 2000
+_ALL_RECORDS: Final = sys.maxsize
+"""A poll takes whatever was fetched. Of a partition of which it leaves a part and that is then paused, kafka-python
+(3.0.12) never gives the rest, unless another one is paused in the same way: the reader would wait without end."""
 _ASK_MS: Final = 5000
 _LOOK_MS: Final = 100
 
@@ -170,7 +173,7 @@ class _KafkaLogReader:
         self._consumer.pause(*(paused - self._consumer.paused()))
         self._consumer.resume(*(self._consumer.paused() - paused))
         try:
-            found = self._consumer.poll(timeout_ms, max_records=_POLL_RECORDS)
+            found = self._consumer.poll(timeout_ms, max_records=_ALL_RECORDS)
         except kafka.errors.OffsetOutOfRangeError as error:
             (theirs, offset) = next(iter(error.args[0].items()))
             tp = self._ours(*theirs)

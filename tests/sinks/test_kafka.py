@@ -185,6 +185,22 @@ def test_many_and_large_records_in_one_flush_keep_their_order(url: str) -> None:
     reader.close()
 
 
+@pytest.mark.timeout(120)  # a partition that is never given back is waited for without end
+def test_a_partition_that_waited_is_read_to_its_end_while_another_is_read(url: str) -> None:
+    writer, other = open_writer(url), TopicPartition(TP.topic, 1)
+    for number in range(5_000):
+        writer.append(TP, JSON_KIND, str(number).encode())
+    writer.append(other, JSON_KIND, b"0")
+    writer.close()
+    reader = open_reader(url)
+    found = [record.value for record in reader.read(TP, 0, max_bytes=200)]
+    assert len(reader.read(other, 0)) == 1
+    while records := reader.read(TP, len(found)):
+        found += [record.value for record in records]
+    assert found == [str(number).encode() for number in range(5_000)]
+    reader.close()
+
+
 def test_keys_and_times_are_kafkas_too(url: str, kafka_broker: Server) -> None:
     writer = open_writer(url, clock_ns=lambda: 1_795_000_000_123_456_789)
     writer.append(TP, "ticks", sample(TICKS, 1), key="gold")
