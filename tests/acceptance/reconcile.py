@@ -277,7 +277,9 @@ def printed(name: str, found: Reconciliation, verbose: bool) -> None:
             print(f"    {what}: {json.dumps(told)[:1_500]}", flush=True)
     for line in found.lines:
         if verbose or line.missing or line.lots_agree is False:
-            lots = "" if line.lots_said is None else f"; lots: {line.lots_said} said, {line.lots_held:f} held"
+            lots = (
+                "" if line.lots_said is None else f"; lots: {line.lots_said} said, {line.lots_held.normalize():f} held"
+            )
             print(f"    {line.instrument:20} {line.said} said, {line.held} held, {line.aside} aside{lots}", flush=True)
 
 
