@@ -27,8 +27,7 @@ from websockets.sync.client import connect
 from tests.acceptance.command import REPOSITORY
 from tests.chaos.harness import tell, until
 from tests.chaos.test_demo import Demo, demo
-from tests.services import monitoring
-from tests.services.base import Missing
+from tests.services.on_call import prometheus
 from tests.sinks.webhook_receiver import WebhookReceiver
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -78,16 +77,8 @@ class Alerts:
     """Real Prometheus over the rules of the repository and every process of a demo; it only waits less."""
 
     def __init__(self, directory: Path, data_dir: Path) -> None:
-        source = REPOSITORY / "dashboards" / "prometheus"
-        directory.mkdir()
-        (directory / "alerts.yml").write_text(monitoring.hasty((source / "alerts.yml").read_text()))
-        text = monitoring.hasty((source / "prometheus.yml").read_text())
-        config = directory / "prometheus.yml"
-        config.write_text(text.replace("../../.mandi/", f"{data_dir}/"))
-        try:
-            self._server = monitoring.start_prometheus(directory, config)
-        except Missing as error:
-            pytest.skip(str(error))
+        self._open = ExitStack()
+        self._server = self._open.enter_context(prometheus(directory, data_dir / "targets.json"))
 
     def fired(self) -> set[tuple[str, str]]:
         """Name and venue of the alerts that fire now."""
@@ -103,7 +94,7 @@ class Alerts:
         }
 
     def stop(self) -> None:
-        self._server.stop()
+        self._open.close()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,60 +22,12 @@ from mandi.alerting import DEFAULT_WEBHOOK, alertmanager_config, scrape_targets,
 from mandi.supervisor import Child, Supervisor
 from sinks.embedded.processes import free_port
 from tests.services import monitoring
-from tests.services.base import LOOPBACK, Missing, Server
-from tests.services.monitoring import hasty
+from tests.services.base import LOOPBACK, Missing
+from tests.services.on_call import Receiver, running, watched
 
 PROMETHEUS = ROOT / "dashboards" / "prometheus"
 PATIENCE_S = 40.0
-
-
-class Receiver:
-    """Whoever is on call: keeps what Alertmanager posts."""
-
-    def __init__(self) -> None:
-        kept: list[dict[str, Any]] = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                kept.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *words: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        self.posts = kept
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.server.server_port}/on-call"
-
-    def told(self, alert: str) -> list[tuple[str, str]]:
-        """(receiver, status) of the posts that had this alert, in order."""
-        return [
-            (post["receiver"], each["status"])
-            for post in self.posts
-            for each in post["alerts"]
-            if each["labels"]["alertname"] == alert
-        ]
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@contextmanager
-def running(start: Callable[[], Server]) -> Iterator[Server]:
-    try:
-        server = start()
-    except Missing as error:
-        pytest.skip(str(error))
-    try:
-        yield server
-    finally:
-        server.stop()
+Labels = dict[str, str]
 
 
 @pytest.fixture
@@ -93,23 +44,6 @@ def until(ready: Callable[[], object], what: object) -> None:
         time.sleep(0.05)
 
 
-@contextmanager
-def watched(directory: Path, receiver: Receiver, metrics_port: int) -> Iterator[tuple[Server, Server]]:
-    """Prometheus and Alertmanager over the files of the repository, scraping one process."""
-    for part in ("alertmanager", "prometheus"):
-        (directory / part).mkdir()
-    config = directory / "alertmanager.yml"
-    config.write_text(hasty(alertmanager_config(receiver.url)))
-    with running(lambda: monitoring.start_alertmanager(directory / "alertmanager", config)) as alertmanager:
-        write_json(directory / "targets.json", scrape_targets({"demo": f"{LOOPBACK}:{metrics_port}"}))
-        (directory / "alerts.yml").write_text(hasty((PROMETHEUS / "alerts.yml").read_text()))
-        text = hasty((PROMETHEUS / "prometheus.yml").read_text()).replace("../../.mandi/", "")
-        (directory / "prometheus.yml").write_text(text.replace("127.0.0.1:9093", f"{LOOPBACK}:{alertmanager.port}"))
-        start = lambda: monitoring.start_prometheus(directory / "prometheus", directory / "prometheus.yml")  # noqa: E731
-        with running(start) as prometheus:
-            yield prometheus, alertmanager
-
-
 def test_a_process_that_does_not_stay_up_reaches_whoever_is_on_call_and_clears(
     tmp_path: Path, receiver: Receiver
 ) -> None:
@@ -117,17 +51,18 @@ def test_a_process_that_does_not_stay_up_reaches_whoever_is_on_call_and_clears(
     server, thread = prometheus_client.start_http_server(port, addr=LOOPBACK)
     supervisor = Supervisor(tmp_path / "logs", lambda _: None)
     try:
-        with watched(tmp_path, receiver, port) as (prometheus, _):
+        targets = tmp_path / "targets.json"
+        write_json(targets, scrape_targets({"demo": f"{LOOPBACK}:{port}"}))
+        with watched(tmp_path, receiver, targets) as prometheus:
             healthy = f"{prometheus.url}/api/v1/query?query=up%7Bservice%3D%22demo%22%7D"
             until(lambda: scraped(healthy), "Prometheus does not scrape the process")
             supervisor.start(Child(name="flapping", command=[sys.executable, "-S", "-c", "raise SystemExit(1)"]))
             until(lambda: supervisor.poll() or receiver.told("MandiProcessFlapping"), "the alert did not arrive")
-            assert receiver.told("MandiProcessFlapping") == [("page", "firing")]
-            (alert,) = [each for post in receiver.posts for each in post["alerts"] if "process" in each["labels"]]
-            assert re.match(r"flapping was restarted \d+ times", alert["annotations"]["description"])
+            (told,) = receiver.told("MandiProcessFlapping", process="flapping")
+            assert (told.receiver, told.status) == ("page", "firing")
+            assert re.match(r"flapping was restarted \d+ times", told.description)
             supervisor.stop()
-            over = ("page", "resolved")
-            until(lambda: receiver.told("MandiProcessFlapping")[-1] == over, "it did not clear")
+            until(lambda: receiver.told("MandiProcessFlapping")[-1].status == "resolved", "it did not clear")
             assert not receiver.told("MandiProcessDown")
     finally:
         supervisor.stop()
@@ -153,29 +88,53 @@ def read(url: str, body: object = None) -> Any:
     return json.loads(text) if text else None
 
 
-def test_a_cause_silences_its_effects_and_nothing_else(tmp_path: Path, receiver: Receiver) -> None:
+CRITICAL, WARNING = {"severity": "critical"}, {"severity": "warning"}
+CAUSES_AND_EFFECTS = [
+    (
+        [
+            {"alertname": "MandiSinkFailing", **CRITICAL, "sink": "timescale"},
+            {"alertname": "MandiProcessDown", **CRITICAL, "service": "ingest"},
+        ],
+        [
+            {"alertname": "MandiSinkRetrying", **WARNING, "sink": "timescale"},
+            {"alertname": "MandiFeedStale", **CRITICAL, "venue": "XCEC"},
+        ],
+        [
+            {"alertname": "MandiSinkRetrying", **WARNING, "sink": "clickhouse"},
+            {"alertname": "MandiGapStorm", **WARNING, "venue": "XCEC"},
+        ],
+    ),
+    (
+        [
+            {"alertname": "MandiFeedStale", **CRITICAL, "venue": "XCEC"},
+            {"alertname": "MandiClockSkew", **WARNING, "venue": "IFUS"},
+        ],
+        [{"alertname": "MandiWatermarkLag", **WARNING, "venue": "XCEC"}],
+        [{"alertname": "MandiWatermarkLag", **WARNING, "venue": "IFUS"}],  # a queue, that looks like a clock
+    ),
+]
+
+
+@pytest.mark.parametrize(("causes", "effects", "others"), CAUSES_AND_EFFECTS)
+def test_a_cause_silences_its_effects_and_nothing_else(
+    causes: list[Labels], effects: list[Labels], others: list[Labels], tmp_path: Path, receiver: Receiver
+) -> None:
     (tmp_path / "own").mkdir()
     config = tmp_path / "alertmanager.yml"
     config.write_text(alertmanager_config(receiver.url))
-    alerts = [
-        {"alertname": "MandiSinkFailing", "severity": "critical", "sink": "timescale"},
-        {"alertname": "MandiSinkRetrying", "severity": "warning", "sink": "timescale"},
-        {"alertname": "MandiSinkRetrying", "severity": "warning", "sink": "clickhouse"},
-        {"alertname": "MandiProcessDown", "severity": "critical", "service": "ingest"},
-        {"alertname": "MandiFeedStale", "severity": "critical", "venue": "XCEC"},
-        {"alertname": "MandiGapStorm", "severity": "warning", "venue": "XCEC"},
-    ]
+    alerts = [*causes, *effects, *others]
+    (page,) = [each["alertname"] for each in causes if each["severity"] == "critical"][-1:]
     with running(lambda: monitoring.start_alertmanager(tmp_path / "own", config)) as server:
         found = f"{server.url}/api/v2/alerts"
         # The causes first, as it happens: Alertmanager may tell of what comes before it has looked for its cause.
-        read(found, [{"labels": labels} for labels in (alerts[0], alerts[3])])
-        until(lambda: len(receiver.told("MandiProcessDown")) == 1, "critical alerts wait for nothing")
+        read(found, [{"labels": labels} for labels in causes])
+        until(lambda: len(receiver.told(page)) == 1, "critical alerts wait for nothing")
         read(found, [{"labels": labels} for labels in alerts])
         until(lambda: len(read(found)) == len(alerts), "all are there")
         until(lambda: all(each["status"]["state"] != "unprocessed" for each in read(found)), "not yet judged")
         silent = [each["labels"] for each in read(found) if each["status"]["inhibitedBy"]]
-    assert sorted(silent, key=str) == sorted([alerts[1], alerts[4]], key=str)
-    assert not receiver.told("MandiFeedStale")
+    assert sorted(silent, key=str) == sorted(effects, key=str)
+    assert not any(receiver.told(each["alertname"], **each) for each in effects)
 
 
 def amtool(*words: object) -> str:
@@ -275,10 +234,14 @@ def test_every_alert_fires_in_its_condition_reaches_its_receiver_and_clears(tmp_
     port = free_port()
     imagined = Imagined(port)
     try:
-        with watched(tmp_path, receiver, port) as (prometheus, _):
+        targets = tmp_path / "targets.json"
+        write_json(targets, scrape_targets({"demo": f"{LOOPBACK}:{port}"}))
+        with watched(tmp_path, receiver, targets) as prometheus:
 
             def all_told(alerts: Iterable[str], status: str) -> bool:
-                return all(receiver.told(each)[-1:] == [(page[each], status)] for each in alerts)
+                last = [receiver.told(each)[-1:] for each in alerts]
+                wanted = [[(page[each], status)] for each in alerts]
+                return [[(each.receiver, each.status) for each in told] for told in last] == wanted
 
             def missing(alerts: Iterable[str], status: str) -> str:
                 return f"not {status}: {[each for each in alerts if not all_told([each], status)]}"

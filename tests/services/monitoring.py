@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,10 @@ from tests.services.base import LOOPBACK, Missing, Server, answers, fetch, launc
 
 _PROMETHEUS: Final = "prometheus"
 _ALERTMANAGER: Final = "prometheus-alertmanager"
+_DURATION: Final = r"(?P<number>\d+)(?P<unit>[smh])"
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600}
+_LEAST_S: Final = 1.0
+_LEAST_RANGE_S: Final = 4.0
 
 
 def programs() -> Path:
@@ -68,11 +73,23 @@ def _with_shares(shares: Path) -> list[str]:
     return [tool("unshare", "it is part of util-linux"), "--mount", *rights, "sh", "-c", mount, "sh"]
 
 
-def hasty(text: str) -> str:
-    """Rules, routes and configuration as they are, but for how long they wait."""
-    text = re.sub(r"\[\d+[mh]( offset \d+m)?\]", "[10s]", text)
-    text = re.sub(r"( offset) \d+m", r"\1 1s", text)
-    return re.sub(r"\b(for|group_wait|group_interval|\w+_interval): \d+[smh]$", r"\1: 1s", text, flags=re.MULTILINE)
+def hasty(text: str, times: float = 30.0) -> str:
+    """Rules, routes and configuration as they are, but that all durations are `times` shorter; thresholds stay.
+
+    A count within five minutes must so come within ten seconds. Nothing gets shorter than a second, the scrape
+    interval, and no range shorter than four, or there are no two samples in it.
+    """
+
+    def shorter(least_s: float) -> Callable[["re.Match[str]"], str]:
+        def write(found: "re.Match[str]") -> str:
+            seconds = int(found["number"]) * _UNITS_S[found["unit"]]
+            return f"{found['before']}{round(max(least_s, seconds / times) if seconds else 0)}s"
+
+        return write
+
+    text = re.sub(rf"(?P<before>\[){_DURATION}(?=\])", shorter(_LEAST_RANGE_S), text)
+    text = re.sub(rf"(?P<before> offset ){_DURATION}\b", shorter(_LEAST_S), text)
+    return re.sub(rf"(?P<before>\b(for|group_wait|\w+_interval): ){_DURATION}$", shorter(_LEAST_S), text, flags=re.M)
 
 
 def promtool(*words: object) -> "subprocess.CompletedProcess[str]":

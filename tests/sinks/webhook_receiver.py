@@ -11,7 +11,7 @@ from collections import deque
 class WebhookReceiver:
     """`answers` are the next statuses with their Retry-After; 200 when there are none left."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, port: int = 0) -> None:
         self.answers: deque[tuple[int, dict[str, str]]] = deque()
         self.taken: list[tuple[str, bytes]] = []
         self.attempts: list[tuple[str, int]] = []
@@ -35,7 +35,7 @@ class WebhookReceiver:
             def log_message(self, *words: object) -> None:
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook?desk=1"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
