@@ -5,6 +5,7 @@ CONTRACTS.md promises becomes a REJECTED row with its reason; it never stops the
 their order of arrival.
 """
 
+import codecs
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from connectors.csv_lines import MAX_LINE_BYTES, SafeLines
 from market.instruments import BadInstrumentKey, InstrumentKey, InstrumentMaster, venue_of
 from market.kernel import ARRIVALS
 from market.schemas import BUST, BUY, CORRECTION, PRICE_LIMIT, QUOTE, REJECTED, SELL, TRADE, UNKNOWN_SIDE
@@ -30,7 +32,11 @@ OPTIONAL_COLUMNS: Final = ("kind", "side", "trade_id", "seq", "ts_recv", *TRADE_
 DEFAULT_BATCH_ROWS: Final = 20_000
 _BYTES_PER_ROW: Final = 48  # of a CSV; only a first guess at how many bytes hold a batch
 _RAW_CHARACTERS: Final = 4_096
-_SIDES: Final = {"buy": BUY, "b": BUY, "1": BUY, "bid": BUY, "sell": SELL, "s": SELL, "-1": SELL, "ask": SELL}
+_SIDES: Final = {
+    **dict.fromkeys(("buy", "b", "bid", "1"), BUY),
+    **dict.fromkeys(("sell", "s", "ask", "a", "-1"), SELL),
+    **dict.fromkeys(("unknown", "none", "n", "0"), UNKNOWN_SIDE),
+}
 _KINDS: Final = {"trade": TRADE, "quote": QUOTE, "bust": BUST, "correction": CORRECTION}
 _MALFORMED: Final = 1  # source_offset of lines that are no row of the file; its rows have 0
 
@@ -81,7 +87,7 @@ class ReplayFile:
         return self.path.stat().st_size
 
     def _tables(self) -> Iterator[tuple[pl.DataFrame, list[tuple[int, str]]]]:
-        """Text columns, and (line, text) of each line with a wrong number of fields."""
+        """Text columns, and (line, text) of each line that is no row."""
         try:
             yield from self._parquet() if self._is_parquet() else self._csv()
         except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
@@ -107,10 +113,11 @@ class ReplayFile:
             malformed.append((line.number or 0, line.text))
             return "skip"
 
+        block_bytes = max(2 * MAX_LINE_BYTES, self.batch_rows * _BYTES_PER_ROW)
         reader = pa.csv.open_csv(
-            self.path,
+            SafeLines(pa.input_stream(str(self.path)), fields=len(names)),
             # Without threads lines are numbered, and bad ones are met in order.
-            read_options=pa.csv.ReadOptions(use_threads=False, block_size=max(4096, self.batch_rows * _BYTES_PER_ROW)),
+            read_options=pa.csv.ReadOptions(use_threads=False, block_size=block_bytes),
             parse_options=pa.csv.ParseOptions(invalid_row_handler=skip),
             convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary())),
         )
@@ -123,9 +130,8 @@ class ReplayFile:
             yield pl.DataFrame(schema=dict.fromkeys(names, pl.String)), malformed
 
     def _header(self) -> list[str]:
-        compression = "gzip" if self.path.suffix == ".gz" else None
-        with pa.input_stream(str(self.path), compression=compression) as stream:
-            head = stream.read(65_536).split(b"\n", 1)[0]
+        with pa.input_stream(str(self.path)) as stream:
+            head = stream.read(65_536).removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0]
         return [name.strip().strip('"') for name in head.decode("utf-8", "replace").rstrip("\r").split(",")]
 
     def _check_header(self, names: Sequence[str]) -> None:
@@ -195,7 +201,7 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
     typed = rows.with_columns(
         instrument_ok=pl.col("instrument").map_batches(_known_keys, return_dtype=pl.Boolean),
         kind_code=pl.col("kind").replace_strict(_KINDS, default=None, return_dtype=pl.Int8),
-        side_code=pl.col("side").str.to_lowercase().replace_strict(_SIDES, default=UNKNOWN_SIDE, return_dtype=pl.Int8),
+        side_code=pl.col("side").str.to_lowercase().replace_strict(_SIDES, default=None, return_dtype=pl.Int8),
         **{f"{name}_ns": _time(name) for name in ("ts_event", "ts_recv")},
         seq_number=pl.coalesce(pl.col("seq").cast(pl.Int64, strict=False), pl.col("row")),
         **{f"{name}_fixed": _fixed(name) for name in (*TRADE_COLUMNS, *QUOTE_COLUMNS)},
@@ -218,6 +224,7 @@ def _checks() -> Iterator[tuple[pl.Expr, str, pl.Expr]]:
     for name in ("ts_event", "ts_recv"):
         yield _bad(name, f"{name}_ns"), "unparseable", _said(name, "is no time (ns integer or ISO 8601)")
     yield _bad("seq", pl.col("seq").cast(pl.Int64, strict=False)), "unparseable", _said("seq", "is no integer")
+    yield trade & _bad("side", "side_code"), "unparseable", _said("side", f"is none of {', '.join(_SIDES)}")
     yield amends & pl.col("trade_id").is_null(), "missing_field", pl.lit("trade_id is empty: which trade?")
     for name in TRADE_COLUMNS:
         yield trade & pl.col(name).is_null(), "missing_field", pl.lit(f"{name} is empty")
@@ -329,7 +336,7 @@ def _rejected(bad: pl.DataFrame, source: str, malformed: Sequence[tuple[int, str
     """Ledger rows; bad rows are few, so their text is built row by row."""
     rows = [_ledger_row(row, source) for row in bad.to_dicts()]
     for line, text in malformed:
-        detail = f"line {line} has a wrong number of fields"
+        detail = f"line {line} is no row: wrong number of fields, open quote or too long"
         rows.append((None, None, None, "malformed_frame", detail, text[:_RAW_CHARACTERS], source, _MALFORMED, line))
     columns = zip(*rows, strict=True)
     return pa.RecordBatch.from_arrays(

@@ -8,7 +8,7 @@ import pytest
 
 from connectors.replay import ReplayFile, ReplayFileError
 from market.columns import concat_batches
-from market.schemas import BUST, CORRECTION, SELL
+from market.schemas import BUST, BUY, CORRECTION, SELL, UNKNOWN_SIDE
 
 HEADER = "ts_event,instrument,price,size,seq,kind,bid_price,bid_size,ask_price,ask_size,side,trade_id,ts_recv"
 TS = "1700000000000000000"
@@ -100,6 +100,8 @@ def test_times(tmp_path, text, ns) -> None:
         (quote(bid_price="x"), "unparseable", "bid_price 'x'"),
         (quote(bid_size="-1"), "size_not_positive", "bid_size"),
         (quote(bid_price="", ask_price=""), "missing_field", "bid_price and ask_price"),
+        (trade(side="sideways"), "unparseable", "side 'sideways'"),
+        (trade(kind="correction", trade_id="t1", side="long"), "unparseable", "side 'long'"),
         ("a,b", "malformed_frame", "line"),
     ],
 )
@@ -108,6 +110,54 @@ def test_a_bad_row_is_refused_with_its_reason_and_stops_nothing(tmp_path, line, 
     assert (rows_in, len(good)) == (3, 2)
     assert row["reason"] == reason
     assert said in row["detail"] or said in row["raw"]
+
+
+@pytest.mark.parametrize(
+    ("text", "side"), [("Ask", SELL), ("A", SELL), ("b", BUY), ("N", UNKNOWN_SIDE), ("", UNKNOWN_SIDE)]
+)
+def test_sides(tmp_path, text, side) -> None:
+    _, [row], bad = read(write(tmp_path, trade(side=text)))
+    assert (row["side"], bad) == (side, [])
+
+
+@pytest.mark.parametrize("batch_rows", [500, 20_000])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        trade(trade_id='"t'),
+        trade(instrument=f'"{GC}'),
+        trade(side='x"', trade_id='"t'),
+        trade(trade_id='"t""'),
+        trade(trade_id="t" * 100_000),
+        trade() + "," * 100_000,
+        "\0" * 100_000,
+    ],
+    ids=["open_quote", "open_in_the_middle", "open_after_a_quote", "doubled", "long", "many_fields", "nul"],
+)
+def test_a_line_that_is_no_row_harms_no_other(tmp_path, bad, batch_rows) -> None:
+    lines = [trade(seq=str(i)) for i in range(1_500)]
+    lines[100:100] = [bad]
+    lines[1_200:1_200] = [bad]
+    rows_in, good, rejected = read(write(tmp_path, *lines), batch_rows)
+    assert (rows_in, [row["seq"] for row in good]) == (1_502, list(range(1_500)))
+    assert [(row["reason"], row["source_row"]) for row in rejected] == [
+        ("malformed_frame", 102),
+        ("malformed_frame", 1_202),
+    ]
+
+
+def test_values_in_quotes(tmp_path) -> None:
+    ids = ['"t1"', '"t,2"', '"t""3"', 't"4', '"t"5', '""']
+    _, good, bad = read(write(tmp_path, *[trade(trade_id=one, side='"buy"') for one in ids]))
+    assert bad == []
+    assert [row["trade_id"] for row in good] == ["t1", "t,2", 't"3', 't"4', "t5", None]
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_header(tmp_path) -> None:
+    path = write(tmp_path, trade())
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    rows_in, [row], bad = read(path)
+    assert (rows_in, row["ts_event"], bad) == (1, int(TS), [])
 
 
 def test_busts_and_corrections(tmp_path) -> None:
@@ -125,15 +175,15 @@ def test_rows_are_told_apart_by_number_when_the_file_has_no_sequence(tmp_path) -
     assert [row["seq"] for row in good] == [0, 2]
 
 
-@pytest.mark.parametrize("batch_rows", [1, 7, 100, 20_000])
+@pytest.mark.parametrize("batch_rows", [1, 7, 50, 20_000])
 def test_the_same_rows_whatever_the_batch_size_and_packing(tmp_path, batch_rows) -> None:
-    lines = [trade(seq=str(i), size=str(i % 5), price=f"{1300 + i / 10}") for i in range(500)]
-    lines.insert(250, "not,a,row")
+    lines = [trade(seq=str(i), size=str(i % 5), price=f"{1300 + i / 10}") for i in range(100)]
+    lines.insert(50, "not,a,row")
     plain = write(tmp_path, *lines)
     packed = tmp_path / "file.csv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     rows_in, good, bad = read(plain)
-    assert (rows_in, len(good), len(bad)) == (501, 400, 101)
+    assert (rows_in, len(good), len(bad)) == (101, 80, 21)
     assert [row["seq"] for row in read(plain, batch_rows)[1]] == [row["seq"] for row in good]
     assert strip(read(plain, batch_rows)[2]) == strip(bad)
     assert strip(read(packed, batch_rows)[1]) == strip(good)
