@@ -1,5 +1,6 @@
 """The conformance cases that concern FIX, over a real socket; the numbers are those of PROTOCOLS.md, section D."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -151,6 +152,54 @@ def test_case_06_sequence_resets(peer: Peer, start: Start) -> None:
     assert "373=5|" in peer.expect("35=3")
 
 
+def test_case_06_a_gap_fill_with_a_number_too_high_is_a_gap(peer: Peer, start: Start) -> None:
+    desk = live(peer, start)
+    lost = peer.seq + 1
+    peer.skip(2)
+    peer.say(f"35=4|123=Y|36={lost + 10}")
+    assert f"|7={lost}|16=0|" in peer.expect("35=2")
+    peer.resend(lost, trade("t1"))
+    peer.resend(lost + 1, trade("t2"))
+    peer.resend(lost + 2, f"35=4|123=Y|36={lost + 10}")
+    peer.seq = lost + 9
+    peer.say(trade("t3"))
+    desk.until(lambda: len(ids(desk)) == 3)
+    assert ids(desk) == ["t1", "t2", "t3"]
+    assert sum("|35=2|" in text for text in peer.heard) == 1
+
+
+def lie(by: int) -> Callable[[bytes], bytes]:
+    """Let a message say that it is longer or shorter than it is."""
+    return lambda message: re.sub(rb"9=(\d+)", lambda found: b"9=%d" % (int(found[1]) + by), message, count=1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lie(-7), id="body length short"),
+        pytest.param(lie(40), id="body length swallows the next message"),
+        pytest.param(lie(90_000), id="body length beyond reason"),
+        pytest.param(lambda message: message[: len(message) // 2], id="cut short"),
+        pytest.param(lambda message: message.replace(b"\x0135=X", b"\x0134=3\x0135=X"), id="35 is not third"),
+    ],
+)
+def test_case_07_a_wrong_body_length_harms_no_other_message(
+    peer: Peer, start: Start, damage: Callable[[bytes], bytes]
+) -> None:
+    desk = live(peer, start)
+    peer.say(trade("t1"))
+    bad = damage(peer.text(trade("t2")))
+    lost = peer.seq
+    peer.send(bad + peer.text(trade("t3")))
+    assert f"|7={lost}|16=0|" in peer.expect("35=2")
+    peer.resend(lost, trade("t2"))
+    peer.resend(lost + 1, trade("t3"))
+    peer.say(trade("t4"))
+    desk.until(lambda: len(ids(desk)) == 4)
+    assert ids(desk) == ["t1", "t2", "t3", "t4"]
+    assert [row["reason"] for row in desk.rejected] == ["malformed_frame"]
+
+
 def test_case_07_garbled_messages_are_asked_for_again(peer: Peer, start: Start) -> None:
     desk = live(peer, start)
     damaged = bytearray(peer.text(trade("t1")))
@@ -200,12 +249,13 @@ def test_case_09_half_open_socket_is_tested_and_given_up(peer: Peer, start: Star
     peer.expect("35=A")
 
 
-def test_case_10_bad_password_is_no_hot_loop(peer: Peer, start: Start) -> None:
+@pytest.mark.parametrize("why", ["invalid credentials", "the session is connected already"])
+def test_case_10_a_refused_logon_is_no_hot_loop(peer: Peer, start: Start, why: str) -> None:
     desk = start()
     peer.accept()
     peer.expect("35=A")
-    peer.say("35=5|58=invalid credentials")
-    desk.until(lambda: any("invalid credentials" in reason for _, _, reason in desk.status))
+    peer.say(f"35=5|58={why}")
+    desk.until(lambda: any(why in reason for _, _, reason in desk.status))
     assert desk.feed.min_retry_s() >= 5
 
 

@@ -74,6 +74,14 @@ def test_case_10_refused_credentials_are_no_hot_loop(server: Server, desks: list
     assert len(server.connections) == 1
 
 
+def test_case_10_another_connection_of_the_same_session_is_no_hot_loop(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    server.do(lambda: server.connections[-1].close(4009, "duplicate session"))
+    desk.until(lambda: (None, "STALE") in desk.status)
+    assert desk.feed.min_retry_s() >= 5.0
+    assert len(server.connections) == 1
+
+
 def test_case_17_busts_and_corrections_come_in_sequence_once(server: Server, desks: list[Desk]) -> None:
     desk = live(server, desks)
     server.send(server.do(lambda: server.venue.trade(SYMBOL, 8000, 1)))
@@ -104,6 +112,22 @@ def test_case_26_refused_replay_takes_images(server: Server, desks: list[Desk]) 
     quotes = [row["bid_price"] for row in desk.ticks if row["bid_price"] is not None]
     assert quotes[-1] == 79_950_000_000
     assert len(server.connections) == 1
+
+
+def test_case_26_an_image_older_than_the_hole_is_not_taken(server: Server, desks: list[Desk]) -> None:
+    desk = live(server, desks)
+    old = orjson.dumps(server.do(lambda: server.venue._image(SYMBOL, 0)))
+    server.mute = True  # neither the replay nor an image is answered but by hand
+    server.do(lambda: server.venue.change(SYMBOL, "B", 7990, 2))  # lost
+    server.send(server.do(lambda: server.venue.change(SYMBOL, "B", 7995, 1)))
+    server.send([orjson.dumps({"op": "error", "code": "replay_refused", "msg": ""}), old])
+    desk.until(lambda: desk.counters.get("images_stale") == 1)
+    bids = [row["bid_price"] for row in desk.ticks if row["bid_price"] is not None]
+    assert set(bids) == {79_000_000_000}
+    server.mute = False
+    server.send([orjson.dumps(server.do(lambda: server.venue._image(SYMBOL, 2)))])
+    desk.until(lambda: any(row["bid_price"] == 79_950_000_000 for row in desk.ticks))
+    assert [gap["resolution"] for gap in desk.gaps if gap["ts_resolved"]] == ["snapshot"]
 
 
 def test_case_26_slow_consumer_is_closed_and_resumes_without_loss(server: Server, desks: list[Desk]) -> None:
