@@ -42,8 +42,8 @@ chaos: setup ## kill every process at every commit point and at random, for half
 	@$(BIN)/pytest -m chaos tests/chaos --timeout 1800 -rP $(ARGS)
 
 .PHONY: scenarios
-scenarios: setup ## run a demo with each of five scenarios; hold the stream, the alerts and the page against what the simulator did
-	@$(BIN)/pytest -m chaos tests/chaos/test_scenarios.py --timeout 900 -rP $(ARGS)
+scenarios: setup ## run demos: five scenarios against stream, alerts and page; every alert from its condition to who is on call
+	@$(BIN)/pytest -m chaos tests/chaos/test_scenarios.py tests/chaos/test_alerts.py --timeout 900 -rP $(ARGS)
 
 .PHONY: reconcile
 reconcile: setup ## run every scenario; count what the venues said against both stores (ARGS="--scenario gap late")

@@ -1,18 +1,16 @@
 """An alert from its cause to a receiver, through real Prometheus and Alertmanager, and its end; and who gets what."""
 
-import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -163,116 +161,3 @@ def test_alertmanager_accepts_the_configuration_with_any_address(tmp_path: Path)
 def test_who_is_told_goes_by_severity(severity: str, who: str) -> None:
     config = PROMETHEUS / "alertmanager.yml"
     assert amtool("config", "routes", "test", f"--config.file={config}", f"severity={severity}") == who
-
-
-class Imagined:
-    """Stands for the metrics of all processes: what each alert is for, or nothing wrong. Counters rise while it is."""
-
-    GAUGES: ClassVar = {  # (wrong, right)
-        "mandi_market_time_seconds": (1000, 1000),
-        'mandi_feed_last_event_seconds{venue="XCEC"}': (900, 999),
-        'mandi_instruments{venue="XCEC",quality="LIVE"}': (4, 4),
-        'mandi_instruments{venue="IFUS",quality="LIVE"}': (2, 0),  # and nothing was ever received of it
-        'mandi_watermark_lag_seconds{venue="XIMC"}': (60, 0),
-        'mandi_clock_skew_seconds{venue="BBG"}': (-19_800, 0),
-        'mandi_backend_up{source="kafka"}': (0, 1),
-        'mandi_unaccounted_rows{consumer="bars"}': (3, 0),
-        'mandi_log_lag_rows{topic="market.bars",consumer="gateway"}': (20_000, 5),
-        'mandi_forecast_coverage{level="0.9",horizon="60"}': (0.5, 0.9),
-    }
-    RATES: ClassVar = {  # a second, while wrong
-        'mandi_gaps_total{venue="XCBT"}': 5,
-        'mandi_sink_retries_total{sink="clickhouse"}': 2,
-        'mandi_sink_rows_total{sink="clickhouse"}': 100,
-        'mandi_sink_retries_total{sink="timescale"}': 2,
-        'mandi_sink_rows_total{sink="timescale"}': 0,
-        'mandi_end_to_end_seconds_bucket{channel="quotes",le="0.05"}': 0,
-        'mandi_end_to_end_seconds_bucket{channel="quotes",le="0.5"}': 50,
-        'mandi_end_to_end_seconds_bucket{channel="quotes",le="+Inf"}': 50,
-        'mandi_process_restarts_total{process="bars"}': 2,
-        'mandi_anomalies_total{kind="return_spike"}': 20,
-        'mandi_webhooks_total{endpoint="desk",outcome="dead"}': 2,
-    }
-
-    def __init__(self, port: int) -> None:
-        self.wrong, self.away, self._counted, self._looked_s = False, False, 0.0, time.monotonic()
-        imagined = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.end_headers()
-                self.wfile.write(imagined.text().encode())
-
-            def log_message(self, *words: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer((LOOPBACK, port), Handler)
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    def text(self) -> str:
-        now_s = time.monotonic()
-        self._counted += (now_s - self._looked_s) * self.wrong
-        self._looked_s = now_s
-        lines = [f"{name} {each[0] if self.wrong else each[1]}" for name, each in self.GAUGES.items()]
-        lines += [f"{name} {rate * self._counted}" for name, rate in self.RATES.items()]
-        return "\n".join([*lines, f"mandi_log_away {int(self.away)}", ""])
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@pytest.mark.chaos
-def test_every_alert_fires_in_its_condition_reaches_its_receiver_and_clears(tmp_path: Path, receiver: Receiver) -> None:
-    """At the level of metrics: conditions that take minutes, or a broken disk, to make with a running pipeline."""
-    rules = (PROMETHEUS / "alerts.yml").read_text()
-    severity = dict(re.findall(r"- alert: (\w+).*?severity: (\w+)", rules, flags=re.DOTALL))
-    page = {alert: "page" if severity[alert] == "critical" else "desk" for alert in severity}
-    apart = {"MandiLogAway", "MandiProcessDown"}  # they silence others, or take all metrics away
-    port = free_port()
-    imagined = Imagined(port)
-    try:
-        targets = tmp_path / "targets.json"
-        write_json(targets, scrape_targets({"demo": f"{LOOPBACK}:{port}"}))
-        with watched(tmp_path, receiver, targets) as prometheus:
-
-            def all_told(alerts: Iterable[str], status: str) -> bool:
-                last = [receiver.told(each)[-1:] for each in alerts]
-                wanted = [[(page[each], status)] for each in alerts]
-                return [[(each.receiver, each.status) for each in told] for told in last] == wanted
-
-            def missing(alerts: Iterable[str], status: str) -> str:
-                return f"not {status}: {[each for each in alerts if not all_told([each], status)]}"
-
-            def follow(alerts: Iterable[str], status: str) -> None:
-                until(lambda: all_told(alerts, status), Lazy(lambda: missing(alerts, status)))
-
-            healthy = f"{prometheus.url}/api/v1/query?query=up%7Bservice%3D%22demo%22%7D"
-            until(lambda: scraped(healthy), "Prometheus does not scrape the process")
-            imagined.wrong = True
-            follow(page.keys() - apart, "firing")
-            assert not receiver.told("MandiLogAway") + receiver.told("MandiProcessDown")
-            imagined.wrong = False
-            follow(page.keys() - apart, "resolved")
-            imagined.away = True
-            follow(["MandiLogAway"], "firing")
-            imagined.away = False
-            follow(["MandiLogAway"], "resolved")
-            imagined.close()
-            follow(["MandiProcessDown"], "firing")
-            imagined = Imagined(port)
-            follow(["MandiProcessDown"], "resolved")
-    finally:
-        imagined.close()
-
-
-class Lazy:
-    """A text that is made when it is shown."""
-
-    def __init__(self, make: Callable[[], str]) -> None:
-        self._make = make
-
-    def __str__(self) -> str:
-        return self._make()
