@@ -1,8 +1,8 @@
 """Replay files: trades, quotes, busts and corrections from CSV (plain or gzip) or Parquet, checked at this one edge.
 
-Every column is read as text and converted exactly, so a file never meets a float. A row that is not what
-CONTRACTS.md promises becomes a REJECTED row with its reason; it never stops the run. Rows keep file order, which is
-their order of arrival.
+Every column is read as text and never meets a float; a number of more than nine decimals is rounded to the nearest of
+nine. A row that is not what CONTRACTS.md promises becomes a REJECTED row with its reason; it never stops the run. Rows
+keep file order, which is their order of arrival.
 """
 
 import codecs
@@ -254,7 +254,7 @@ def _said(name: str, complaint: str) -> pl.Expr:
 
 
 def _fixed(name: str) -> pl.Expr:
-    """Decimal text as int64 1e-9, exactly; null where it is no number or too big."""
+    """Decimal text as int64 1e-9, rounded to the nearest; null where it is no number or too big."""
     scaled = pl.col(name).cast(pl.Decimal(38, 9), strict=False).to_physical()
     return pl.when(scaled.abs() < PRICE_LIMIT).then(scaled).cast(pl.Int64)
 
