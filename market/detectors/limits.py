@@ -58,7 +58,7 @@ class LimitDetector:
             return None
         move, reaches = abs(price - reference), self._reaches(reference)
         band = max(_passed(move, reaches), self._passed)
-        if band == len(reaches) or move < NEAR * reaches[band]:
+        if band == len(reaches) or not reaches[band] or move < NEAR * reaches[band]:
             return None
         reach = reaches[band]
         limit = reference + (reach if price > reference else -reach)

@@ -144,7 +144,8 @@ def compare_bars(reference: Flows, victim: Flows) -> None:
         until_quiet(flows)
         flows.stop("bars")
     ours, theirs = final_bars(reference.url), final_bars(victim.url)
-    firsts = [min(row[0] for rows in ticks(flows.url, QUOTE).values() for row in rows) for flows in (reference, victim)]
+    # Of trades: the first quotes are images, stamped before the session that they open.
+    firsts = [min(row[0] for rows in ticks(flows.url, TRADE).values() for row in rows) for flows in (reference, victim)]
     last = min(max(bar["ts_close"] for bar in bars.values()) for bars in (ours, theirs))
     both = [
         {

@@ -62,3 +62,10 @@ def test_the_last_limit_stays_where_the_price_is_beyond_all(gold: LimitDetector)
     assert finding is not None
     assert finding.evidence["band"] == 3
     assert told(gold, 58) is None
+
+
+def test_a_price_whose_band_is_below_the_least_unit_has_no_limit() -> None:
+    detector, step = LimitDetector(SLABS), Step(at_ns=S, quoted=True, bid=5, ask=5)
+    for _ in range(2):
+        assert detector.score(step) is None
+        detector.learn(step)
