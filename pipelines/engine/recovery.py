@@ -279,6 +279,7 @@ def damage(store: Path) -> str | None:
         try:
             with closing(sqlite3.connect(f"{part.as_uri()}?mode=ro", uri=True)) as db:
                 found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+                db.execute("SELECT 1 FROM exs, fronts LIMIT 1")  # an empty file is a sound database
         except sqlite3.DatabaseError as error:
             found = str(error)
         if found != "ok":

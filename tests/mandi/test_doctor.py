@@ -89,6 +89,14 @@ def test_a_damaged_page_of_a_recovery_store_is_found(found, tmp_path: Path) -> N
     assert "mandi rebuild bars" in finding.do
 
 
+def test_an_empty_file_of_a_recovery_store_is_found(found, tmp_path: Path) -> None:
+    store = tmp_path / "recovery" / "bars" / "store"
+    store.mkdir(parents=True)
+    (store / "part-0.sqlite3").touch()
+    finding = about(found(), "recovery of bars")
+    assert (finding.ok, "no such table" in finding.what) == (False, True)
+
+
 def test_a_missing_partition_is_found(found, tmp_path: Path) -> None:
     (tmp_path / "recovery" / "bars" / "store").mkdir(parents=True)
     assert about(found(), "recovery of bars").ok is False
