@@ -25,9 +25,9 @@ from market import topics
 from market.clock import Anchor, MarketClock
 from market.schemas import BARS
 from sinks.embedded.postgres import DATABASE
+from tests.chaos.broker import Broker
 from tests.chaos.harness import until
 from tests.chaos.test_demo import Demo
-from tests.chaos.test_kafka import Broker
 from tests.pipelines.test_anomalies_flow import append as append_ticks
 from tests.pipelines.test_anomalies_flow import quotes
 from tests.pipelines.test_forecasts_flow import T0_NS, encoded

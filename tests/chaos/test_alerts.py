@@ -20,14 +20,12 @@ from mandi.alerting import scrape_targets, write_json
 from mandi.clock import FileClock
 from sinks.embedded.processes import free_port
 from tests.chaos import conditions
+from tests.chaos.broker import Broker
 from tests.chaos.conditions import process_of
 from tests.chaos.harness import Flows, append, tell, until
 from tests.chaos.market import Market
 from tests.chaos.test_demo import Demo, demo
-from tests.chaos.test_kafka import Broker
 from tests.chaos.test_scenarios import acts_of, url_of
-from tests.services import kafka
-from tests.services.base import Missing
 from tests.services.on_call import RULES, Receiver, Told, watched
 from tests.sinks.webhook_receiver import WebhookReceiver
 
@@ -111,19 +109,6 @@ def on_call() -> Iterator[OnCall]:
     receiver = Receiver()
     yield OnCall(receiver)
     receiver.close()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    directory = tmp_path / "broker"
-    directory.mkdir()
-    try:
-        command, port = kafka.prepare(directory)
-        found = Broker(command, directory, port, kafka.run(command, directory, port))
-    except Missing as error:
-        pytest.skip(f"no kafka: {error}")
-    yield found
-    found.server.stop()
 
 
 def test_every_alert_of_a_demo(data_dir: Path, tmp_path: Path, on_call: OnCall) -> None:

@@ -4,21 +4,17 @@ The undisturbed run that all is compared with reads an embedded copy of the same
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from pipelines.ingest import POSITIONS
 from tests.acceptance.stores import BothStores
+from tests.chaos.broker import Broker
 from tests.chaos.harness import FLOWS, Flows, Stopwatch, append, growing, tell, until, verify
 from tests.chaos.market import Market
 from tests.chaos.test_flows import output_of
 from tests.chaos.test_ingest import client, compare, start_again, venue, written
-from tests.services import kafka
-from tests.services.base import Missing, Server
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -26,39 +22,6 @@ FLOW_POINTS = ("log.flush.after", "topic.sync.after", "log.flush.before", "topic
 INGEST_POINTS = ("log.flush.after", "ingest.positions.before", "log.flush.before", "ingest.flush.after")
 SHORT_AND_LONG = [pytest.param(1, id="short"), pytest.param(4, id="long", marks=pytest.mark.chaos)]
 """How many of the points."""
-
-
-@dataclass
-class Broker:
-    """A broker that a test kills and starts again, at the same address."""
-
-    command: list[str]
-    directory: Path
-    port: int
-    server: Server
-
-    @property
-    def url(self) -> str:
-        return f"{self.server.url}/{uuid4().hex}"
-
-    def kill(self) -> None:
-        self.server.kill()
-
-    def start(self) -> None:
-        self.server = kafka.run(self.command, self.directory, self.port)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    directory = tmp_path / "broker"
-    directory.mkdir()
-    try:
-        command, port = kafka.prepare(directory)
-        found = Broker(command, directory, port, kafka.run(command, directory, port))
-    except Missing as error:
-        pytest.skip(f"no kafka: {error}")
-    yield found
-    found.server.stop()
 
 
 @pytest.fixture

@@ -24,11 +24,9 @@ from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.migrations import migrate_clickhouse, migrate_timescale
 from tests.acceptance.stores import BothStores
+from tests.chaos.broker import broker_in
 from tests.chaos.harness import FLOWS, Flows, copy_inputs, hashes, tell, until
 from tests.chaos.test_ingest import client, compare, venue, written
-from tests.chaos.test_kafka import Broker
-from tests.services import kafka
-from tests.services.base import Missing
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.chaos]
 
@@ -65,13 +63,7 @@ class Servers:
 def servers(data_dir: Path, tmp_path: Path) -> Iterator[Servers]:
     """A broker and both stores, of this test's own."""
     with ExitStack() as running:
-        (tmp_path / "broker").mkdir()
-        try:
-            command, port = kafka.prepare(tmp_path / "broker")
-            broker = Broker(command, tmp_path / "broker", port, kafka.run(command, tmp_path / "broker", port))
-        except Missing as error:
-            pytest.skip(f"no kafka: {error}")
-        running.callback(lambda: broker.server.stop())
+        broker = running.enter_context(broker_in(tmp_path / "broker"))
         postgres, clickhouse = EmbeddedPostgres(data_dir), EmbeddedClickHouse(data_dir, port=0)
         running.callback(postgres.stop)
         running.callback(clickhouse.stop)
