@@ -20,6 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from connectors.csv_lines import MAX_LINE_BYTES, SafeLines
+from connectors.repeats import Repeats
 from market.instruments import BadInstrumentKey, InstrumentKey, InstrumentMaster, venue_of
 from market.kernel import ARRIVALS
 from market.schemas import BUST, BUY, CORRECTION, PRICE_LIMIT, QUOTE, REJECTED, SELL, TRADE, UNKNOWN_SIDE
@@ -75,12 +76,13 @@ class ReplayFile:
         if not self.path.is_file():
             raise ReplayFileError(self.path, "there is no such file")
 
-    def batches(self) -> Iterator[ReplayBatch]:
-        """Yield the file in order, about `batch_rows` rows at a time."""
+    def batches(self, repeats: Repeats | None = None) -> Iterator[ReplayBatch]:
+        """Yield the file in order, about `batch_rows` rows at a time. `repeats` knows the rows of files before it."""
+        repeats = Repeats() if repeats is None else repeats
         source = f"{self.path.name}#{_digest(self.path)}"
         row = 0
         for table, malformed in self._tables():
-            yield _convert(table, row, source, malformed)
+            yield _convert(table, row, source, malformed, repeats)
             row += table.height
 
     def total_bytes(self) -> int:
@@ -179,7 +181,9 @@ def _utf8(column: pa.Array) -> pa.Array:
         return pa.array(texts, pa.utf8())
 
 
-def _convert(frame: pl.DataFrame, first_row: int, source: str, malformed: Sequence[tuple[int, str]]) -> ReplayBatch:
+def _convert(
+    frame: pl.DataFrame, first_row: int, source: str, malformed: Sequence[tuple[int, str]], repeats: Repeats
+) -> ReplayBatch:
     rows = frame.with_row_index("row", first_row).with_columns(pl.col("row").cast(pl.Int64))
     for name in OPTIONAL_COLUMNS:
         if name not in rows.columns:
@@ -188,6 +192,9 @@ def _convert(frame: pl.DataFrame, first_row: int, source: str, malformed: Sequen
     rows = rows.with_columns(kind=pl.col("kind").fill_null("trade").str.to_lowercase())
     typed = _typed(rows)
     good = typed.filter(pl.col("reason").is_null())
+    if (repeated := repeats.among(good)).any():
+        typed = _without(typed, good["row"].filter(pl.Series(repeated)))
+        good = typed.filter(pl.col("reason").is_null())
     bad = rows.join(typed.filter(pl.col("reason").is_not_null()).select("row", "reason", "detail"), on="row")
     return ReplayBatch(
         rows_in=rows.height + len(malformed),
@@ -210,6 +217,20 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
     return typed.with_columns(
         reason=pl.coalesce(pl.when(wrong).then(pl.lit(reason)) for wrong, reason, _ in checks),
         detail=pl.coalesce(pl.when(wrong).then(detail) for wrong, _, detail in checks),
+    )
+
+
+def _without(typed: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
+    """Say of rows that came before what they are."""
+    named = (pl.col("kind_code") == TRADE) & pl.col("trade_id").is_not_null()
+    by_id = pl.format("trade_id '{}' came before on this trade date", pl.col("trade_id").str.slice(0, 80))
+    by_number = pl.format("seq {} came before with this ts_event", pl.col("seq_number"))
+    return typed.with_columns(
+        pl.when(pl.col("row").is_in(repeated.implode())).then(said).otherwise(pl.col(name)).alias(name)
+        for name, said in (
+            ("reason", pl.lit("duplicate")),
+            ("detail", pl.when(named).then(by_id).otherwise(by_number)),
+        )
     )
 
 

@@ -208,6 +208,7 @@ REJECT_REASONS: Final = (
     "unknown_instrument",  # a venue symbol that maps to no instrument key
     "unknown_trade",  # a bust or correction of a trade that did not come, or is older than the allowed lateness
     "no_effect",  # a bust of a busted trade, or a correction that is not the newest or changes nothing
+    "duplicate",  # a row of a file whose trade id, or number, another row has
     "future_stamp",  # ts_event too far ahead of ts_recv (or of its neighbours)
     "malformed_frame",  # not a message of the venue's protocol
     "unsupported_message",  # a message we do not handle yet

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from connectors.repeats import Repeats
 from connectors.replay import DEFAULT_BATCH_ROWS, ReplayBatch, ReplayFile
 from market.admission import AdmissionKernel
 from market.bars import BarsKernel
@@ -176,8 +177,9 @@ class _Pace:
 
 
 def _all_batches(config: ReplayConfig) -> Iterator[ReplayBatch]:
+    repeats = Repeats()
     for path in config.files:
-        for batch in ReplayFile(path=path, batch_rows=config.batch_rows).batches():
+        for batch in ReplayFile(path=path, batch_rows=config.batch_rows).batches(repeats):
             yield from [batch] if config.speed is None else _sliced(batch)
 
 

@@ -66,6 +66,18 @@ def with_future_stamp(lines: Sequence[Line], at: int) -> list[Line]:
     return [*lines[:at], wrong, *lines[at:]]
 
 
+def with_copies(lines: Sequence[Line], share: float, seed: int = 3) -> tuple[list[Line], list[int]]:
+    """A share of the lines once to four times more, at once or up to the end of the file; and where those lines are."""
+    chance = random.Random(seed)
+    placed = [(float(at), False, line) for at, line in enumerate(lines)]
+    for at in chance.sample(range(len(lines)), int(share * len(lines))):
+        for _ in range(chance.randint(1, 4)):
+            behind = chance.choice([at, at + 30, len(lines) - 1])
+            placed.append((chance.uniform(at, max(at, min(behind, len(lines) - 1))) + 0.5, True, lines[at]))
+    placed.sort(key=lambda one: one[:2])
+    return [line for *_, line in placed], [row for row, (_, is_copy, _) in enumerate(placed) if is_copy]
+
+
 class FileOracle(Oracle):
     """The oracle, which forgets bars that no row can reach any more: an hour of market takes seconds, not hours."""
 

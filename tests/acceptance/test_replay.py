@@ -21,6 +21,7 @@ from tests.acceptance.files import (
     read_lines,
     shuffled,
     straggling,
+    with_copies,
     with_future_stamp,
     write_lines,
 )
@@ -103,6 +104,16 @@ def test_rows_beyond_the_lateness_are_in_the_ledger_and_nowhere_else(lines, stor
     assert summary["late"] == len(oracle.late)
     assert stores.ledger_rows("late", "seq") == {number: int(mixed[number].seq) for number in oracle.late}
     assert stores.bars() == bars_of(oracle)
+
+
+def test_lines_that_come_again_count_once(lines, in_order, stores, tmp_path) -> None:
+    good = [line for line in lines if line.is_good]
+    mixed, copies = with_copies(good, share=0.1)
+    summary = replay(write_lines(tmp_path / "twice.csv", mixed), tmp_path, env=stores.environment)
+    assert len(copies) > len(good) // 10
+    assert stores.ledger_rows("rejected", "reason") == dict.fromkeys(copies, "duplicate")
+    assert (summary["rejected"], summary["late"], summary["rows_out"]) == (len(copies), 0, len(good))
+    assert stores.bars() == bars_of(in_order)
 
 
 def test_the_allowed_lateness_is_what_was_asked_for(lines, stores, tmp_path) -> None:

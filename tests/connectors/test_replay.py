@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from connectors.repeats import Repeats
 from connectors.replay import ReplayFile, ReplayFileError
 from market.columns import concat_batches
 from market.schemas import BUST, BUY, CORRECTION, SELL, UNKNOWN_SIDE
@@ -204,6 +205,25 @@ def test_parquet_reads_as_csv_does(tmp_path) -> None:
     _, good_parquet, bad_parquet = read(tmp_path / "file.parquet")
     assert strip(good_parquet) == strip(good)
     assert [row["reason"] for row in bad_parquet] == [row["reason"] for row in bad]
+
+
+def test_a_trade_that_comes_again_is_refused_as_a_duplicate(tmp_path) -> None:
+    lines = [trade(seq="1", trade_id="a"), trade(seq="2", trade_id="b"), trade(seq="3", trade_id="a"), trade(seq="9")]
+    path = write(tmp_path, *lines, trade(seq="9"), quote(seq="9"), trade(seq="1", trade_id="a", size="0"))
+    rows_in, good, bad = read(path)
+    assert (rows_in, [row["seq"] for row in good]) == (7, [1, 2, 9, 9])
+    assert [(row["source_row"], row["reason"]) for row in bad] == [
+        (2, "duplicate"),
+        (4, "duplicate"),
+        (6, "size_not_positive"),
+    ]
+    assert [row["detail"] for row in bad[:2]] == [
+        "trade_id 'a' came before on this trade date",
+        "seq 9 came before with this ts_event",
+    ]
+    one, two = Repeats(), ReplayFile(path=path)
+    first, again = [sum(a.num_rows for b in two.batches(one) for _, a in b.arrivals) for _ in range(2)]
+    assert (first, again) == (4, 0)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path) -> None:
