@@ -1,14 +1,14 @@
 """The anomalies dataflow: price topics in, `market.anomalies` out: what is odd, since when, and who else saw it.
 
-USDINR goes to every shard with a contract in rupees, too, as a witness; in its own shard it is watched itself. A kernel
-is asked by time only while all that is in the log has been read (pipelines.engine.live).
+USDINR is a witness in every shard with a contract in rupees: ingest tells it among the ticks of such a commodity, so
+that both have one order, which a restart repeats. In its own shard it is watched itself. A kernel is asked by time only
+while all that is in the log has been read (pipelines.engine.live).
 
-Delivery: state and positions recover together; rows are at least once, told apart by `anomaly_id`. How the rupee's rows
-fall between those of a commodity is not repeated after a crash, so a label that rests on it may come out otherwise.
+Delivery: state and positions recover together; rows are at least once, told apart by `anomaly_id`.
 Step ids are stable: recovery is keyed by them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Event
@@ -23,20 +23,17 @@ from market.anomalies import USDINR, AnomalyKernel
 from market.detectors.generic import GenericDetector
 from market.detectors.protocol import KINDS
 from market.instruments import InstrumentMaster
-from market.records import LogReader, LogWriter, TopicPartition
+from market.records import LogReader, LogWriter, Record, TopicPartition
 from market.watermark import Lateness
 from pipelines import metrics
 from pipelines.engine.live import LiveKernel, Reading
-from pipelines.engine.log_source import LogSource, ticks_of
+from pipelines.engine.log_source import TICKS_KIND, LogSource, ticks_of
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import TopicSink
 from pipelines.engine.steps import Chunk, Output, kernel_step
 
 _POLL: Final = timedelta(milliseconds=500)  # a step is a second
 _RATE: Final = InstrumentMaster.load().commodity_of(USDINR)
-_IN_RUPEES: Final = tuple(
-    sorted({c.commodity for c in InstrumentMaster.load().contracts if c.currency == "INR"} - {_RATE})
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +56,13 @@ def build(config: AnomaliesConfig) -> Dataflow:
     source = LogSource(
         open_reader=config.open_reader,
         patterns=[topics.PRICES_PATTERN],
-        convert=ticks_of,
+        convert=_with_rate,
         stop=config.stop,
         on_read=reading,
         poll=_POLL,
     )
     ticks = op.input("prices", flow, source)
-    split = op.branch("rate", op.flat_map("spread_rate", ticks, _with_rate), lambda item: item[0] == _RATE)
+    split = op.branch("rate", ticks, lambda item: item[0] == _RATE)
     rate = kernel_step(
         "watch_rate",
         split.trues,
@@ -83,9 +80,8 @@ def build(config: AnomaliesConfig) -> Dataflow:
     return flow
 
 
-def _with_rate(item: tuple[str, Chunk]) -> Iterable[tuple[str, Chunk]]:
-    shard, chunk = item
-    return [item, *((other, chunk) for other in _IN_RUPEES)] if shard == _RATE else [item]
+def _with_rate(tp: TopicPartition, records: list[Record], is_start: bool) -> Iterator[tuple[str, Chunk]]:
+    return ticks_of(tp, records, is_start, kinds=(TICKS_KIND, topics.FX_KIND))
 
 
 def _target(name: str) -> TopicPartition:

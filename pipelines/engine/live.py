@@ -11,7 +11,7 @@ import pyarrow as pa
 from market.kernel import Kernel, Outputs
 from market.records import LogReader, TopicPartition
 
-_RESUMED_S: Final = 5.0  # the source has looked at every partition by then
+_RESUMED_S: Final = 5.0  # whoever writes the log was perhaps started with us, and has not begun
 _AGAIN_NS: Final = 1_000_000_000
 
 
@@ -34,8 +34,11 @@ class Reading:
         self.lag(reader, tp, next_offset)
 
     def caught_up(self) -> bool:
-        """Whether nothing in the log waits to be read. A partition not read since a restart has nothing new."""
-        if monotonic() < self._began_s + _RESUMED_S:
+        """Whether nothing in the log waits to be read.
+
+        Never before the source's first look, at which it tells of every partition: loading a state may take long.
+        """
+        if not self._read or monotonic() < self._began_s + _RESUMED_S:
             return False
         with self._lock:  # the shards may be in several threads
             if monotonic() >= self._looked_s + self.fresh_s:

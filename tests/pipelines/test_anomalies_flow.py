@@ -28,10 +28,10 @@ def quotes(instrument: str, price: float, seconds: range) -> list[dict]:
     return rows
 
 
-def append(log: str, commodity: str, rows: list[dict]) -> None:
+def append(log: str, commodity: str, rows: list[dict], kind: str = "ticks") -> None:
     writer = open_writer(log)
     ticks = batch(sorted(rows, key=lambda row: row["ts_recv"])).select(TICKS.names)
-    writer.append(topics.prices(commodity), "ticks", ticks, key=commodity)
+    writer.append(topics.prices(commodity), kind, ticks, key=commodity)
     writer.flush()
     writer.close()
 
@@ -50,7 +50,9 @@ def test_a_move_of_the_rupee_is_told_once_and_by_its_name(tmp_path: Path) -> Non
     log, gold, comex, rupee = (tmp_path / "log").as_uri(), "XIMC:GOLD:202612", "XCEC:GC:202612", "BBG:USDINR:SPOT"
     ended = {"kind": "return_spike"}
     before = REGISTRY.get_sample_value("mandi_anomalies_total", ended) or 0
-    append(log, "usdinr", [*quotes(rupee, 90, range(40)), *quotes(rupee, 91, range(40, 90))])
+    moves = [*quotes(rupee, 90, range(40)), *quotes(rupee, 91, range(40, 90))]
+    append(log, "usdinr", moves)
+    append(log, "gold", moves, topics.FX_KIND)  # as ingest tells it there
     run(log, tmp_path / "recovery")
     append(log, "gold", quotes(comex, 4000, range(50)) + quotes(gold, 148000, range(40)))
     run(log, tmp_path / "recovery")

@@ -105,9 +105,13 @@ def test_a_flow_that_is_behind_takes_no_delay_for_silence() -> None:
 def test_caught_up_is_having_read_to_the_end(log: str) -> None:
     append(log, quotes(0, 1))
     reading = Reading(lambda *_: None, partial(open_reader, log), _began_s=-1e9, fresh_s=0.0)
-    assert reading.caught_up()  # nothing read since the start: there was nothing new
+    assert not reading.caught_up()  # however long ago it began: the source has not looked yet
+    reading(open_reader(log), GOLD, 0)
+    assert not reading.caught_up()
     reading(open_reader(log), GOLD, 1)
     assert reading.caught_up()
     append(log, quotes(1, 1))
     assert not reading.caught_up()
-    assert not Reading(lambda *_: None, partial(open_reader, log)).caught_up()  # just begun
+    begun = Reading(lambda *_: None, partial(open_reader, log))
+    begun(open_reader(log), GOLD, 2)
+    assert not begun.caught_up()  # just now
