@@ -10,7 +10,7 @@ What is said of a step is said with the first row behind it, so a second late at
 
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -44,6 +44,7 @@ from market.reference import Reference
 from market.schemas import ANOMALIES, QUALITIES
 from market.steps import NEVER, Part, Said, Steps
 from market.watch import FORGOTTEN_NS, LIVE, session_at
+from market.watch import NEVER as NEVER_AGAIN
 from market.watermark import Judged, Lateness, Watermarks
 from market.witness import GRACE_S, Path, Rates, judge_move
 
@@ -54,6 +55,8 @@ _ARRIVAL_NS: Final = 2 * NS_PER_S
 _FRESH_NS: Final = 5 * NS_PER_S
 _LIMIT_MOVE_NS: Final = 60 * NS_PER_S
 _TOGETHER_S: Final = 20
+_RESTLESS_S: Final = 60
+"""Whatever is under way when the last row came is known after so many steps: who else is fresh, an end, a witness."""
 _SCORE_MOST: Final = 10**6
 _POLICY_BPS: Final = 300
 """A basis that jumps as far and stays, with a quiet market abroad, is a duty that changed."""
@@ -87,6 +90,18 @@ class Watched:
                 detector.reopen()
             self.pace.last_s = None
         return self.window[0] <= at_ns
+
+    @property
+    def forgotten_ns(self) -> int:
+        """When it is given up; whoever has never said anything is not."""
+        return NEVER_AGAIN if self.fresh_ns == NEVER else self.fresh_ns + FORGOTTEN_NS
+
+    def falls_due(self) -> Iterable[int]:
+        """When time alone may change something, with nobody about who says anything."""
+        yield self.forgotten_ns
+        yield from (edge + 1 for edge in self.window)
+        if self.pace.last_s is not None:
+            yield (self.pace.last_s + 1 + self.pace.limit_s(alone=True)) * STEP_NS
 
     @property
     def bears_duty(self) -> bool:
@@ -213,11 +228,13 @@ class AnomalyKernel:
         return watched
 
     def _go_to(self, second: int) -> None:
-        """Close the step that is open if time has passed it, and say what fell due in between."""
+        """Close the step that is open if time has passed it, and those after it, in which nothing came."""
         if self._second is not None and second > self._second:
             self._close_step()
-            if second > self._second + 1:
-                self._wait(second * STEP_NS)
+            looked = self._second + 1
+            while looked < second:
+                looked = min(second, self._next_look(looked))
+                self._look(looked * STEP_NS)
         self._second = second if self._second is None else max(self._second, second)
 
     def _close_step(self) -> None:
@@ -226,19 +243,32 @@ class AnomalyKernel:
         filled, self._filling = self._filling, {}
         for name in sorted(filled):
             self._judge(self._watched[name], filled[name])
+        self._look(at_ns, filled)
+
+    def _look(self, at_ns: int, filled: Collection[str] = ()) -> None:
+        """The end of a step: what has ended, who has been silent for too long, what is known by now."""
         for (name, _), episode in self._episodes.items():
             if name not in filled and not episode.rule.stays and episode.kind != STALE_FEED:
                 episode.clear(at_ns)
+        for name in [name for name, watched in self._watched.items() if watched.forgotten_ns <= at_ns]:
+            del self._watched[name]
         self._look_for_silence(at_ns)
         self._settle(at_ns)
 
-    def _wait(self, until_ns: int) -> None:
-        """Nothing came up to a time."""
-        self._look_for_silence(until_ns)
-        self._settle(until_ns)
-        old = [name for name, watched in self._watched.items() if NEVER < watched.fresh_ns < until_ns - FORGOTTEN_NS]
-        for name in old:
-            del self._watched[name]
+    def _next_look(self, looked: int) -> int:
+        """The next second whose end may change something, if nothing comes.
+
+        As if every second were looked at, without the work: what a silence comes to must not depend on whether a clock
+        asked all the time or the next row came days later.
+        """
+        assert self._second is not None
+        if looked < self._second + _RESTLESS_S:
+            return looked + 1
+        due = [ns for watched in self._watched.values() for ns in watched.falls_due()]
+        due += [ns for each in self._episodes.values() for ns in (each.due_ns(), each.accept_ns()) if ns is not None]
+        # And the second before each: a silence that something ends is as long as it was by then.
+        seconds = {-(-ns // STEP_NS) - before for ns in due for before in (0, 1)}
+        return min((at for at in seconds if at > looked), default=NEVER_AGAIN)
 
     def _judge(self, watched: Watched, step: Step) -> None:
         watched.quoted, watched.bid, watched.ask = step.quoted, step.bid, step.ask

@@ -38,17 +38,19 @@ class Entry:
     """Whether it has anything to say of markets drawn at random."""
     lasts: bool = True
     """Whether its input goes on over days as its rows do."""
+    asked: bool = False
+    """Whether a clock makes it say more than samples: what falls due while nothing comes."""
 
 
 KERNELS = {
     "bars": Entry(BarsKernel, ("bars",)),
     "bars-sampled": Entry(lambda: BarsKernel(sample_ns=1), ("bars",)),
     "bars-1m-1h": Entry(lambda: BarsKernel(intervals=("1h", "1m")), ("bars",)),
-    "arbitrage": Entry(ArbitrageKernel, ("arbitrage",), legs, says=False),
-    "arbitrage-parity": Entry(arbitrage_kernel, ("arbitrage",), near_parity, lasts=False),
-    "quality": Entry(QualityKernel, ("status",)),
-    "anomalies": Entry(lambda: AnomalyKernel(generic=GenericDetector), ("anomalies",), says=False),
-    "anomalies-usual": Entry(anomaly_kernel, ("anomalies",), odd_gold, lasts=False),
+    "arbitrage": Entry(ArbitrageKernel, ("arbitrage",), legs, says=False, asked=True),
+    "arbitrage-parity": Entry(arbitrage_kernel, ("arbitrage",), near_parity, lasts=False, asked=True),
+    "quality": Entry(QualityKernel, ("status",), asked=True),
+    "anomalies": Entry(lambda: AnomalyKernel(generic=GenericDetector), ("anomalies",), says=False, asked=True),
+    "anomalies-usual": Entry(anomaly_kernel, ("anomalies",), odd_gold, lasts=False, asked=True),
     "admission": Entry(AdmissionKernel, ("trades", "quotes", "late", "rejected")),
     "book": Entry(BookKernel, ("books",), changes),
     "trade-join": Entry(TradeJoinKernel, ("trade_events",), joins),

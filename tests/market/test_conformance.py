@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 from arrivals import bar_tuples, batch, joined, names
 from conformance import KERNELS, ipc, resumed, run
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import SECOND, Oracle, Row
 from strategies import PLACES, T0, rows
@@ -21,6 +21,8 @@ every_talking_kernel = pytest.mark.parametrize("entry", talking.values(), ids=ta
 lasting = {name: entry for name, entry in KERNELS.items() if entry.lasts}
 every_lasting_kernel = pytest.mark.parametrize("entry", lasting.values(), ids=lasting)
 
+asked = {name: entry for name, entry in KERNELS.items() if entry.asked}
+
 
 @every_talking_kernel
 @given(data=st.data())
@@ -31,6 +33,33 @@ def test_output_does_not_depend_on_where_batches_are_cut(entry, data) -> None:
     whole = run(entry.build(), [arrivals], batch=entry.batch)
     assert run(entry.build(), chunks, batch=entry.batch) == whole
     assert run(entry.build(), [[row] for row in arrivals], batch=entry.batch) == whole
+
+
+@pytest.mark.parametrize("entry", asked.values(), ids=asked)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_it_does_not_show_when_a_clock_asked(entry, data) -> None:
+    """A silence comes to the same whether a clock asked all the time, once, or the next row shows that it was one."""
+    arrivals = data.draw(rows(received=True))
+    cut, gap_s = data.draw(st.integers(1, len(arrivals))), data.draw(st.sampled_from([3, 40, 700, 90_000]))
+    shift = max(row.recv for row in arrivals) - min(row.recv for row in arrivals) + gap_s * SECOND
+    head, tail = entry.batch(arrivals[:cut]), entry.batch([later(row, shift, 2 * gap_s) for row in arrivals[cut:]])
+    newest = max((at for at in head.column("ts_recv").to_pylist() if at is not None), default=T0)
+    next_ns = min((at for at in tail.column("ts_recv").to_pylist() if at is not None), default=newest + gap_s * SECOND)
+    between = [newest + (next_ns - newest) * part // 1000 for part in data.draw(st.lists(st.integers(0, 1000)))]
+
+    def said(*times: int) -> dict:
+        kernel = entry.build()
+        outputs = [kernel.on_batch(head), *map(kernel.on_time, times), kernel.on_batch(tail), kernel.on_eof()]
+        return {name: found.to_pylist() for name, found in joined(outputs).items()}
+
+    once = said(next_ns)
+    assert said(*sorted(between), next_ns) == once
+    assert tail.num_rows == 0 or said() == once
+
+
+def later(row: Row, ns: int, names: int) -> Row:
+    return replace(row, ts=row.ts + ns, recv=row.recv + ns, name=row.name + names)
 
 
 @every_talking_kernel
