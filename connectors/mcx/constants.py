@@ -9,6 +9,8 @@ FEED: Final = "mcx"
 SECOND_NS: Final = 1_000_000_000
 IST_OFFSET_NS: Final = 19_800 * SECOND_NS  # India has no daylight saving
 DAY_NS: Final = 86_400 * SECOND_NS
+REPEATED_NS: Final = 1 * SECOND_NS
+"""With a leap second, or a clock put back by one, the same second comes twice."""
 
 KITE: Final = "kite"
 ANGEL: Final = "angel"

@@ -44,12 +44,13 @@ class Instruments:
         """Take the instruments of a day; return tokens that are new, and those that are gone."""
         new = {listing.token: listing for listing in listings}
         gone = [token for token, known in self.by_token.items() if new.get(token) != known.listing]
-        for token in gone:
-            del self.by_token[token]
+        before = {token: self.by_token.pop(token) for token in gone}
         added = [token for token in new if token not in self.by_token]
         for token in added:
             instrument = self.by_token[token] = Instrument(new[token], self._output)
             instrument.wanted_ns = now_ns
+            if token in before and before[token].listing.instrument == instrument.listing.instrument:
+                instrument.prices.succeed(before[token].prices)
         return added, gone
 
     def expire(self, now_ns: int) -> list[int]:
@@ -230,7 +231,9 @@ class Instruments:
     def _apply(self, known: Instrument, packet: Packet, now_ns: int, *, image: bool = False) -> None:
         ts_event = packet.ts_event or now_ns
         day, seq = day_of(ts_event), self._rows.next_seq(now_ns)
-        before = 0 if known.day is not None and day > known.day else known.volume
+        new_session = known.day is not None and day > known.day
+        self._rows.close(known, packet, now_ns, new_session=new_session)
+        before = 0 if new_session else known.volume
         if packet.volume is None:
             self._counters["without_volume"] += 1
         else:
@@ -253,5 +256,5 @@ class Instruments:
 
     # It trades on at a limit, so its quality is what it was.
     def _see_range(self, known: Instrument, told: Limits | None, now_ns: int) -> None:
-        if known.book_known and (news := known.range.see(known.bids, known.asks, known.tick or 0, told, now_ns)):
+        if known.book_known and (news := known.range.see(known.bids, known.asks, known.prices.tick or 0, told, now_ns)):
             self._ledger.instrument(known.listing.instrument, known.quality, news, now_ns)

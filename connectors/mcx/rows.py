@@ -7,7 +7,6 @@ with every change of something else.
 from collections import Counter
 
 from connectors.errors import ValueRefused
-from connectors.mcx.constants import FAR_FACTOR
 from connectors.mcx.ledger import Ledger
 from connectors.mcx.packets import Packet
 from connectors.mcx.state import Instrument, Levels, Top
@@ -52,24 +51,28 @@ class Rows:
             if price is None:
                 raise ValueRefused("missing_field", f"{size // PRICE_SCALE} lots traded without a price")
             check_trade(price, size)
-            self._check_price(known, price, packet.close)
+            known.prices.check(price)
         except ValueRefused as refused:
             known.refusal = ""  # each trade that is refused is a row
             self._refuse(known, refused, packet, now_ns)
             return
+        known.prices.took(price)
         flags = 0 if size == packet.last_size else FLAG_CONFLATED
         ts_trade = packet.ts_trade or ts_event
         self._output.ticks.trade(known.slot, ts_trade, now_ns, seq, price, size, UNKNOWN_SIDE, None, flags)
 
-    @staticmethod
-    def _check_price(known: Instrument, price: int, close: int | None) -> None:
-        if price < 0 and not known.listing.may_be_negative:
-            raise ValueRefused("out_of_range", f"price {price}e-9 of {known.listing.instrument} is negative")
-        if known.tick is not None and price % known.tick:
-            raise ValueRefused("off_tick", f"price {price}e-9 is no multiple of the tick {known.tick}e-9")
-        believable = close is None or close <= 0 or close < price * FAR_FACTOR < close * FAR_FACTOR * FAR_FACTOR
-        if not believable and not known.listing.may_be_negative:
-            raise ValueRefused("implausible_price", f"price {price}e-9 after a close of {close}e-9")
+    def close(self, known: Instrument, packet: Packet, now_ns: int, *, new_session: bool) -> None:
+        """Take the previous session's close. One that changes within a session is told."""
+        if packet.close is None:
+            return
+        try:
+            news = known.prices.see_close(packet.close, new_session=new_session)
+        except ValueRefused as refused:
+            self._refuse(known, refused, packet, now_ns)
+            return
+        if news:
+            self._counters["closes_changed"] += 1
+            self._ledger.instrument(known.listing.instrument, known.quality, news, now_ns)
 
     def _refuse(self, known: Instrument, refused: ValueRefused, packet: Packet, now_ns: int) -> None:
         self._counters["refused"] += 1
@@ -93,7 +96,7 @@ class Rows:
             for price, size, _ in (*bids, *asks):
                 if not -PRICE_LIMIT < price < PRICE_LIMIT or not 0 < size < PRICE_LIMIT:
                     raise ValueRefused("out_of_range", f"level of price {price}e-9, size {size}e-9")
-                self._check_price(known, price, packet.close)
+                known.prices.check(price)
         except ValueRefused as refused:
             self._refuse(known, refused, packet, now_ns)
             return

@@ -3,13 +3,13 @@
 from datetime import date, timedelta
 from typing import Final
 
-from connectors.mcx.constants import DAY_NS, IST_OFFSET_NS, MIC, SECOND_NS
+from connectors.mcx.constants import DAY_NS, IST_OFFSET_NS, MIC, REPEATED_NS, SECOND_NS
 from connectors.mcx.instruments import Listing
 from connectors.mcx.ledger import Gap
 from connectors.mcx.limits import PriceRange
 from connectors.mcx.packets import Level, Packet
+from connectors.mcx.prices import Prices
 from connectors.ticks import FeedOutput, Slot
-from market.instruments import to_fixed
 from market.schemas import PRICE_SCALE
 
 Levels = tuple[Level, ...]
@@ -49,11 +49,11 @@ class Instrument:
         "listing",
         "number",
         "pending",
+        "prices",
         "quality",
         "range",
         "refusal",
         "slot",
-        "tick",
         "top",
         "ts_event",
         "ts_trade",
@@ -65,8 +65,7 @@ class Instrument:
         self.listing = listing
         self.slot: Slot = output.ticks.slot(listing.commodity, MIC, listing.instrument)
         self.depth_slot: Slot = output.depth.slot(listing.commodity, MIC, listing.instrument)
-        tick = listing.contract.tick_size
-        self.tick = None if tick is None else to_fixed(tick)
+        self.prices = Prices(listing.contract, may_be_negative=listing.may_be_negative)
         self.volume: int | None = None
         self.ts_trade = self.ts_event = 0
         self.day: int | None = None
@@ -92,8 +91,9 @@ class Instrument:
             return ""
         if packet.volume is not None and self.volume is not None and packet.volume < self.volume:
             return f"volume {packet.volume // PRICE_SCALE} after {self.volume // PRICE_SCALE}"
-        if packet.ts_trade is not None and packet.ts_trade < self.ts_trade:
+        slack = 0 if packet.number is None else REPEATED_NS  # a number says which state is the newer one
+        if packet.ts_trade is not None and packet.ts_trade < self.ts_trade - slack:
             return f"last trade {(self.ts_trade - packet.ts_trade) // SECOND_NS} s back"
-        if ts_event < self.ts_event:
+        if ts_event < self.ts_event - slack:
             return f"state {(self.ts_event - ts_event) // SECOND_NS} s back"
         return ""

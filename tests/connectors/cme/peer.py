@@ -3,12 +3,14 @@
 import re
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from connectors.cme.config import CmeConfig
 from connectors.cme.dialects import DIALECTS
 from connectors.cme.source import open_feed
 from connectors.feed import Flush
+from market.schemas import QUOTE, TRADE
 from tests.connectors.fix.wire import T0, fix, stamp
 
 DEADLINE_S = 20.0
@@ -175,3 +177,23 @@ class Desk:
         self.take()
         assert self.last is not None
         return self.last.counters.get(name, 0)
+
+
+Start = Callable[..., Desk]
+
+
+def prices(desk: Desk) -> list[tuple[int, int]]:
+    return [(row["bid_price"] // 10**8, row["ask_price"] // 10**8) for row in desk.of(QUOTE)]
+
+
+def ids(desk: Desk) -> list[str]:
+    return [row["trade_id"] for row in desk.of(TRADE)]
+
+
+def live(peer: Peer, start: Start, **options: Any) -> Desk:
+    """A desk that is logged on and has an image of its one book at RptSeq 1."""
+    desk = start(**options)
+    peer.logged_on()
+    peer.image()
+    desk.until(lambda: desk.of(QUOTE))
+    return desk

@@ -1,54 +1,13 @@
 """The conformance cases that concern FIX, over a real socket; the numbers are those of PROTOCOLS.md, section D."""
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from market.schemas import BUST, CORRECTION, DIRTY, IMAGE, QUOTE, STATE, TRADE
-from tests.connectors.cme.peer import GC, Desk, Peer, change, trade
+from tests.connectors.cme.peer import GC, Peer, Start, change, ids, live, prices, trade
 from tests.connectors.fix.wire import SECOND, T0, fix, stamp
-
-Start = Callable[..., Desk]
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    peer = Peer()
-    yield peer
-    peer.close()
-
-
-@pytest.fixture
-def start(peer: Peer) -> Iterator[Start]:
-    desks: list[Desk] = []
-
-    def build(*arguments: Any, **options: Any) -> Desk:
-        desks.append(Desk(peer.port, *arguments, **options))
-        return desks[-1]
-
-    yield build
-    peer.close()
-    for desk in desks:
-        desk.feed.stop()
-
-
-def prices(desk: Desk) -> list[tuple[int, int]]:
-    return [(row["bid_price"] // 10**8, row["ask_price"] // 10**8) for row in desk.of(QUOTE)]
-
-
-def ids(desk: Desk) -> list[str]:
-    return [row["trade_id"] for row in desk.of(TRADE)]
-
-
-def live(peer: Peer, start: Start, **options: Any) -> Desk:
-    """A desk that is logged on and has an image of its one book at RptSeq 1."""
-    desk = start(**options)
-    peer.logged_on()
-    peer.image()
-    desk.until(lambda: desk.of(QUOTE))
-    return desk
 
 
 def test_trades_and_quotes_arrive_exact(peer: Peer, start: Start) -> None:
@@ -450,25 +409,6 @@ def test_case_18_halts_resumes_and_limits_are_states(peer: Peer, start: Start) -
     assert [row["size"] for row in desk.of(STATE)][-4:] == [5, 0, 5, 6]
 
 
-def test_case_19_clock_skew_is_reported_with_its_size(peer: Peer, start: Start) -> None:
-    desk = live(peer, start)
-    peer.say(trade("t1"), at=T0 + 19_800 * SECOND)
-    assert "371=52|372=X|373=10|" in peer.expect("35=3")
-    assert peer.closed()
-    desk.until(lambda: any("clock_skew +19800 s" in reason for _, _, reason in desk.status))
-    assert ids(desk) == []
-
-
-def test_case_19_precisions_and_midnight(peer: Peer, start: Start) -> None:
-    desk = live(peer, start)
-    for time in ("03:23:17", "03:23:17.25", "03:23:17.000000250"):
-        peer.say(trade(time).replace("273=03:23:17.000", f"273={time}"))
-    peer.say(trade("yesterday").replace("272=20261121|273=03:23:17.000", "273=23:59:59"))
-    desk.until(lambda: len(ids(desk)) == 4)
-    assert [row["ts_event"] - T0 for row in desk.of(TRADE)][:3] == [0, 250_000_000, 250]
-    assert T0 - 13 * 3600 * SECOND < desk.of(TRADE)[3]["ts_event"] < T0
-
-
 def test_case_21_the_date_decides_the_decade_of_a_symbol(peer: Peer, start: Start) -> None:
     desk = start(months=62)  # gold of ten years: GCZ6 is of 2026 and of 2036
     peer.logged_on()
@@ -500,24 +440,6 @@ def test_case_21_a_symbol_with_its_year_is_of_its_decade(peer: Peer, start: Star
     peer.say(trade("t1").replace("55=GCZ6", named).replace(f"262=T/{GC}", "262=T/XCEC:GC:203612"))
     desk.until(lambda: ids(desk) == ["t1"])
     assert desk.of(TRADE)[0]["instrument"] == "XCEC:GC:203612"
-
-
-def test_case_20_numbers_begin_anew_within_a_session(peer: Peer, start: Start) -> None:
-    desk = live(peer, start)
-    peer.say(trade("t1"))
-    desk.until(lambda: ids(desk) == ["t1"])
-    assert desk.last is not None
-    before = desk.last.positions["session"]
-    desk.pass_s(1)
-    peer.seq = 0
-    peer.say("35=A|98=0|108=10|141=Y")
-    assert "141=Y" in peer.expect("35=A")
-    peer.expect("35=g")
-    peer.image(rpt=1)
-    peer.say(trade("t2"))
-    desk.until(lambda: len(ids(desk)) == 2)
-    assert desk.last.positions["session"] != before
-    assert any(row["reason"] == "session_reset" for row in desk.gaps)
 
 
 def test_a_restarted_process_goes_on_where_the_log_ends(peer: Peer, start: Start) -> None:

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from tests.connectors.mcx.desk import Clock, Desk, Exchange
+from tests.connectors.mcx.desk import NOON_NS, Clock, Desk, Exchange
 
 
 @pytest.fixture
 def exchange() -> Iterator[Callable[..., Exchange]]:
     opened: list[Exchange] = []
 
-    def open_exchange(**options: Any) -> Exchange:
-        opened.append(Exchange(Clock(), **options))
+    def open_exchange(at_ns: int = NOON_NS, **options: Any) -> Exchange:
+        opened.append(Exchange(Clock(at_ns), **options))
         return opened[-1]
 
     yield open_exchange

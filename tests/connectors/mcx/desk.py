@@ -20,7 +20,7 @@ DEADLINE_S = 20.0
 GOLD = "XIMC:GOLD:202702"
 CRUDE = "XIMC:CRUDEOIL:202702"
 NOON_NS = 1_796_884_200_000_000_000  # Thursday 10 December 2026, 12:00 in India
-_TICKS = {"GOLD": "1", "CRUDEOIL": "1"}
+_TICKS = {"GOLD": "1", "CRUDEOIL": "1", "COTTON": "10", "COTTONCNDY": "10"}
 _FAR = 1 << 62
 
 
@@ -49,8 +49,8 @@ class ScriptedMarket:
 class Clock:
     """Market time: starts at noon and runs with the wall clock, plus what the test adds."""
 
-    def __init__(self) -> None:
-        self.shift_ns = NOON_NS - time.time_ns()
+    def __init__(self, at_ns: int = NOON_NS) -> None:
+        self.shift_ns = at_ns - time.time_ns()
 
     def __call__(self) -> int:
         return time.time_ns() + self.shift_ns

@@ -4,56 +4,34 @@ from Bloomberg, each a real server on a real socket with its real feed, compared
 One clock is shared and stands until the test moves it: days pass between two lines.
 """
 
-import asyncio
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
 from typing import Any
 
 import pyarrow as pa
-from bloomberg_server import Clock, S, ScriptedMarket
+from bloomberg_server import Clock, S
 
 from connectors.bloomberg.config import BloombergConfig
 from connectors.bloomberg.source import open_feed as open_bloomberg
-from connectors.cme.config import CmeConfig
-from connectors.cme.source import open_feed as open_cme
-from connectors.feed import FeedThread
-from connectors.mcx.config import McxConfig
-from connectors.mcx.source import open_feed as open_mcx
 from feeds_simulator.bloomberg.server import BloombergSimulator
 from feeds_simulator.bloomberg.server import SimulatorConfig as BloombergServer
-from feeds_simulator.cme.server import CmeSimulator
-from feeds_simulator.cme.server import SimulatorConfig as CmeServer
-from feeds_simulator.events import BookEvent, Level, Listing, StatusEvent
-from feeds_simulator.mcx.server import McxSimulator
-from feeds_simulator.mcx.server import SimulatorConfig as McxServer
-from feeds_simulator.mcx.symbols import kite_symbol
+from feeds_simulator.events import Listing
 from market.arbitrage import ArbitrageKernel
 from market.instruments import InstrumentMaster
 from market.kernel import arrivals
 from market.opportunities import Caution
 from market.parity import land, terms_of
 from market.reference import Reference, read_reference
-from market.schemas import QUOTE
+from tests.connectors.mcx.venues import Venue, comex, mcx, ns
 
 DEADLINE_S = 12.0
 MCX, COMEX, USDINR = "XIMC:GOLD:202702", "XCEC:GC:202702", "BBG:USDINR:SPOT"
 CUT = date(2026, 12, 11)  # a Friday
-LISTINGS = {
-    MCX: [Listing(kite_symbol(MCX), MCX, Decimal(1))],
-    COMEX: [Listing(key, key, Decimal("0.1")) for key in ("XCEC:GC:202612", COMEX)],
-    USDINR: [Listing("USDINR", USDINR, Decimal("0.0025"))],
-}
 GOLD, RATE = Fraction(4150), Fraction("95.6")
-
-
-def ns(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * S
 
 
 def duty_cut(name: str) -> str:
@@ -68,76 +46,6 @@ def duty_cut(name: str) -> str:
     return text
 
 
-class Venue:
-    """A simulator in a thread of its own, the feed that is connected to it, and what came of it."""
-
-    def __init__(self, key: str, clock: Clock, build: Callable[..., Any], connect: Callable[[Any], FeedThread]) -> None:
-        self.key, self.clock, self._build, self._market = key, clock, build, ScriptedMarket(LISTINGS[key])
-        self.symbol = next(one.symbol for one in LISTINGS[key] if one.key == key)
-        self.port = 0
-        self.up()
-        self.feed = connect(self.simulator)
-        self.feed.start()
-        self.batches: list[pa.RecordBatch] = []
-        self.quotes = 0
-        self.states: dict[str | None, str] = {}
-
-    def up(self) -> None:
-        self.simulator = self._build(self.port, self._market)
-        self._loop, self._stop, listening = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
-        run = self.simulator.run(self._stop, lambda _port: listening.set())
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(run))
-        self._thread.start()
-        assert listening.wait(DEADLINE_S)
-        self.port = self.simulator.port
-
-    def down(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(DEADLINE_S)
-        self._loop.close()
-
-    def say(self, *events: Any) -> None:
-        async def publish() -> None:
-            self.simulator.publish([list(events)], self.clock.ns)
-            self.simulator.flush()
-
-        asyncio.run_coroutine_threadsafe(publish(), self._loop).result(DEADLINE_S)
-
-    def open(self, price: int) -> None:
-        """Begin the session, with a first book."""
-        self.say(*(StatusEvent(self.clock.ns, one.symbol, "OPEN") for one in LISTINGS[self.key]))
-        self.say(self._book(price))
-        self.until(lambda: self.states.get(None) == "LIVE")
-
-    def quote(self, price: int) -> None:
-        """Quote around a price in ticks, never twice the same."""
-        before = self.quotes
-        self.say(self._book(price))
-        self.until(lambda: self.quotes > before)
-
-    def _book(self, price: int) -> BookEvent:
-        lots = 40 + self.clock.ns // S % 7
-        bids, asks = (tuple(Level(price + side * n, lots + n, 1) for n in range(1, 6)) for side in (-1, 1))
-        return BookEvent(self.clock.ns, self.symbol, bids, asks, True)
-
-    def take(self) -> None:
-        flush = self.feed.take()
-        for commodity, batch in flush.ticks:
-            if commodity in ("gold", "usdinr"):
-                self.batches.append(batch)
-                names = zip(batch.column("kind").to_pylist(), batch.column("instrument").to_pylist(), strict=True)
-                self.quotes += sum(kind == QUOTE and name == self.key for kind, name in names)
-        if flush.status is not None:
-            self.states |= {row["instrument"]: row["quality"] for row in flush.status.to_pylist()}
-
-    def until(self, met: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not met():
-            assert time.monotonic() < deadline, (self.key, self.states, self.quotes)
-            self.feed.wait(0.02)
-            self.take()
-
-
 class Desk:
     """All three, and the kernel that compares them."""
 
@@ -146,24 +54,12 @@ class Desk:
         clock = self.clock
         self.fx = Venue(
             USDINR,
+            [Listing("USDINR", USDINR, Decimal("0.0025"))],
             clock,
             lambda port, market: BloombergSimulator(BloombergServer(port=port, news_every_s=1e9), clock, market=market),
             lambda server: open_bloomberg(BloombergConfig(port=server.port, keys=(USDINR,), news=False), clock),
         )
-        self.comex = Venue(
-            COMEX,
-            clock,
-            lambda port, market: CmeSimulator(CmeServer(port=port), clock, market=market),
-            lambda server: open_cme(
-                CmeConfig(host="127.0.0.1", port=server.port, password="demo-secret", products=(("XCEC", "GC"),)), clock
-            ),
-        )
-        self.mcx = Venue(
-            MCX,
-            clock,
-            lambda port, market: McxSimulator(McxServer(port=port, rest_interval_s=0.0), clock, market=market),
-            self._kite,
-        )
+        self.comex, self.mcx = comex(clock, COMEX, "XCEC:GC:202612"), mcx(clock, MCX)
         self.venues = (self.fx, self.comex, self.mcx)
         caution = Caution(learn_s=3)
         reference = reference or Reference.load()
@@ -175,17 +71,6 @@ class Desk:
         self.fx.open(round(RATE / Fraction("0.0025")))
         self.comex.open(round(GOLD * 10))
         self.mcx.open(round(mcx))
-
-    def _kite(self, server: McxSimulator) -> FeedThread:
-        at = f"127.0.0.1:{server.port}"
-        config = McxConfig(
-            url=f"ws://{at}/",
-            rest_url=f"http://{at}",
-            api_key="demo",
-            access_token=lambda: "demo-token",
-            rest_interval_s=0.05,
-        )
-        return open_mcx(config, self.clock)
 
     def seconds(self, count: int, *, mcx: Fraction | None = None, comex: bool = True) -> list[dict[str, Any]]:
         """Let seconds pass in which everybody quotes (a price of MCX in rupees); return what the kernel says."""

@@ -477,37 +477,6 @@ def test_case_24_angel_errors_and_damaged_packets_are_surfaced(exchange: OpenExc
     assert [row["reason"] for row in one.ledgers["rejected"]] == ["unsupported_message", "malformed_frame"]
 
 
-# ---- 28: prices
-
-
-def test_case_28_implausible_prices_are_refused_with_a_reason(mcx: Exchange, desk: OpenDesk) -> None:
-    one = desk(mcx)
-    one.live()
-    mcx.trade(GOLD, 1_000, 1)
-    one.until(lambda: sizes(one) == [1])
-    token = contract_of(mcx, GOLD).token
-    now_s = mcx.clock() // E9
-    wrong = {"off_tick": 100_050, "implausible_price": 1_000_000, "out_of_range": -100_000}
-    for n, price in enumerate([*wrong.values(), 0], 2):
-        bad = wire.full(token, price, 1, n, 100_000, now_s, now_s, bids=[(1, 100_000, 1)], asks=[(1, 100_100, 1)])
-        mcx.inject(kite.message([bad]))
-    one.until(lambda: len(one.ledgers["rejected"]) == 4)
-    assert [row["reason"] for row in one.ledgers["rejected"]] == [*wrong, "missing_field"]
-    assert all(row["instrument"] == GOLD for row in one.ledgers["rejected"])
-    assert sizes(one) == [1]
-
-
-def test_case_28_crude_may_be_negative(mcx: Exchange, desk: OpenDesk) -> None:
-    one = desk(mcx)
-    one.live()
-    mcx.book(CRUDE, -2_885)
-    mcx.trade(CRUDE, -2_884, 3)
-    one.until(lambda: sizes(one, CRUDE) == [3])
-    assert one.trades[0]["price"] == -2_884 * E9
-    assert one.quotes[-1]["bid_price"] == -2_885 * E9
-    assert one.ledgers["rejected"] == []
-
-
 # ---- a restart
 
 

@@ -1,0 +1,97 @@
+"""What a price of one instrument can be: its sign, its tick, its unit, and how far it is from the close before. Pure.
+
+The previous session's close (settlement) is a reference of its session: it may change at the session's beginning. Within
+one it is changed only by a correction of the exchange, which is told, or by a wrong packet, which is refused.
+
+A contract may get another unit on a date (INR a bale, INR a candy). A price that is nearer to the last one as it was than
+to the last one in the new unit is still in the old unit; a close that is, is converted. A process that starts on that
+date knows no price of before, and goes by the close.
+
+Units: prices int64 1e-9.
+"""
+
+from fractions import Fraction
+from typing import Final
+
+from connectors.errors import ValueRefused
+from connectors.mcx.constants import FAR_FACTOR
+from market.instruments import Contract, format_fixed
+from market.units import BadUnit, factor
+
+_SAME: Final = Fraction(1)
+
+
+class Prices:
+    """Judge the prices of one instrument. State: two prices and the change of unit."""
+
+    __slots__ = ("_contract", "_far_is_wrong", "_last", "_old_unit", "_per_old", "_traded", "close", "tick")
+
+    def __init__(self, contract: Contract, *, may_be_negative: bool) -> None:
+        self._contract, self._far_is_wrong = contract, not may_be_negative
+        self.tick = contract.tick_fixed
+        self.close: int | None = None
+        self._last: int | None = None
+        self._old_unit, self._per_old, self._traded = "", _SAME, False
+
+    def succeed(self, before: "Prices") -> None:
+        """Follow the prices of the day before, if the contract's unit is another one from today on."""
+        old, new = before._contract.quote_unit, self._contract.quote_unit
+        last = before._last or before.close
+        if old is None or new is None or old == new or last is None:
+            return
+        try:
+            self._per_old = factor(new, old)
+        except BadUnit:  # nothing is known of one by the other
+            return
+        self._old_unit, self._last = old, round(last * self._per_old)
+
+    def took(self, price: int) -> None:
+        """A trade at this price was accepted."""
+        self._last, self._traded = price, True
+
+    def see_close(self, close: int, *, new_session: bool) -> str:
+        """Take the previous session's close; return what is news of it, in words.
+
+        Raises: ValueRefused if it changes within a session by more than a correction could.
+        """
+        if new_session and self._traded:
+            self._per_old = _SAME  # the change is over: it has traded in the new unit for a session
+        shown, converted = format_fixed(close), self._is_old(close)
+        if converted:
+            close = round(close * self._per_old)
+            shown = f"{shown} a {self._old_unit}, so {format_fixed(close)} a {self._contract.quote_unit}"
+        before = self.close
+        if close == before:
+            return ""
+        at_boundary = before is None or new_session
+        if not at_boundary:
+            self._check_far(close, f"previous close {shown}")
+        self.close = close
+        if at_boundary:
+            return f"previous close {shown}" if converted else ""
+        return f"previous close {shown}, before {format_fixed(before)}"
+
+    def check(self, price: int) -> None:
+        """Raise ValueRefused unless this can be a price."""
+        if price < 0 and self._far_is_wrong:
+            raise ValueRefused("out_of_range", f"price {price}e-9 is negative")
+        if self._is_old(price):
+            detail = f"price {format_fixed(price)} is one a {self._old_unit}, and not a {self._contract.quote_unit}"
+            raise ValueRefused("implausible_price", detail)
+        if self.tick is not None and price % self.tick:
+            raise ValueRefused("off_tick", f"price {price}e-9 is no multiple of the tick {self.tick}e-9")
+        self._check_far(price, f"price {price}e-9")
+
+    def _check_far(self, price: int, words: str) -> None:
+        close = self.close
+        if close is None or close <= 0 or not self._far_is_wrong:
+            return
+        if not close < price * FAR_FACTOR < close * FAR_FACTOR * FAR_FACTOR:
+            raise ValueRefused("implausible_price", f"{words} after a close of {close}e-9")
+
+    # Nearer, by ratio, to the last price in the old unit than to the last price.
+    def _is_old(self, price: int) -> bool:
+        if self._last is None or self._per_old == _SAME or price <= 0:
+            return False
+        square, middle = price * price * self._per_old, self._last * self._last
+        return square < middle if self._per_old > 1 else square > middle
