@@ -3,6 +3,7 @@
 ConnectorError
 ├── DecodeError        bytes that are no message of the venue's protocol
 ├── ValueRefused       a well-formed field whose value cannot be a row (a reason of REJECT_REASONS)
+│   └── PriceRefused   a price that is none of its contract
 ├── RestRefused        a REST request was answered with an error, or not at all
 ├── SdkMissing         a vendor's SDK cannot be imported
 ├── SessionLost        the connection ended and the session says why
@@ -30,6 +31,10 @@ class ValueRefused(ConnectorError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class PriceRefused(ValueRefused):
+    """A price in the venue's own form that is none of its contract: the message is not to blame."""
 
 
 class RestRefused(ConnectorError):

@@ -32,6 +32,8 @@ from market.sessions import ALWAYS_OPEN, Hours, parse_hours
 SPOT: Final = "SPOT"
 MONTH_CODES: Final = "FGHJKMNQUVXZ"
 """Futures month codes, January first."""
+NEGATIVE_COMMODITIES: Final = frozenset({"wti", "brent", "natgas"})
+"""WTI settled at -37.63 on 20 April 2020, and MCX crude below zero with it."""
 
 _VENUE: Final = re.compile(r"[A-Z0-9]{1,8}")  # a MIC has four; Bloomberg, which has none, is BBG
 _ROOT: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")  # becomes part of a topic name
@@ -133,6 +135,11 @@ class Contract:
     def known(self) -> bool:
         """Whether the contract comes from the master, not from defaults."""
         return bool(self.source)
+
+    @property
+    def may_be_negative(self) -> bool:
+        """Whether it may trade at zero or less."""
+        return self.commodity in NEGATIVE_COMMODITIES
 
     @property
     def tick_fixed(self) -> int | None:

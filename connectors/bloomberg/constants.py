@@ -53,8 +53,3 @@ RETRY_NS: Final = 5 * SECOND_NS  # our choice; doubles to RETRY_CAP_NS: a refusa
 RETRY_CAP_NS: Final = 600 * SECOND_NS
 CONFLATE_NS: Final = SECOND_NS // 10  # a slow consumer gets so many quotes of an instrument: one in this time
 RECENT_TRADES: Final = 1_000  # ids kept per instrument, to know a trade that is sent again
-
-NEGATIVE_ROOTS: Final = frozenset({"CL", "CO", "NG"})
-"""Products that may trade below zero: WTI settled at -37.63 on 20 April 2020."""
-FAR_FACTOR: Final = 5
-"""A trade this many times the last one, or as small a part of it, is a slip of decimals or of units."""

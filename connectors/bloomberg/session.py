@@ -211,7 +211,6 @@ class Session:
             security=security_of(instrument),
             instrument=instrument,
             slot=self._output.ticks.slot(contract.commodity, FEED, instrument),
-            tick=None if instrument.endswith("SPOT") else contract.tick_fixed,
         )
         self.watched[watched.key] = watched
         self._ask(watched, SUBSCRIBE, now_ns)

@@ -10,9 +10,10 @@ from enum import Enum
 from typing import Final
 
 from connectors.bloomberg.codec import Update
-from connectors.bloomberg.constants import FAR_FACTOR, NEGATIVE_ROOTS, RECENT_TRADES, TRADE
+from connectors.bloomberg.constants import RECENT_TRADES, TRADE
 from connectors.bloomberg.ledger import Gap, Ledger
 from connectors.errors import ValueRefused
+from connectors.prices import rule_of
 from connectors.ticks import FeedOutput, Slot, check_trade
 from market.schemas import BUY, FLAG_SNAPSHOT, SELL, UNKNOWN_SIDE
 
@@ -45,7 +46,6 @@ class Watched:
     security: str
     instrument: str
     slot: Slot
-    tick: int | None
     phase: Phase = Phase.ASKED
     delayed: bool = False
     image: dict[str, int | str | None] = field(default_factory=dict)
@@ -62,10 +62,6 @@ class Watched:
     last_trade: int | None = None
     recent: dict[str, None] = field(default_factory=dict)
     """Ids of the last trades, oldest first."""
-
-    @property
-    def may_be_negative(self) -> bool:
-        return self.instrument.split(":")[1] in NEGATIVE_ROOTS
 
     def judge(self) -> str:
         """Return the quality it has by all we know."""
@@ -146,7 +142,7 @@ class Rows:
         sides: list[int | None] = []
         for name in ("BID", "ASK"):
             price, size = watched.image.get(name), watched.image.get(f"{name}_SIZE")
-            if isinstance(price, int) and price <= 0 and not watched.may_be_negative:
+            if isinstance(price, int) and price <= 0 and not rule_of(watched.instrument, now_ns).may_be_negative:
                 self._counters["refused"] += 1
                 detail = f"{name} {price}e-9 of {watched.instrument} is not positive"
                 self._ledger.rejected(watched.instrument, "out_of_range", detail, watched.image, now_ns)
@@ -179,10 +175,8 @@ class Rows:
         if size is None:
             self._counters["indicative"] += 1  # a price at which nothing is known to have traded
             return
-        price = self._checked(watched, _either(watched, update, "EVT_TRADE_PRICE_RT", "LAST_PRICE"), size)
-        last = watched.last_trade
-        if last is not None and not watched.may_be_negative and not last < price * FAR_FACTOR < last * FAR_FACTOR**2:
-            raise ValueRefused("implausible_price", f"price {price}e-9 after {last}e-9")
+        price = self._checked(watched, _either(watched, update, "EVT_TRADE_PRICE_RT", "LAST_PRICE"), size, now_ns)
+        rule_of(watched.instrument, now_ns).check_far(price, watched.last_trade, f"price {price}e-9")
         watched.last_trade = price
         if trade_id is not None:
             watched.recent[trade_id] = None
@@ -206,20 +200,17 @@ class Rows:
             price = _number(update, "LAST_PRICE")
         if size is None:
             raise ValueRefused("missing_field", f"correction of {trade_id} without a size")
-        price = self._checked(watched, price, size)
+        price = self._checked(watched, price, size, now_ns)
         ts_event = _time(update, "EVT_TRADE_CORRECT_TIME_RT", now_ns)
         seq = self.next_seq(now_ns)
         self._output.ticks.correction(watched.slot, ts_event, now_ns, seq, price, size, _side(update), trade_id, 0)
 
     @staticmethod
-    def _checked(watched: Watched, price: int | None, size: int) -> int:
+    def _checked(watched: Watched, price: int | None, size: int, now_ns: int) -> int:
         if price is None:
             raise ValueRefused("missing_field", "a trade without a price")
         check_trade(price, size)
-        if price <= 0 and not watched.may_be_negative:
-            raise ValueRefused("out_of_range", f"price {price}e-9 of {watched.instrument} is not positive")
-        if watched.tick is not None and price % watched.tick:
-            raise ValueRefused("off_tick", f"price {price}e-9 is no multiple of the tick {watched.tick}e-9")
+        rule_of(watched.instrument, now_ns).check(price)
         return price
 
 

@@ -11,11 +11,12 @@ from connectors.cme.books import Book, Books, Update
 from connectors.cme.codec import RawEntry, entry_time, plan_of, side_of
 from connectors.cme.dialects import RPT_SEQ, Dialect
 from connectors.cme.ledger import Ledger
-from connectors.errors import ValueRefused
+from connectors.errors import PriceRefused, ValueRefused
 from connectors.fix.constants import BAD_FORMAT, MSG_SEQ_NUM, REQUIRED_TAG_MISSING, SENDING_TIME, VALUE_INCORRECT
 from connectors.fix.message import Message
 from connectors.fix.session import Fault
 from connectors.fix.values import parse_count, parse_decimal, parse_small, parse_time
+from connectors.prices import rule_of
 from connectors.ticks import FeedOutput, check_trade
 from market.schemas import FLAG_REPLAYED
 
@@ -107,12 +108,14 @@ class Entries:
 
     def _skip(
         self, message: Message, book: Book | None, entry: RawEntry, kind: bytes | None, refused: ValueRefused, row: int
-    ) -> Fault:
+    ) -> Fault | None:
         self._counters["entries_skipped"] += 1
         name = None if book is None else book.name
         self._ledger.refused(self.session, message, refused.reason, refused.detail, row, name)
         if book is not None and kind != cme.TRADE:
             self._books.distrust(book, message.stamp_ns)
+        if isinstance(refused, PriceRefused):
+            return None  # the message is as it must be, and the others of its entries count
         if kind is None or (kind not in (cme.BID, cme.OFFER, cme.TRADE) and kind not in cme.OTHER_ENTRY_TYPES):
             return VALUE_INCORRECT, 269
         if entry[0] not in cme.ACTIONS:
@@ -147,6 +150,7 @@ class Entries:
         if side is None:
             raise ValueRefused("unparseable", f"AggressorSide {entry[14] or entry[15]!r}")
         check_trade(price, size)
+        rule_of(book.name, message.stamp_ns).check(price)
         if action == cme.CHANGE or cme.TRADE_ADJUSTED in conditions:
             if trade_id is None:
                 raise ValueRefused("missing_field", "the id of the trade that is corrected")
@@ -172,7 +176,9 @@ class Entries:
                 image = image or Update(message.seq, self._time(message, entry), message.stamp_ns, self._order(message))
                 self._image_entry(message, book, entry, image)
             except ValueRefused as refused:
-                return self._skip(message, book, entry, entry[1], refused, row)
+                fault = self._skip(message, book, entry, entry[1], refused, row)
+                if fault is not None:
+                    return fault
         # The image of a trades subscription is the last trade, which was told when it happened.
         if not message.poss_dup and not message.text(262).startswith("T/"):
             image = image or Update(message.seq, message.sending_ns, message.stamp_ns, self._order(message))
@@ -195,9 +201,9 @@ class Entries:
             return
         trade_id = entry[13] or entry[2]
         if trade_id is not None and trade_id != book.last_trade_id:
-            if book.last_trade_id is not None:
+            known, book.last_trade_id = book.last_trade_id, trade_id
+            if known is not None:
                 self._trade(message, book, entry)
-            book.last_trade_id = trade_id
 
     def _order(self, message: Message) -> int:
         tag = self._dialect.image_order

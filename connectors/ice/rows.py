@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from connectors.errors import DecodeError
+from connectors.errors import DecodeError, PriceRefused
 from connectors.ice.books import Books
 from connectors.ice.codec import Book, Bust, Refused, Sequenced, Status, Trade
 from connectors.ice.constants import BOOK, TRADES
 from connectors.ice.ledger import Ledger
+from connectors.prices import rule_of
 from connectors.ticks import FeedOutput
 from market.schemas import FLAG_REPLAYED
 
@@ -46,6 +47,12 @@ class Rows:
             ticks.bust(book.slot, trade.ts_event, stamp_ns, trade.seq, trade.trade_id, flags)
             return
         _, seq, ts_event, price, size, side, trade_id, _, corrects = trade
+        try:
+            rule_of(book.listed.instrument, stamp_ns).check(price)
+        except PriceRefused as refused:
+            told = (trade.symbol, seq, refused.reason, refused.detail, repr(trade), trade.replayed)
+            self._ledger.refused(self.session, Refused(TRADES, *told), stamp_ns)
+            return
         if corrects:
             ticks.correction(book.slot, ts_event, stamp_ns, seq, price, size, side, str(trade_id), flags)
         else:

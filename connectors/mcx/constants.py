@@ -48,8 +48,3 @@ AUTH_RETRY_S: Final = 5.0
 AUTH_RETRY_CAP_S: Final = 300.0  # a token that was refused stays refused until somebody logs in: no hot loop (case 10)
 HTTP_UNAUTHORIZED: Final = 401
 HTTP_FORBIDDEN: Final = 403
-
-NEGATIVE_ROOTS: Final = frozenset({"CRUDEOIL", "CRUDEOILM", "NATURALGAS", "NATGASMINI"})
-"""Products that may trade below zero: MCX crude settled at a negative price in April 2020."""
-FAR_FACTOR: Final = 5
-"""A price this many times the previous close, or as small a part of it, is a slip of decimals or of units."""

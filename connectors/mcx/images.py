@@ -256,5 +256,8 @@ class Instruments:
 
     # It trades on at a limit, so its quality is what it was.
     def _see_range(self, known: Instrument, told: Limits | None, now_ns: int) -> None:
-        if known.book_known and (news := known.range.see(known.bids, known.asks, known.prices.tick or 0, told, now_ns)):
+        if not known.book_known:
+            return
+        news = known.range.see(known.bids, known.asks, known.prices.rule.tick or 0, told, now_ns)
+        if news:
             self._ledger.instrument(known.listing.instrument, known.quality, news, now_ns)

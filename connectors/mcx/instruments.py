@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from connectors.mcx.constants import MIC, NEGATIVE_ROOTS
+from connectors.mcx.constants import MIC
 from market.instruments import Contract, InstrumentMaster
 
 _MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -34,7 +34,6 @@ class Listing(NamedTuple):
     commodity: str
     expiry: date
     contract: Contract
-    may_be_negative: bool
 
 
 class Dump(NamedTuple):
@@ -138,7 +137,6 @@ def _listing(row: _Named, on: date) -> Listing | str:
         contract.commodity,
         expiry,
         contract,
-        row.root in NEGATIVE_ROOTS,
     )
 
 

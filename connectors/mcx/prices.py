@@ -1,11 +1,11 @@
-"""What a price of one instrument can be: its sign, its tick, its unit, and how far it is from the close before. Pure.
+"""What a price of one instrument can be: by its contract, in its unit, and by the close before. Pure.
 
-The previous session's close (settlement) is a reference of its session: it may change at the session's beginning. Within
-one it is changed only by a correction of the exchange, which is told, or by a wrong packet, which is refused.
+The close of the session before (the settlement) is the reference of a session, and may change where a session begins.
+Within one it is changed by a correction of the exchange, which is told, or by a wrong packet, which is refused.
 
-A contract may get another unit on a date (INR a bale, INR a candy). A price that is nearer to the last one as it was than
-to the last one in the new unit is still in the old unit; a close that is, is converted. A process that starts on that
-date knows no price of before, and goes by the close.
+A contract may get another unit on a date (INR a bale, INR a candy). A price that is nearer, by ratio, to the last one
+in the old unit than to the same one in the new is still in the old; a close that is, is converted. A process that
+starts on that date knows no price of before, and goes by the close.
 
 Units: prices int64 1e-9.
 """
@@ -13,8 +13,8 @@ Units: prices int64 1e-9.
 from fractions import Fraction
 from typing import Final
 
-from connectors.errors import ValueRefused
-from connectors.mcx.constants import FAR_FACTOR
+from connectors.errors import PriceRefused
+from connectors.prices import PriceRule
 from market.instruments import Contract, format_fixed
 from market.units import BadUnit, factor
 
@@ -24,11 +24,10 @@ _SAME: Final = Fraction(1)
 class Prices:
     """Judge the prices of one instrument. State: two prices and the change of unit."""
 
-    __slots__ = ("_contract", "_far_is_wrong", "_last", "_old_unit", "_per_old", "_traded", "close", "tick")
+    __slots__ = ("_contract", "_last", "_old_unit", "_per_old", "_traded", "close", "rule")
 
-    def __init__(self, contract: Contract, *, may_be_negative: bool) -> None:
-        self._contract, self._far_is_wrong = contract, not may_be_negative
-        self.tick = contract.tick_fixed
+    def __init__(self, contract: Contract) -> None:
+        self._contract, self.rule = contract, PriceRule.of(contract)
         self.close: int | None = None
         self._last: int | None = None
         self._old_unit, self._per_old, self._traded = "", _SAME, False
@@ -52,7 +51,7 @@ class Prices:
     def see_close(self, close: int, *, new_session: bool) -> str:
         """Take the previous session's close; return what is news of it, in words.
 
-        Raises: ValueRefused if it changes within a session by more than a correction could.
+        Raises: PriceRefused if it changes within a session by more than a correction could.
         """
         if new_session and self._traded:
             self._per_old = _SAME  # the change is over: it has traded in the new unit for a session
@@ -65,29 +64,19 @@ class Prices:
             return ""
         at_boundary = before is None or new_session
         if not at_boundary:
-            self._check_far(close, f"previous close {shown}")
+            self.rule.check_far(close, before, f"previous close {shown}")
         self.close = close
         if at_boundary:
             return f"previous close {shown}" if converted else ""
         return f"previous close {shown}, before {format_fixed(before)}"
 
     def check(self, price: int) -> None:
-        """Raise ValueRefused unless this can be a price."""
-        if price < 0 and self._far_is_wrong:
-            raise ValueRefused("out_of_range", f"price {price}e-9 is negative")
+        """Raise PriceRefused unless this can be a price."""
         if self._is_old(price):
             detail = f"price {format_fixed(price)} is one a {self._old_unit}, and not a {self._contract.quote_unit}"
-            raise ValueRefused("implausible_price", detail)
-        if self.tick is not None and price % self.tick:
-            raise ValueRefused("off_tick", f"price {price}e-9 is no multiple of the tick {self.tick}e-9")
-        self._check_far(price, f"price {price}e-9")
-
-    def _check_far(self, price: int, words: str) -> None:
-        close = self.close
-        if close is None or close <= 0 or not self._far_is_wrong:
-            return
-        if not close < price * FAR_FACTOR < close * FAR_FACTOR * FAR_FACTOR:
-            raise ValueRefused("implausible_price", f"{words} after a close of {close}e-9")
+            raise PriceRefused("implausible_price", detail)
+        self.rule.check(price)
+        self.rule.check_far(price, self.close, f"price {price}e-9")
 
     # Nearer, by ratio, to the last price in the old unit than to the last price.
     def _is_old(self, price: int) -> bool:

@@ -65,7 +65,7 @@ class Instrument:
         self.listing = listing
         self.slot: Slot = output.ticks.slot(listing.commodity, MIC, listing.instrument)
         self.depth_slot: Slot = output.depth.slot(listing.commodity, MIC, listing.instrument)
-        self.prices = Prices(listing.contract, may_be_negative=listing.may_be_negative)
+        self.prices = Prices(listing.contract)
         self.volume: int | None = None
         self.ts_trade = self.ts_event = 0
         self.day: int | None = None

@@ -133,7 +133,7 @@ class Fuzz:
             elif kind < 0.5:
                 parts.insert(at, parts[at - 1])
             elif kind < 0.6:
-                self._random.shuffle(parts[1:])
+                parts[1:] = self._random.sample(parts[1:], len(parts) - 1)
             elif at < len(parts):
                 parts[at] = f"{parts[at].partition('=')[0]}={choose(_VALUES)}"
         message = bytearray(seal("".join([f"{part}|" for part in parts])))

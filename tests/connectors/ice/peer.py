@@ -84,10 +84,13 @@ class Server:
 class Desk:
     """Takes from a feed until what it waits for is there."""
 
-    def __init__(self, server: Server, resume: dict[str, Any] | None = None, **options: Any) -> None:
-        config = IceConfig(url=f"ws://127.0.0.1:{server.port}/v1/feed", key="k", secret="s", **options)
+    def __init__(
+        self, server: Server, resume: dict[str, Any] | None = None, *, port: int | None = None, **options: Any
+    ) -> None:
+        config = IceConfig(url=f"ws://127.0.0.1:{port or server.port}/v1/feed", key="k", secret="s", **options)
         self.ticks: list[dict[str, Any]] = []
         self.gaps: list[dict[str, Any]] = []
+        self.rejected: list[dict[str, Any]] = []
         self.counters: dict[str, int] = {}
         self.status: list[tuple[str | None, str]] = []
         self.last: Flush | None = None
@@ -105,6 +108,8 @@ class Desk:
         self.counters = dict(self.last.counters)
         if self.last.gaps is not None:
             self.gaps += self.last.gaps.to_pylist()
+        if self.last.rejected is not None:
+            self.rejected += self.last.rejected.to_pylist()
         if self.last.status is not None:
             self.status += [(row["instrument"], row["quality"]) for row in self.last.status.to_pylist()]
 

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from market.schemas import BUST, CORRECTION, SELL, TRADE
+from tests.connectors.dripping import Dripping
 from tests.connectors.ice.peer import SYMBOL, Desk, Server
 
 KEY = "IFUS:CT:202612"
@@ -37,6 +38,17 @@ def test_case_08_fragments_give_the_same_rows(server: Server, desks: list[Desk])
     server.send(server.trades(5), fragments=40)
     desk.until(lambda: len(desk.trades) == 5)
     assert [row["seq"] for row in desk.trades] == [1, 2, 3, 4, 5]
+
+
+def test_case_08_a_stream_in_single_bytes_gives_the_same_rows(server: Server, desks: list[Desk]) -> None:
+    relay = Dripping(server.port)
+    desks.append(Desk(server, port=relay.port))
+    desks[-1].live()
+    server.send(server.trades(5))
+    desks[-1].until(lambda: len(desks[-1].trades) == 5)
+    assert [row["seq"] for row in desks[-1].trades] == [1, 2, 3, 4, 5]
+    desks[-1].feed.stop()
+    relay.close()
 
 
 def test_case_09_cut_in_mid_message_reconnects_and_misses_nothing(server: Server, desks: list[Desk]) -> None:
@@ -185,3 +197,21 @@ def test_case_27_what_one_copy_lost_the_other_brings(server: Server, desks: list
     # Requests of while it was mute may be heard only now: those holes were all closed by then.
     asked = [request for request in asked if request["from"] > 60]
     assert [(request["channel"], request["from"], request["to"]) for request in asked] == [("trades", 62, 62)]
+
+
+def test_case_28_a_price_that_is_none_of_its_contract_is_kept_apart(server: Server, desks: list[Desk]) -> None:
+    """A slip by ten is a trade: the exchange itself printed it, and busts it if it was none."""
+    desk = live(server, desks)
+    terms = {"op": "trade", "symbol": SYMBOL, "qty": 2, "aggr": "B", "cond": ""}
+    prices = ("80.00", "80.005", "0", "-80.00", "800.00", "80.01")
+    for number, price in enumerate(prices, 1):
+        message = terms | {"px": price, "trade_id": f"T{number}"}
+        server.send(server.do(lambda message=message: server.venue.publish("trades", message)))
+    desk.until(lambda: len(desk.trades) == 3)
+    assert [(row["seq"], row["price"] // 10**7) for row in desk.trades] == [(1, 8_000), (5, 80_000), (6, 8_001)]
+    assert [(row["source_offset"], row["reason"], row["instrument"]) for row in desk.rejected] == [
+        (2, "off_tick", KEY),
+        (3, "out_of_range", KEY),
+        (4, "out_of_range", KEY),
+    ]
+    assert desk.gaps == []

@@ -99,7 +99,7 @@ def fuzz_session(inputs: int, seed: int) -> Counter[str]:
         known = InstrumentMaster.load().product("XIMC", "GOLD", expiry)
         assert known is not None
         now_ns = 1_795_424_400 * 10**9
-        session.enlist([Listing(token, "GOLD27FEBFUT", "XIMC:GOLD:202702", "gold", expiry, known, False)], now_ns)
+        session.enlist([Listing(token, "GOLD27FEBFUT", "XIMC:GOLD:202702", "gold", expiry, known)], now_ns)
         session.on_open(now_ns)
         for number, frame in zip(range(inputs // 2), frames(random.Random(seed)), strict=False):
             now_ns += 10**7

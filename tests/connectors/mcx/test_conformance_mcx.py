@@ -1,27 +1,17 @@
 """The cases a connector must survive, over a real socket, between the simulated broker and the feed."""
 
-import socket
-import threading
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.uri import parse_uri
 
-from connectors.mcx.codec import Kite
-from connectors.mcx.packets import Packet
 from feeds_simulator.events import StatusEvent
 from feeds_simulator.frames import frame
 from feeds_simulator.mcx import angel, kite
 from feeds_simulator.mcx.server import ANGEL
 from feeds_simulator.mcx.symbols import kite_symbol
 from market.schemas import BUY, DELETE, DIRTY, IMAGE
+from tests.connectors.dripping import Dripping
 from tests.connectors.mcx import wire
 from tests.connectors.mcx.desk import CRUDE, DEADLINE_S, GOLD, Desk, Exchange
 
@@ -48,58 +38,6 @@ def contract_of(mcx: Exchange, key: str) -> Any:
 
 
 # ---- 8: splits
-
-
-@given(st.lists(st.integers(0, 10_000), max_size=8))
-@settings(max_examples=60, deadline=None)
-def test_case_08_bytes_split_anywhere_give_the_same_packets(cuts: list[int]) -> None:
-    messages = [wire.frame(*[wire.full(volume=n * 10 + m) for m in range(n)]) for n in range(1, 6)]
-    stream = b"".join(frame(message) for message in [*messages, b"\0", '{"type":"message","data":"x"}'])
-    edges = sorted({0, len(stream), *(cut % len(stream) for cut in cuts)})
-    protocol = ClientProtocol(parse_uri("ws://h/"), state=State.OPEN)
-    packets: list[Packet] = []
-    for first, last in pairwise(edges):
-        protocol.receive_data(stream[first:last])
-        for event in protocol.events_received():
-            if isinstance(event, Frame) and event.opcode is Opcode.BINARY:
-                packets += Kite().decode(bytes(event.data)).packets
-    assert packets == [packet for message in messages for packet in Kite().decode(message).packets]
-
-
-class Dripping:
-    """A TCP relay that passes on what the venue sends byte by byte."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with self._listener:
-            client, _ = self._listener.accept()
-        with client, socket.create_connection(("127.0.0.1", self._port)) as venue:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            back = threading.Thread(target=self._pass, args=(client, venue), daemon=True)
-            back.start()
-            while data := venue.recv(65_536):
-                for at in range(len(data)):
-                    client.send(data[at : at + 1])
-            client.shutdown(socket.SHUT_RDWR)
-            back.join(DEADLINE_S)
-
-    @staticmethod
-    def _pass(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65_536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        self._thread.join(DEADLINE_S)
 
 
 def test_case_08_a_stream_in_single_bytes_gives_the_same_rows(mcx: Exchange, desk: OpenDesk) -> None:

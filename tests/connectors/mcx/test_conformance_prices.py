@@ -61,7 +61,7 @@ def test_case_20_another_settlement_at_a_session_boundary_is_the_reference(mcx: 
     one.until(lambda: sizes(one) == [1, 2])
     mcx.trade(GOLD, 500, 4)  # and this was half of the one before
     one.until(lambda: one.ledgers["rejected"])
-    assert refused(one) == [("implausible_price", f"price {500 * E9}e-9 after a close of {3_000 * E9}e-9")]
+    assert refused(one) == [("implausible_price", f"price {500 * E9}e-9 after {3_000 * E9}e-9")]
     assert closes_told(one) == []
     assert one.gaps == []
 

@@ -25,7 +25,7 @@ def session_of_two(output: FeedOutput, resume: dict[str, int | str] | None = Non
     contract = InstrumentMaster.load().product("XIMC", "GOLD", expiry)
     assert contract is not None
     names = ((wire.TOKEN, "XIMC:GOLD:202702"), (SILVER, "XIMC:GOLD:202704"))
-    session.enlist([Listing(token, key, key, "gold", expiry, contract, False) for token, key in names], NOW)
+    session.enlist([Listing(token, key, key, "gold", expiry, contract) for token, key in names], NOW)
     return session
 
 

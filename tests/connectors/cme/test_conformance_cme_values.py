@@ -1,10 +1,10 @@
-"""Cases 19 and 20 for FIX: clocks, times, and what begins anew with a session or a day."""
+"""Cases 19, 20 and 28 for FIX: clocks, what begins anew with a session or a day, and prices that are none."""
 
 import pyarrow as pa
 
 from market.bars import BarsKernel
 from market.kernel import arrivals
-from market.schemas import TICKS, TRADE
+from market.schemas import CORRECTION, TICKS, TRADE
 from tests.connectors.cme.peer import GC, Peer, Start, change, ids, live, prices, trade
 from tests.connectors.fix.wire import SECOND, T0
 
@@ -89,3 +89,34 @@ def test_case_20_a_settlement_that_changes_is_no_price_of_the_book(peer: Peer, s
     assert prices(desk) == [(41501, 41503), (41502, 41503)]
     assert desk.rejected == []
     assert not any("|35=3|" in text or "262=I" in text for text in peer.heard)
+
+
+def test_case_28_a_price_that_is_none_of_its_contract_is_kept_apart(peer: Peer, start: Start) -> None:
+    """A slip by ten is a trade: the exchange itself printed it, and busts it if it was none."""
+    desk = live(peer, start)
+    for number, price in enumerate(("4150.2", "4150.25", "0", "-4150.2", "41502.0"), 1):
+        peer.say(trade(f"t{number}", price))
+    peer.say(trade("t1", "4150.33", action=1))  # a correction, too
+    peer.say(trade("t6"))
+    desk.until(lambda: len(ids(desk)) == 3)
+    assert ids(desk) == ["t1", "t5", "t6"]
+    assert desk.of(CORRECTION) == []
+    assert [(row["reason"], row["instrument"]) for row in desk.rejected] == [
+        ("off_tick", GC),
+        ("out_of_range", GC),
+        ("out_of_range", GC),
+        ("off_tick", GC),
+    ]
+    assert desk.gaps == []
+    assert not any("|35=3|" in text or "262=I" in text for text in peer.heard)  # the messages are as they must be
+
+
+def test_case_28_oil_may_be_negative(peer: Peer, start: Start) -> None:
+    desk = start(products=(("XNYM", "CL"),))
+    peer.logged_on()
+    (key,) = {text.split("/")[1].split("|")[0] for text in peer.heard if "|262=T/" in text}
+    month = f"{'FGHJKMNQUVXZ'[int(key[-2:]) - 1]}{key[-3]}"
+    peer.say(trade("t1", "-37.63").replace(f"/{GC}", f"/{key}").replace("55=GCZ6", f"55=CL{month}"))
+    desk.until(lambda: ids(desk) == ["t1"])
+    assert desk.of(TRADE)[0]["price"] == -37_630_000_000
+    assert desk.rejected == []
