@@ -51,7 +51,7 @@ class Prices:
     def see_close(self, close: int, *, new_session: bool) -> str:
         """Take the previous session's close; return what is news of it, in words.
 
-        Raises: PriceRefused if it changes within a session by more than a correction could.
+        Raises: PriceRefused if it changes within a session to one that cannot be, by the last trade.
         """
         if new_session and self._traded:
             self._per_old = _SAME  # the change is over: it has traded in the new unit for a session
@@ -64,7 +64,8 @@ class Prices:
             return ""
         at_boundary = before is None or new_session
         if not at_boundary:
-            self.rule.check_far(close, before, f"previous close {shown}")
+            # By a trade, not by the close before: that may have been the wrong one.
+            self.rule.check_far(close, self._last, f"previous close {shown}")
         self.close = close
         if at_boundary:
             return f"previous close {shown}" if converted else ""

@@ -79,3 +79,16 @@ def test_the_same_unit_and_one_that_measures_something_else_convert_nothing(unit
     after.see_close(149_000 * E9, new_session=False)
     after.check(70_000 * E9)
     assert after.close == 149_000 * E9
+
+
+def test_a_first_close_that_was_wrong_does_not_stay() -> None:
+    """A damaged packet may be the first one: until something has traded the newest close is believed."""
+    prices = kilos("10g")
+    prices.see_close(1_490_000 * E9, new_session=False)
+    assert refusal(prices, 149_000 * E9) == "implausible_price"
+    assert prices.see_close(149_000 * E9, new_session=False) == "previous close 149000, before 1490000"
+    prices.check(150_000 * E9)
+    prices.took(150_000 * E9)
+    with pytest.raises(PriceRefused, match="previous close 1490000 after"):
+        prices.see_close(1_490_000 * E9, new_session=False)
+    assert prices.close == 149_000 * E9
