@@ -37,12 +37,16 @@ class PriceRule(NamedTuple):
         if self.tick and price % self.tick:
             raise PriceRefused("off_tick", f"price {price}e-9 is no multiple of the tick {self.tick}e-9")
 
-    def check_far(self, price: int, before: int | None, words: str) -> None:
-        """Raise PriceRefused if a price cannot follow one of before. What may be negative may be anything."""
+    def check_far(self, price: int, before: int | None) -> None:
+        """Raise PriceRefused if a price is far from one before."""
+        if self.is_far(price, before):
+            raise PriceRefused("implausible_price", f"price {price}e-9 after {before}e-9")
+
+    def is_far(self, price: int, before: int | None) -> bool:
+        """Say whether a price is further from one before than a market moves. What may be negative may be anything."""
         if before is None or before <= 0 or self.may_be_negative:
-            return
-        if not before < price * FAR_FACTOR < before * FAR_FACTOR * FAR_FACTOR:
-            raise PriceRefused("implausible_price", f"{words} after {before}e-9")
+            return False
+        return not before < price * FAR_FACTOR < before * FAR_FACTOR * FAR_FACTOR
 
 
 def rule_of(instrument: str, now_ns: int) -> PriceRule:

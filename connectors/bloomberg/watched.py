@@ -176,7 +176,7 @@ class Rows:
             self._counters["indicative"] += 1  # a price at which nothing is known to have traded
             return
         price = self._checked(watched, _either(watched, update, "EVT_TRADE_PRICE_RT", "LAST_PRICE"), size, now_ns)
-        rule_of(watched.instrument, now_ns).check_far(price, watched.last_trade, f"price {price}e-9")
+        rule_of(watched.instrument, now_ns).check_far(price, watched.last_trade)
         watched.last_trade = price
         if trade_id is not None:
             watched.recent[trade_id] = None

@@ -1,7 +1,7 @@
 """What a price of one instrument can be: by its contract, in its unit, and by the close before. Pure.
 
 The close of the session before (the settlement) is the reference of a session, and may change where a session begins.
-Within one it is changed by a correction of the exchange, which is told, or by a wrong packet, which is refused.
+Within one it is changed by a correction of the exchange, or by a wrong packet, which is not believed; both are told.
 
 A contract may get another unit on a date (INR a bale, INR a candy). A price that is nearer, by ratio, to the last one
 in the old unit than to the same one in the new is still in the old; a close that is, is converted. A process that
@@ -24,11 +24,12 @@ _SAME: Final = Fraction(1)
 class Prices:
     """Judge the prices of one instrument. State: two prices and the change of unit."""
 
-    __slots__ = ("_contract", "_last", "_old_unit", "_per_old", "_traded", "close", "rule")
+    __slots__ = ("_contract", "_doubtful", "_last", "_old_unit", "_per_old", "_traded", "close", "rule")
 
     def __init__(self, contract: Contract) -> None:
         self._contract, self.rule = contract, PriceRule.of(contract)
         self.close: int | None = None
+        self._doubtful: int | None = None
         self._last: int | None = None
         self._old_unit, self._per_old, self._traded = "", _SAME, False
 
@@ -49,10 +50,7 @@ class Prices:
         self._last, self._traded = price, True
 
     def see_close(self, close: int, *, new_session: bool) -> str:
-        """Take the previous session's close; return what is news of it, in words.
-
-        Raises: PriceRefused if it changes within a session to one that cannot be, by the last trade.
-        """
+        """Take the previous session's close; return what is news of it, in words. Of a doubtful one: once."""
         if new_session and self._traded:
             self._per_old = _SAME  # the change is over: it has traded in the new unit for a session
         shown, converted = format_fixed(close), self._is_old(close)
@@ -60,15 +58,16 @@ class Prices:
             close = round(close * self._per_old)
             shown = f"{shown} a {self._old_unit}, so {format_fixed(close)} a {self._contract.quote_unit}"
         before = self.close
-        if close == before:
+        if close in (before, self._doubtful) and not new_session:
             return ""
-        at_boundary = before is None or new_session
-        if not at_boundary:
-            # By a trade, not by the close before: that may have been the wrong one.
-            self.rule.check_far(close, self._last, f"previous close {shown}")
-        self.close = close
-        if at_boundary:
+        if before is None or new_session:
+            self.close, self._doubtful = close, None
             return f"previous close {shown}" if converted else ""
+        # Judged by a trade, not by the close before: that may have been the wrong one.
+        if self._last is not None and self.rule.is_far(close, self._last):
+            self._doubtful = close
+            return f"previous close {shown} is not believed after a trade at {format_fixed(self._last)}"
+        self.close = close
         return f"previous close {shown}, before {format_fixed(before)}"
 
     def check(self, price: int) -> None:
@@ -77,7 +76,7 @@ class Prices:
             detail = f"price {format_fixed(price)} is one a {self._old_unit}, and not a {self._contract.quote_unit}"
             raise PriceRefused("implausible_price", detail)
         self.rule.check(price)
-        self.rule.check_far(price, self.close, f"price {price}e-9")
+        self.rule.check_far(price, self.close)
 
     # Nearer, by ratio, to the last price in the old unit than to the last price.
     def _is_old(self, price: int) -> bool:

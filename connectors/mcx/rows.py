@@ -65,11 +65,7 @@ class Rows:
         """Take the previous session's close. One that changes within a session is told."""
         if packet.close is None:
             return
-        try:
-            news = known.prices.see_close(packet.close, new_session=new_session)
-        except ValueRefused as refused:
-            self._refuse(known, refused, packet, now_ns)
-            return
+        news = known.prices.see_close(packet.close, new_session=new_session)
         if news:
             self._counters["closes_changed"] += 1
             self._ledger.instrument(known.listing.instrument, known.quality, news, now_ns)
