@@ -1,10 +1,10 @@
-"""Case 19 over several venues: daylight saving, a second that comes twice, India's time taken for UTC."""
+"""Cases 19 and 30 over several venues: daylight saving, sessions of one venue alone, clocks that are wrong."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pytest
 from bloomberg_server import Clock
 
 from feeds_simulator.mcx.server import ANGEL
@@ -18,11 +18,13 @@ from tests.connectors.mcx.venues import Venue, comex, ice, mcx, ns
 E9 = 10**9
 IST_NS = 19_800 * E9
 SUGAR, MCX_GOLD, COMEX_GOLD = "IFUS:SB:202703", "XIMC:GOLD:202702", "XCEC:GC:202612"
+COMEX_SPRING = "XCEC:GC:202604"
+Moment = tuple[str, str, tuple[str, str] | None]
 ANGEL_OPTIONS: dict[str, Any] = {"broker": ANGEL, "client_code": "C1", "feed_token": "F1"}
 
 # 2026: London is on winter time from 25 October, New York and Chicago from 1 November. UTC.
 # When, what, and the trade date's window, or none where the product does not trade then.
-WEEKS = (
+WEEKS: tuple[Moment, ...] = (
     ("2026-10-23T07:45", SUGAR, ("2026-10-23T07:00", "2026-10-23T18:00")),  # 03:45 in New York
     ("2026-10-23T18:10", MCX_GOLD, None),  # it ended at 23:30
     ("2026-10-25T22:30", COMEX_GOLD, ("2026-10-25T22:00", "2026-10-26T22:00")),  # Sunday 17:30 in Chicago
@@ -36,6 +38,15 @@ WEEKS = (
     ("2026-11-02T08:45", SUGAR, ("2026-11-02T08:00", "2026-11-02T19:00")),  # 03:45 in New York: in step again
     ("2026-11-02T17:30", SUGAR, ("2026-11-02T08:00", "2026-11-02T19:00")),
     ("2026-11-02T18:10", MCX_GOLD, ("2026-11-02T03:00", "2026-11-02T19:00")),  # until 23:55
+)
+
+BUDGET: tuple[Moment, ...] = (
+    ("2026-01-30T10:00", MCX_GOLD, ("2026-01-30T03:00", "2026-01-30T19:00")),
+    ("2026-01-31T10:00", MCX_GOLD, None),
+    ("2026-02-01T10:00", COMEX_SPRING, None),
+    ("2026-02-01T10:01", MCX_GOLD, ("2026-02-01T03:00", "2026-02-01T12:00")),  # 09:00 to 17:00
+    ("2026-02-01T12:30", MCX_GOLD, None),
+    ("2026-02-01T23:30", COMEX_SPRING, ("2026-02-01T23:00", "2026-02-02T23:00")),
 )
 
 
@@ -66,42 +77,43 @@ class Shard:
         self.days += outputs["bars"].to_pylist() if "bars" in outputs else []
 
 
-@pytest.fixture
-def venues() -> Iterator[dict[str, Venue]]:
-    clock = Clock(ns("2026-10-23T07:40"))
-    opened: dict[str, Venue] = {}
+def check_hours(venues: Sequence[Venue], moments: Sequence[Moment]) -> None:
+    """Let venues quote at these moments, and trade where they do; hold state and daily bars to what was expected."""
+    shards = {venue.key: Shard() for venue in venues}
     try:
-        opened[SUGAR] = ice(clock, SUGAR, "0.01")
-        opened[MCX_GOLD] = mcx(clock, MCX_GOLD)
-        opened[COMEX_GOLD] = comex(clock, COMEX_GOLD)
-        yield opened
+        for venue in venues:
+            venue.open(1_500)
+        for lots, (at, key, window) in enumerate(moments, 1):
+            (venue,) = (one for one in venues if one.key == key)
+            venue.clock.ns = ns(at)
+            venue.quote(1_500 + lots)
+            if window is not None:
+                venue.trade(1_500, lots)
+            shards[key].take(venue.batches)
+            assert (at, shards[key].states[key]) == (at, "LIVE" if window is not None else "CLOSED")
     finally:
-        for venue in opened.values():
+        for venue in venues:
             venue.feed.stop()
             venue.down()
-
-
-def test_case_19_the_weeks_in_which_london_and_new_york_differ(venues: dict[str, Venue]) -> None:
-    shards = {key: Shard() for key in venues}
-    for venue in venues.values():
-        venue.open(1_500)
-    for lots, (at, key, window) in enumerate(WEEKS, 1):
-        venue, shard = venues[key], shards[key]
-        venue.clock.ns = ns(at)
-        venue.quote(1_500 + lots)
-        if window is not None:
-            venue.trade(1_500, lots)
-        shard.take(venue.batches)
-        assert (at, shard.states[key]) == (at, "LIVE" if window is not None else "CLOSED")
     for shard in shards.values():
         shard.end()
-    told: dict[tuple[str, int, int], int] = {}
-    for lots, (_, key, window) in enumerate(WEEKS, 1):
+    told: Counter[tuple[str, int, int]] = Counter()
+    for lots, (_, key, window) in enumerate(moments, 1):
         if window is not None:
-            day = (key, ns(window[0]), ns(window[1]))
-            told[day] = told.get(day, 0) + lots
+            told[key, ns(window[0]), ns(window[1])] += lots
     days = [day for shard in shards.values() for day in shard.days]
     assert {(day["instrument"], day["ts_open"], day["ts_close"]): day["volume"] for day in days} == told
+
+
+def test_case_19_the_weeks_in_which_london_and_new_york_differ() -> None:
+    clock = Clock(ns("2026-10-23T07:40"))
+    check_hours([ice(clock, SUGAR, "0.01"), mcx(clock, MCX_GOLD), comex(clock, COMEX_GOLD)], WEEKS)
+
+
+def test_case_30_a_session_on_a_sunday_and_a_venue_that_has_none() -> None:
+    """The budget of 1 February 2026: MCX traded, COMEX did not before its evening, which is Monday's."""
+    clock = Clock(ns("2026-01-30T10:00"))
+    check_hours([mcx(clock, MCX_GOLD), comex(clock, COMEX_SPRING)], BUDGET)
 
 
 def test_case_19_a_second_that_comes_twice_is_no_gap(
