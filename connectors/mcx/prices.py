@@ -11,14 +11,11 @@ Units: prices int64 1e-9.
 """
 
 from fractions import Fraction
-from typing import Final
 
 from connectors.errors import PriceRefused
 from connectors.prices import PriceRule
 from market.instruments import Contract, format_fixed
 from market.units import BadUnit, factor
-
-_SAME: Final = Fraction(1)
 
 
 class Prices:
@@ -31,7 +28,7 @@ class Prices:
         self.close: int | None = None
         self._doubtful: int | None = None
         self._last: int | None = None
-        self._old_unit, self._per_old, self._traded = "", _SAME, False
+        self._old_unit, self._per_old, self._traded = "", Fraction(1), False
 
     def succeed(self, before: "Prices") -> None:
         """Follow the prices of the day before, if the contract's unit is another one from today on."""
@@ -52,7 +49,7 @@ class Prices:
     def see_close(self, close: int, *, new_session: bool) -> str:
         """Take the previous session's close; return what is news of it, in words. Of a doubtful one: once."""
         if new_session and self._traded:
-            self._per_old = _SAME  # the change is over: it has traded in the new unit for a session
+            self._old_unit = ""  # the change is over: it has traded in the new unit for a session
         shown, converted = format_fixed(close), self._is_old(close)
         if converted:
             close = round(close * self._per_old)
@@ -80,7 +77,7 @@ class Prices:
 
     # Nearer, by ratio, to the last price in the old unit than to the last price.
     def _is_old(self, price: int) -> bool:
-        if self._last is None or self._per_old == _SAME or price <= 0:
+        if not self._old_unit or self._last is None or price <= 0:
             return False
         square, middle = price * price * self._per_old, self._last * self._last
         return square < middle if self._per_old > 1 else square > middle

@@ -309,15 +309,17 @@ class TestOtherCases:
             assert desk.rows("trade")[0]["instrument"] == far.key
             assert KEYS[2] not in desk.qualities()
 
-    def test_case_28_a_fat_finger_is_kept_apart(self) -> None:
-        with serving(QUIET) as server, running(server) as desk:
+    def test_case_28_prices_that_are_none_of_their_contract_are_kept_apart(self) -> None:
+        fine = replace(GOLD, tick=Decimal("0.05"))  # half of what the contract has
+        with serving(QUIET, listings=(USDINR, EURUSD, fine)) as server, running(server) as desk:
             desk.live()
-            server.happen(trade(GOLD, "4150.1", 2, "t1"))
-            server.happen(trade(GOLD, "41501.0", 2, "t2"))
-            server.happen(trade(GOLD, "4150.2", 2, "t3"))
+            for number, price in enumerate(("4150.1", "41501.0", "415.0", "4150.15", "0", "-4150.1", "4150.2")):
+                server.happen(trade(fine, price, 2, f"t{number}"))
             desk.until(lambda: len(desk.rows("trade")) == 2)
+            assert [row["trade_id"] for row in desk.rows("trade")] == ["t0", "t6"]
+            reasons = ["implausible_price", "implausible_price", "off_tick", "out_of_range", "out_of_range"]
             assert [(row["instrument"], row["reason"]) for row in desk.ledgers["rejected"]] == [
-                (KEYS[2], "implausible_price")
+                (KEYS[2], reason) for reason in reasons
             ]
 
     def test_case_29_a_rate_and_a_duty_that_change_reprice_the_landed_cost(self) -> None:

@@ -1,6 +1,6 @@
 """Throw damaged frames of both brokers at their codecs and at a session.
 
-    python tests/connectors/mcx/fuzz_mcx.py [INPUTS]
+    python tests/connectors/mcx/fuzz_mcx.py [INPUTS] [SEED]
 
 Any bytes must give packets or a reason; nothing else. A short run of it is a test.
 """
@@ -116,8 +116,8 @@ def fuzz_session(inputs: int, seed: int) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    count, seed = [*map(int, sys.argv[1:]), *(1_000_000, 7)[len(sys.argv) - 1 :]]
     for fuzz in (fuzz_kite, fuzz_angel, fuzz_session):
         began = time.process_time()
-        report = dict(fuzz(count, 7))
+        report = dict(fuzz(count, seed))
         sys.stdout.write(f"{fuzz.__name__} {report}, {time.process_time() - began:.0f} s of CPU\n")
