@@ -15,6 +15,7 @@ from fractions import Fraction
 from connectors.errors import PriceRefused
 from connectors.prices import PriceRule
 from market.instruments import Contract, format_fixed
+from market.schemas import PRICE_LIMIT
 from market.units import BadUnit, factor
 
 
@@ -50,10 +51,10 @@ class Prices:
         """Take the previous session's close; return what is news of it, in words. Of a doubtful one: once."""
         if new_session and self._traded:
             self._old_unit = ""  # the change is over: it has traded in the new unit for a session
-        shown, converted = format_fixed(close), self._is_old(close)
+        shown, converted = _shown(close), self._is_old(close)
         if converted:
             close = round(close * self._per_old)
-            shown = f"{shown} a {self._old_unit}, so {format_fixed(close)} a {self._contract.quote_unit}"
+            shown = f"{shown} a {self._old_unit}, so {_shown(close)} a {self._contract.quote_unit}"
         before = self.close
         if close in (before, self._doubtful) and not new_session:
             return ""
@@ -63,14 +64,14 @@ class Prices:
         # Judged by a trade, not by the close before: that may have been the wrong one.
         if self._last is not None and self.rule.is_far(close, self._last):
             self._doubtful = close
-            return f"previous close {shown} is not believed after a trade at {format_fixed(self._last)}"
+            return f"previous close {shown} is not believed after a trade at {_shown(self._last)}"
         self.close = close
-        return f"previous close {shown}, before {format_fixed(before)}"
+        return f"previous close {shown}, before {_shown(before)}"
 
     def check(self, price: int) -> None:
         """Raise PriceRefused unless this can be a price."""
         if self._is_old(price):
-            detail = f"price {format_fixed(price)} is one a {self._old_unit}, and not a {self._contract.quote_unit}"
+            detail = f"price {_shown(price)} is one a {self._old_unit}, and not a {self._contract.quote_unit}"
             raise PriceRefused("implausible_price", detail)
         self.rule.check(price)
         self.rule.check_far(price, self.close)
@@ -81,3 +82,8 @@ class Prices:
             return False
         square, middle = price * price * self._per_old, self._last * self._last
         return square < middle if self._per_old > 1 else square > middle
+
+
+# A close is only compared with, so one that is no price at all need not be refused; but it is shown.
+def _shown(price: int) -> str:
+    return format_fixed(price) if -PRICE_LIMIT < price < PRICE_LIMIT else f"{price}e-9"

@@ -5,6 +5,7 @@
 Any bytes must give packets or a reason; nothing else. A short run of it is a test.
 """
 
+import itertools
 import random
 import sys
 import time
@@ -26,6 +27,8 @@ from connectors.ticks import FeedOutput
 from market.instruments import InstrumentMaster
 from market.schemas import REJECT_REASONS
 from tests.connectors.mcx import wire
+
+_NOW_S = 1_795_424_400
 
 
 def _damaged(rng: random.Random, whole: bytes) -> bytes:
@@ -50,17 +53,32 @@ def _damaged(rng: random.Random, whole: bytes) -> bytes:
 
 
 def kite_frames(rng: random.Random) -> Iterator[bytes]:
-    """Frames of a few packets of all lengths, most of them damaged."""
-    parts = [wire.ltp, wire.quote, wire.full, wire.index]
-    while True:
-        whole = wire.frame(*(rng.choice(parts)() for _ in range(rng.randrange(6))))
+    """Frames of a few packets of all lengths, of a market that goes on; most of them damaged."""
+    for number in itertools.count():
+        at = {"last": 14_900_000 + 100 * rng.randrange(-5, 6)}
+        counted = at | {"volume": number}
+        told = {"traded": _NOW_S + number // 100, "stamped": _NOW_S + number // 100}
+        kinds = (
+            lambda at=at: wire.ltp(**at),
+            lambda counted=counted: wire.quote(**counted),
+            lambda counted=counted, told=told: wire.full(**counted, **told),
+            wire.index,
+        )
+        whole = wire.frame(*(rng.choice(kinds)() for _ in range(rng.randrange(6))))
         yield whole if rng.random() < 0.1 else _damaged(rng, whole)
 
 
 def angel_frames(rng: random.Random) -> Iterator[bytes]:
-    """Packets of all modes, most of them damaged."""
-    while True:
-        whole = wire.angel(mode=rng.randrange(1, 4), number=rng.randrange(1_000))
+    """Packets of all modes, of a market that goes on; most of them damaged."""
+    for number in itertools.count():
+        whole = wire.angel(
+            mode=rng.randrange(1, 4),
+            number=number if rng.random() < 0.9 else rng.randrange(1_000),
+            stamped_ms=1_000 * _NOW_S + 10 * number,
+            last=14_900_000 + 100 * rng.randrange(-5, 6),
+            volume=number,
+            traded=_NOW_S + number // 100,
+        )
         yield whole if rng.random() < 0.1 else _damaged(rng, whole)
 
 
@@ -98,7 +116,7 @@ def fuzz_session(inputs: int, seed: int) -> Counter[str]:
         expiry = date(2027, 2, 5)
         known = InstrumentMaster.load().product("XIMC", "GOLD", expiry)
         assert known is not None
-        now_ns = 1_795_424_400 * 10**9
+        now_ns = _NOW_S * 10**9
         session.enlist([Listing(token, "GOLD27FEBFUT", "XIMC:GOLD:202702", "gold", expiry, known)], now_ns)
         session.on_open(now_ns)
         for number, frame in zip(range(inputs // 2), frames(random.Random(seed)), strict=False):
