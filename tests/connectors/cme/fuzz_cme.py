@@ -109,10 +109,11 @@ class Fuzz:
         self.session.next_timer_ns()
         if self.session.lost is not None or self.output.rows > 5_000 or self._random.random() < 0.001:
             self.outcomes[(self.session.lost or "renewed").split(",")[0][:40]] += 1
-            self.output.ticks.take()
-            self.output.depth.take()
+            for builder in (self.output.ticks, self.output.depth):
+                self.outcomes["rows"] += sum(batch.num_rows for _, batch in builder.take())
             for ledger in (self.output.rejected, self.output.gaps, self.output.status):
-                ledger.take()
+                batch = ledger.take()
+                self.outcomes["ledger rows"] += 0 if batch is None else batch.num_rows
             self.session.on_close(None, T0)
             self._begin()
 
@@ -144,7 +145,7 @@ class Fuzz:
 
 
 def run(inputs: int, seed: int) -> Counter[str]:
-    """Feed so many inputs; return how the sessions ended."""
+    """Feed so many inputs; return how the sessions ended, and the rows that came of them."""
     fuzz = Fuzz(seed)
     for _ in range(inputs):
         fuzz.one()
@@ -154,4 +155,4 @@ def run(inputs: int, seed: int) -> Counter[str]:
 if __name__ == "__main__":
     words = [int(word) for word in sys.argv[1:]] + [1_000_000, 1][len(sys.argv) - 1 :]
     outcomes = run(*words)
-    sys.stdout.write(f"{words[0]} inputs, seed {words[1]}; sessions ended: {outcomes.most_common(12)}\n")
+    sys.stdout.write(f"{words[0]} inputs, seed {words[1]}; sessions ended, and rows: {outcomes.most_common(12)}\n")
