@@ -183,7 +183,7 @@ def test_short_fuzz() -> None:
 def test_short_fuzz_of_angel_and_of_sessions() -> None:
     assert fuzz_angel(inputs=3_000, seed=7)["packets"] > 300
     report = fuzz_session(inputs=4_000, seed=7)
-    assert report["rows"] > 500
+    assert report["rows"] > 300
     assert report["ledger"] > 100
 
 
