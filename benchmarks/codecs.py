@@ -105,7 +105,7 @@ def _into_rows(board: Board, packets: Sequence[bytes]) -> float:
 def _listing(contract: Contract) -> Listing:
     known = InstrumentMaster.load().contract(InstrumentKey.parse(contract.key), contract.expiry)
     assert known is not None
-    return Listing(contract.token, contract.symbol, contract.key, known.commodity, contract.expiry, known, False)
+    return Listing(contract.token, contract.symbol, contract.key, known.commodity, contract.expiry, known)
 
 
 def mcx_angel() -> dict[str, float]:
