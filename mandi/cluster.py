@@ -70,22 +70,19 @@ def run_cluster(settings: Settings, flow: str, size: ClusterSize, words: Sequenc
     """
     if flow not in CLUSTERED:
         raise UsageError(f"the flow {flow} runs in one process; several workers: {', '.join(CLUSTERED)}")
-    from mandi.stores import open_stores
+    from mandi.stores import STORES, open_stores
 
+    written = tuple(name for name in STORES if name == flow)
     stop = threading.Event()
     directory = settings.recovery_dir / flow
     directory.mkdir(parents=True, exist_ok=True)
-    only = flow if flow in ("timescale", "clickhouse") else None
     with service(settings, stop):
         try:
             with locked(flow, directory) as lock_fd:
                 group = _Group(settings, flow, size, words, lock_fd)
-                if only is None:
+                with open_stores(settings, only=written, may_be_away=True) as stores:
+                    group.addresses = {"MANDI_TIMESCALE": stores.timescale, "MANDI_CLICKHOUSE": stores.clickhouse}
                     group.run(stop)
-                else:
-                    with open_stores(settings, only=only) as stores:
-                        group.addresses = {"MANDI_TIMESCALE": stores.timescale, "MANDI_CLICKHOUSE": stores.clickhouse}
-                        group.run(stop)
         except FlowLocked as error:
             raise MandiError(str(error)) from error
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from bytewax.dataflow import Dataflow
 
@@ -26,7 +26,10 @@ from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import OffsetOutOfRange
 from market.watermark import Lateness
 from pipelines.engine.recovery import FlowLocked, run_flow
-from sinks.base import Sink, retrying
+from sinks.base import Backoff, RetryingSink, Sink
+
+if TYPE_CHECKING:
+    from mandi.stores import Stores
 
 C = TypeVar("C")  # the configuration of a flow
 
@@ -231,13 +234,12 @@ def _run_store(settings: Settings, name: str, stop: threading.Event, lateness: L
     from pipelines.engine.observe import Lag
 
     lag = Lag(name)
-    with open_stores(settings, only=name) as stores:
-        address = stores.timescale if name == "timescale" else stores.clickhouse
+    with open_stores(settings, only=(name,), may_be_away=True) as stores:
         config = store.StoreConfig(
             name=name,
             lag=lag,
             open_reader=log_reader(settings, stop),
-            open_sink=lambda: _patient(name, address, stop, lag.again),
+            open_sink=lambda: _patient(name, stores, stop, lag.again),
             now=FileClock(settings.clock_file),
             stop=stop,
             lateness=lateness,
@@ -246,19 +248,23 @@ def _run_store(settings: Settings, name: str, stop: threading.Event, lateness: L
         run_flow(name, partial(store.build, config), settings.recovery_dir / name, epoch=timedelta(seconds=1))
 
 
-def open_sink(name: str, address: str) -> Sink:
+def open_sink(name: str, stores: "Stores") -> Sink:
     """Open the sink of the store of that name."""
     if name == "timescale":
         from sinks.timescale import TimescaleSink
 
-        return TimescaleSink(address)
+        return TimescaleSink(stores.timescale)
     from sinks.clickhouse import ClickHouseSink
 
-    return ClickHouseSink(address)
+    return ClickHouseSink(stores.clickhouse)
 
 
-def _patient(name: str, address: str, stop: threading.Event, on_wait: Callable[[], None]) -> Sink:
-    """The sink, which waits for its store until `stop`, and says so; `on_wait` before each wait."""
+def _patient(name: str, stores: "Stores", stop: threading.Event, on_wait: Callable[[], None]) -> Sink:
+    """The sink, which waits for its store until `stop`, and says so; `on_wait` before each wait.
+
+    A store that was away when we started is migrated before the first write.
+    """
+    from mandi.stores import migrate_store
     from pipelines import metrics
 
     away, retries = metrics.SINK_AWAY.labels(name), metrics.SINK_RETRIES.labels(name)
@@ -275,16 +281,21 @@ def _patient(name: str, address: str, stop: threading.Event, on_wait: Callable[[
         waiting.discard(name)
         _log.warning("%s is available again", name)
 
-    return retrying(open_sink(name, address), stop=stop, on_retry=wait, on_back=go_on)
+    migrate = partial(migrate_store, stores, name) if name in stores.away else None
+    return RetryingSink(open_sink(name, stores), Backoff(stop=stop, on_retry=wait, on_back=go_on), migrate)
 
 
 def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness, size: ClusterSize = ALONE) -> None:
-    """Run several dataflows, each in a process of its own, or as a group of `size`, restarted when it dies."""
-    from mandi.stores import open_stores
+    """Run several dataflows, each in a process of its own, or as a group of `size`, restarted when it dies.
+
+    Of the stores only those that they write to are opened; a flow whose store is away waits for it by itself.
+    """
+    from mandi.stores import STORES, open_stores
 
     supervisor = Supervisor(settings.data_dir / "logs", say)
     stop = threading.Event()
-    with service(settings, stop), open_stores(settings) as stores:
+    written = tuple(name for name in STORES if name in flows)
+    with service(settings, stop), open_stores(settings, only=written, may_be_away=True) as stores:
         environment = {
             "MANDI_DATA_DIR": str(settings.data_dir),
             "MANDI_TIMESCALE": stores.timescale,

@@ -119,7 +119,10 @@ def _stored(
     settings: Settings, routes: Sequence[Dated[Route]], options: ParityOptions, on: date, now: int
 ) -> list[dict[str, Any]]:
     master, found = InstrumentMaster.load(), []
-    with open_stores(settings, migrate=False, only="timescale") as stores, _connected(stores.timescale) as connection:
+    with (
+        open_stores(settings, migrate=False, only=("timescale",)) as stores,
+        _connected(stores.timescale) as connection,
+    ):
         for route in routes:
             terms = terms_of(Reference.load(), master, route, on)
             for key in _months(route.value, options.month, on):

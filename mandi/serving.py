@@ -1,8 +1,13 @@
 """`mandi serve`: the gateway and the dashboard as a process."""
 
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from gateway.config import AuthConfig, GatewayConfig
 from gateway.errors import BadKeys
@@ -12,7 +17,12 @@ from mandi.errors import UsageError
 from mandi.health import health
 from mandi.process import run_async, say, service
 from mandi.settings import Settings
-from mandi.stores import open_stores
+from mandi.stores import Stores, migrate_store, open_stores
+from sinks.base import Backoff
+from sinks.errors import SinkError, StoreUnavailable
+from sinks.failures import TIMESCALE
+
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +32,8 @@ class ServeOptions:
 
 
 def serve(settings: Settings, options: ServeOptions) -> None:
-    """Serve until stopped."""
-    with service(settings), open_stores(settings, only="timescale") as stores:
+    """Serve until stopped; without history as long as the store is away."""
+    with service(settings), open_stores(settings, only=(TIMESCALE,), may_be_away=True) as stores, _awaited(stores):
         config = GatewayConfig(
             log_url=settings.log,
             host=options.host,
@@ -40,6 +50,31 @@ def serve(settings: Settings, options: ServeOptions) -> None:
             run_async(lambda stop: serve_gateway(config, FileClock(settings.clock_file), stop))
         except BadKeys as error:
             raise UsageError(str(error)) from error
+
+
+@contextmanager
+def _awaited(stores: Stores) -> Iterator[None]:
+    """While what comes from the log is served: wait for a store that was away, and migrate it."""
+    stop = threading.Event()
+
+    def tell(error: StoreUnavailable, _attempt: int, wait_s: float) -> None:
+        _log.warning("history is not served: %s; next attempt in %.1f s", error, wait_s)
+
+    def wait() -> None:
+        try:
+            Backoff(stop=stop, on_retry=tell).repeat(partial(migrate_store, stores, TIMESCALE))
+            _log.warning("history is served: %s is there", TIMESCALE)
+        except StoreUnavailable:
+            pass  # we were stopped
+        except SinkError as error:  # it is there, and not as it should be: who asks is told so by each answer
+            _log.error("history is not served: %s", error)
+
+    if TIMESCALE in stores.away:
+        threading.Thread(target=wait, name="history", daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
 
 
 def _auth(settings: Settings) -> AuthConfig | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -163,6 +164,8 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
     _check_scheme("log", log, ("file:///", "kafka://"))
     _check_scheme("timescale", found.get("timescale", EMBEDDED), (EMBEDDED, "postgresql://", "postgres://"))
     _check_scheme("clickhouse", found.get("clickhouse", EMBEDDED), (EMBEDDED, "http://", "https://"))
+    for name in ("timescale", "clickhouse"):
+        _check_ports(name, found.get(name, EMBEDDED))
     port, hours = found.pop("metrics_port", None), found.pop("backend_outbox_hours", None)
     for name, scheme in (("backend_kafka", ("kafka://",)), ("backend_outbox", ("postgresql://", "postgres://"))):
         if name in found:
@@ -227,6 +230,15 @@ def _check_scheme(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if not value.startswith(allowed):
         shown = value.split("@")[-1]  # what stands before an @ may be a password
         raise UsageError(f"the setting {name} is '{shown}'; it must begin with {' or '.join(allowed)}")
+
+
+def _check_ports(name: str, value: str) -> None:
+    """A server at a port that cannot be would look like one that is down, and be waited for."""
+    authority = re.split("[/?#]", value.partition("://")[2])[0]
+    for host in authority.rpartition("@")[2].split(","):  # PostgreSQL takes several
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not (port.isdigit() and 0 < int(port) < 65_536):
+            raise UsageError(f"the setting {name} is for '{host}'; a port is a number from 1 to 65535")
 
 
 def _one_scheme(name: str, value: str | None, allowed: tuple[str, ...]) -> str | None:

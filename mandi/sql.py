@@ -20,7 +20,7 @@ def query(settings: Settings, store: str, text: str, form: str) -> int:
     """Run a query and print its result. Raises: MandiError with the store's own message."""
     if form == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is binary: send it to a file, as in `mandi sql --format parquet '...' > out.parquet`")
-    with open_stores(settings, only=store) as stores:
+    with open_stores(settings, only=(store,)) as stores:
         found = _clickhouse(stores.clickhouse, text) if store == "clickhouse" else _timescale(stores.timescale, text)
     _print(found, form)
     return 0

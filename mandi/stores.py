@@ -1,10 +1,12 @@
 """Where both stores are: servers of the desk by address, or the embedded ones, started when they are needed."""
 
+import logging
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,35 +15,43 @@ from mandi.errors import MandiError
 from mandi.settings import EMBEDDED, Settings
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
-from sinks.errors import EmbeddedServerError
-from sinks.migrations import migrate_clickhouse, migrate_timescale
+from sinks.errors import EmbeddedServerError, StoreRejected, StoreUnavailable
+from sinks.failures import CLICKHOUSE, TIMESCALE, timescale_refuses
+from sinks.migrations import migrate_clickhouse, migrate_timescale, unapplied_clickhouse, unapplied_timescale
+
+STORES: Final = (TIMESCALE, CLICKHOUSE)
+_SETTINGS: Final = {TIMESCALE: "MANDI_TIMESCALE", CLICKHOUSE: "MANDI_CLICKHOUSE"}
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
-    """Addresses of both stores; they hold passwords."""
+    """Addresses of both stores; they hold passwords. One that is `away` is to be waited for, and migrated then."""
 
     timescale: str = field(repr=False)
     clickhouse: str = field(repr=False)
+    away: frozenset[str] = frozenset()
 
 
 @contextmanager
-def open_stores(settings: Settings, *, migrate: bool = True, only: str | None = None) -> Iterator[Stores]:
+def open_stores(
+    settings: Settings, *, migrate: bool = True, only: tuple[str, ...] = STORES, may_be_away: bool = False
+) -> Iterator[Stores]:
     """Yield the addresses of migrated stores; embedded ones we had to start are stopped at the end.
 
-    `only` names the one store that is wanted. Raises: MandiError with what to do about it.
+    `only` names the stores that are wanted; of those that `may_be_away` it is told which are.
+    Raises: MandiError with what to do about it; StoreUnavailable, MigrationError.
     """
     started: list[EmbeddedPostgres | EmbeddedClickHouse] = []
     try:
         timescale, clickhouse = settings.timescale, settings.clickhouse
-        if timescale == EMBEDDED and only != "clickhouse":
+        if timescale == EMBEDDED and TIMESCALE in only:
             timescale = _start(EmbeddedPostgres(settings.data_dir), started)
-        if clickhouse == EMBEDDED and only != "timescale":
+        if clickhouse == EMBEDDED and CLICKHOUSE in only:
             clickhouse = _start(EmbeddedClickHouse(settings.data_dir), started)
         stores = Stores(timescale=timescale, clickhouse=clickhouse)
-        if migrate:
-            migrate_stores(stores, only)
-        yield stores
+        wanted = only if migrate else ()
+        yield replace(stores, away=frozenset(name for name in wanted if not _is_ready(stores, name, may_be_away)))
     except EmbeddedServerError as error:
         raise MandiError(str(error)) from error
     finally:
@@ -49,14 +59,35 @@ def open_stores(settings: Settings, *, migrate: bool = True, only: str | None = 
             server.stop()
 
 
-def migrate_stores(stores: Stores, only: str | None = None) -> list[str]:
-    """Bring the schemas up to date; return the names of the migrations that were applied."""
-    applied = []
-    if only != "clickhouse":
-        applied += [f"timescale {name}" for name in migrate_timescale(stores.timescale)]
-    if only != "timescale":
-        applied += [f"clickhouse {name}" for name in migrate_clickhouse(stores.clickhouse)]
-    return applied
+def migrate_stores(stores: Stores) -> list[str]:
+    """Bring both schemas up to date; return the names of the migrations that were applied."""
+    return [f"{name} {applied}" for name in STORES for applied in migrate_store(stores, name)]
+
+
+def migrate_store(stores: Stores, name: str) -> list[str]:
+    """Bring the schema of one store up to date; return the names of the migrations that were applied.
+
+    Asks first what there is to do: that gives a server that is mute up within seconds.
+    Raises: StoreUnavailable, StoreRejected, MigrationError.
+    """
+    if name == TIMESCALE:
+        return migrate_timescale(stores.timescale) if unapplied_timescale(stores.timescale) else []
+    return migrate_clickhouse(stores.clickhouse) if unapplied_clickhouse(stores.clickhouse) else []
+
+
+def _is_ready(stores: Stores, name: str, may_be_away: bool) -> bool:
+    """Migrate a store, or say that it is away. Raises: MandiError if it is there and does not let us in."""
+    try:
+        migrate_store(stores, name)
+    except (StoreUnavailable, StoreRejected) as error:
+        if isinstance(error, StoreRejected) or (name == TIMESCALE and timescale_refuses(stores.timescale)):
+            do = f"correct {_SETTINGS[name]}, or the rights of its user"
+            raise MandiError(f"{name} refuses us: {error.reason}; {do}") from error
+        if not may_be_away:
+            raise
+        _log.warning("%s; what needs it waits until it is there", error)
+        return False
+    return True
 
 
 def postgres_answers(server: EmbeddedPostgres) -> bool:

@@ -28,7 +28,7 @@ def simulate_backend(settings: Settings, options: TradingOptions) -> None:
         return
     if settings.timescale != EMBEDDED:
         raise UsageError("the simulated backend needs a database: set MANDI_BACKEND_OUTBOX")
-    with open_stores(settings, only="timescale") as stores:
+    with open_stores(settings, only=("timescale",)) as stores:
         _run(settings, options, stores.timescale)
 
 

@@ -3,12 +3,14 @@
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
 
 import pyarrow as pa
 
 from sinks.errors import StoreUnavailable
+
+T = TypeVar("T")
 
 FIRST_DELAY_S: Final = 0.05
 """A local store that restarts is back in about a second: begin small so that little time is lost."""
@@ -59,7 +61,7 @@ OnRetry = Callable[[StoreUnavailable, int, float], None]
 """Called before each wait with the error, the number of failed attempts and the seconds to wait."""
 
 OnBack = Callable[[], None]
-"""Called when a write that was repeated went in."""
+"""Called when what was repeated is done."""
 
 
 def delay_s(attempt: int, first_s: float = FIRST_DELAY_S, last_s: float = LAST_DELAY_S) -> float:
@@ -71,65 +73,67 @@ def delay_s(attempt: int, first_s: float = FIRST_DELAY_S, last_s: float = LAST_D
     return ceiling * random.uniform(0.5, 1.0)
 
 
-class RetryingSink:
-    """A sink that repeats writes while its store is unavailable. See `retrying`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Do something again while its store is unavailable: capped exponential backoff with jitter.
 
-    def __init__(
-        self,
-        sink: Sink,
-        stop: threading.Event,
-        on_retry: OnRetry | None,
-        on_back: OnBack | None,
-        first_s: float,
-        last_s: float,
-    ) -> None:
-        self._sink = sink
-        self._stop = stop
-        self._on_retry = on_retry
-        self._on_back = on_back
-        self._first_s = first_s
-        self._last_s = last_s
+    `stop` ends the waiting; `on_retry` and `on_back` tell of it.
+    """
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    on_retry: OnRetry = lambda _error, _attempt, _wait_s: None
+    on_back: OnBack = lambda: None
+    first_s: float = FIRST_DELAY_S
+    last_s: float = LAST_DELAY_S
+
+    def repeat(self, act: Callable[[], T]) -> T:
+        """Return what `act` does, waiting for the store as long as it takes.
+
+        Raises: what `act` raises; StoreUnavailable only after `stop` was set.
+        """
+        attempt = 0
+        while True:
+            try:
+                done = act()
+            except StoreUnavailable as error:
+                attempt += 1
+                wait_s = delay_s(attempt, self.first_s, self.last_s)
+                self.on_retry(error, attempt, wait_s)
+                if self.stop.wait(wait_s):
+                    raise
+            else:
+                if attempt:
+                    self.on_back()
+                return done
+
+
+@dataclass(slots=True)
+class RetryingSink:
+    """A sink whose writes survive an outage of its store.
+
+    `prepare` is done once, before the first write: what a store needs that was away until then.
+    """
+
+    sink: Sink
+    backoff: Backoff = field(default_factory=Backoff)
+    prepare: Callable[[], object] | None = None
 
     @property
     def name(self) -> str:
-        return self._sink.name
+        return self.sink.name
 
     def write(self, rows: Rows) -> WriteResult:
         """Write `rows`, waiting for the store as long as it takes.
 
         Raises: StoreRejected at once; StoreUnavailable only after `stop` was set.
         """
-        attempt = 0
-        while True:
-            try:
-                written = self._sink.write(rows)
-            except StoreUnavailable as error:
-                attempt += 1
-                wait_s = delay_s(attempt, self._first_s, self._last_s)
-                if self._on_retry is not None:
-                    self._on_retry(error, attempt, wait_s)
-                if self._stop.wait(wait_s):
-                    raise
-            else:
-                if attempt and self._on_back is not None:
-                    self._on_back()
-                return written
+        return self.backoff.repeat(lambda: self._write(rows))
 
     def close(self) -> None:
-        self._sink.close()
+        self.sink.close()
 
-
-def retrying(
-    sink: Sink,
-    *,
-    stop: threading.Event | None = None,
-    on_retry: OnRetry | None = None,
-    on_back: OnBack | None = None,
-    first_s: float = FIRST_DELAY_S,
-    last_s: float = LAST_DELAY_S,
-) -> RetryingSink:
-    """Wrap `sink` so that writes survive an outage of the store: capped exponential backoff with jitter.
-
-    `stop` ends the waiting (the write then raises the last StoreUnavailable); `on_retry` and `on_back` tell of it.
-    """
-    return RetryingSink(sink, stop or threading.Event(), on_retry, on_back, first_s, last_s)
+    def _write(self, rows: Rows) -> WriteResult:
+        if self.prepare is not None:
+            self.prepare()
+            self.prepare = None
+        return self.sink.write(rows)

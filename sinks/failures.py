@@ -10,11 +10,15 @@ from typing import Final
 import psycopg
 import urllib3.exceptions
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from sinks.errors import StoreRejected, StoreUnavailable
 
 TIMESCALE: Final = "timescale"
 CLICKHOUSE: Final = "clickhouse"
+
+_PING_TIMEOUT_S: Final = 3
 
 # SQLSTATE classes that psycopg files under OperationalError but that no waiting cures.
 _HOPELESS_CLASSES: Final = ("28", "3D")  # wrong role or password, no such database
@@ -59,6 +63,23 @@ def clickhouse_failures() -> Iterator[None]:
         raise StoreRejected(CLICKHOUSE, _one_line(error), str(code or "")) from error
     except (urllib3.exceptions.HTTPError, ConnectionError) as error:
         raise StoreUnavailable(CLICKHOUSE, _one_line(error)) from error
+
+
+def timescale_refuses(dsn: str) -> bool:
+    """Whether a server that could not be connected to is there, and will not let us in, or `dsn` can be nobody's.
+
+    libpq keeps the SQLSTATE of a failed log-in to itself, so that a wrong password looks like a server that is down;
+    but it tells whether one answers. One that has no connection left refuses, too.
+    Source: https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-PQPING (2026-11-22)
+    """
+    answer = PGconn.ping(make_conninfo(dsn, connect_timeout=_PING_TIMEOUT_S).encode())
+    if answer != Ping.OK:
+        return answer == Ping.NO_ATTEMPT
+    try:
+        psycopg.connect(dsn, connect_timeout=_PING_TIMEOUT_S).close()
+    except psycopg.OperationalError:
+        return True
+    return False  # it has come up meanwhile
 
 
 def _one_line(error: Exception) -> str:

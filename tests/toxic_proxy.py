@@ -11,18 +11,18 @@ _CHUNK: Final = 1 << 16
 
 
 class ToxicProxy:
-    """Listens on a free port of 127.0.0.1 and talks to another one.
+    """Listens on a port of 127.0.0.1 (0: a free one) and talks to another one.
 
     `silent`: what is sent is taken, and nothing is passed on. `lose_answer_to`: the server gets everything; a client
     that sends these bytes gets the end of the connection in place of an answer. Both may be changed at any moment.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, at: int = 0) -> None:
         self.silent = False
         self.lose_answer_to = b""
         self.lost = 0  # answers
         self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", at))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -60,8 +60,8 @@ class ToxicProxy:
 
 
 @contextmanager
-def toxic_proxy(port: int) -> Iterator[ToxicProxy]:
-    proxy = ToxicProxy(port)
+def toxic_proxy(port: int, at: int = 0) -> Iterator[ToxicProxy]:
+    proxy = ToxicProxy(port, at)
     try:
         yield proxy
     finally:

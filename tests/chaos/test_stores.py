@@ -72,13 +72,14 @@ def test_a_store_that_is_down_holds_up_no_other(name, servers, tmp_path) -> None
     with Flows(tmp_path / "victim", stores.environment) as flows:
         append(flows.url, market, 50)
         flows.start(*FLOWS)
-        until(lambda: stores.count_in(name, "trades") > 0)  # a flow that starts needs its store once
+        until(lambda: stores.count_in(name, "trades") > 0)
         servers[name].stop()
         append(flows.url, market, 50)
         until(lambda: stores.count_in(other, "bars") == market.expected_counts()["bars"])
         until(lambda: "is unavailable" in flows.said(name))
         flows.stop(name)  # what it waits with is in the log
         assert "stopped while it waited" in flows.said(name)
-        servers[name].start()
         flows.start(name)
+        until(lambda: "what needs it waits" in flows.said(name))
+        servers[name].start()
         verify(flows, stores, market, tmp_path / "undisturbed")

@@ -93,6 +93,8 @@ def test_an_error_is_one_clear_sentence(mandi, words, code, said) -> None:
         ({"MANDI_LOG": "ftp://x"}, "the setting log is 'ftp://x'"),
         ({"MANDI_TIMESCALE": "mysql://u:secret@h/x"}, "the setting timescale is 'h/x'"),
         ({"MANDI_METRICS_PORT": "x"}, "the setting metrics_port is 'x'"),
+        ({"MANDI_TIMESCALE": "postgresql://u:secret@h:99999/x"}, "the setting timescale is for 'h:99999'"),
+        ({"MANDI_CLICKHOUSE": "http://u:secret@h:x/x"}, "the setting clickhouse is for 'h:x'"),
         ({"MANDI_LOG_GIB": "-1"}, "the setting log_gib is '-1'"),
         ({"MANDI_BACKEND_OUTBOX": "mysql://u:secret@h/x"}, "the setting backend_outbox is 'h/x'"),
         ({"MANDI_BACKEND_KAFKA": "h:9092/x"}, "the setting backend_kafka is 'h:9092/x'"),
