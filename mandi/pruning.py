@@ -1,17 +1,25 @@
 """`mandi prune`: delete raw rows that are older than `raw_days` from both stores, once or every so often."""
 
+import logging
 import threading
 from datetime import timedelta
+from typing import Final
 
 from mandi.clock import FileClock
 from mandi.process import say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
+from sinks.base import Backoff
+from sinks.errors import StoreUnavailable
 from sinks.expiry import cut_before, expire_clickhouse, expire_timescale
+
+_log: Final = logging.getLogger(__name__)
 
 
 def prune(settings: Settings, every_s: float | None) -> int:
     """Delete what is too old by the market clock; with `every_s` again and again, until it is told to stop.
+
+    Then a store that is away is waited for.
 
     Raises: MandiError, StoreUnavailable, StoreRejected.
     """
@@ -21,9 +29,13 @@ def prune(settings: Settings, every_s: float | None) -> int:
     stop = threading.Event()
     with service(settings, stop):
         while not stop.is_set():
-            _prune(settings)
+            Backoff(stop=stop, on_retry=_tell).repeat(lambda: _prune(settings))
             stop.wait(every_s)
     return 0
+
+
+def _tell(error: StoreUnavailable, attempt: int, wait_s: float) -> None:
+    _log.warning("%s; attempt %d, next in %.1f s", error, attempt, wait_s)
 
 
 def _prune(settings: Settings) -> None:

@@ -96,6 +96,17 @@ def test_the_gateway_serves_what_comes_from_the_log_while_its_store_is_away(
             flows.stop("gateway")
 
 
+def test_pruning_waits_for_a_store_that_is_away(fresh: str, away: str, clickhouse_url: str, tmp_path: Path) -> None:
+    commands = {"prune": ("prune", "--every", "1h")}
+    stores = {"MANDI_TIMESCALE": away, "MANDI_CLICKHOUSE": clickhouse_url}
+    with Flows(tmp_path, stores, commands=commands) as flows:
+        flows.start("prune")
+        until(lambda: "timescale is not available" in flows.said("prune"))
+        with there(fresh, away):
+            until(lambda: "ClickHouse: deleted what is before" in flows.said("prune"))
+            flows.stop("prune")
+
+
 def answer(port: int, path: str) -> tuple[int, Any]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as found:
