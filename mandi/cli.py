@@ -247,7 +247,9 @@ def _add_keeping(commands: "Commands[argparse.ArgumentParser]") -> None:
     text = "Delete trades, quotes and books older than raw_days from both stores, by whole months."
     prune = _add(commands, "prune", text, _prune)
     prune.add_argument("--every", type=duration_ns, metavar="TIME", help="again and again, such as 6h (default: once)")
-    rebuild = _add(commands, "rebuild", "Make flows (default: all) start again at the beginning of the log.", _rebuild)
+    rebuild = _add(
+        commands, "rebuild", "Make flows (default: all but webhooks) start again at the beginning of the log.", _rebuild
+    )
     rebuild.add_argument("flows", nargs="*", metavar="FLOW")
     rebuild.add_argument("--stores", action="store_true", help="delete the rows of both stores, too")
     rebuild.add_argument("--yes-delete-all-rows", action="store_true", help="what --stores needs")

@@ -11,7 +11,6 @@ import orjson
 
 from connectors.log import describe, open_reader
 from mandi.clock import FileClock
-from mandi.flows import FLOWS
 from mandi.scrape import scrape
 from mandi.serving import bundle_dir
 from mandi.settings import EMBEDDED, Settings
@@ -135,10 +134,7 @@ def _kafka(settings: Settings) -> Finding:
 
 
 def _recovery(settings: Settings) -> Iterator[Finding]:
-    for flow in FLOWS:
-        store = settings.recovery_dir / flow / "store"
-        if not store.is_dir():
-            continue
+    for flow, store in recovery.kept_stores(settings.recovery_dir).items():
         damage = recovery.damage(store)
         if damage is not None:
             do = f"stop the flow, then `mandi rebuild {flow}`: it is made anew from the log"

@@ -40,6 +40,7 @@ FLOWS: Final = (
 )
 MIRROR: Final = "mirror"
 WEBHOOKS: Final = "webhooks"
+NAMED: Final = (MIRROR, WEBHOOKS)
 """Flows that run only when they are named."""
 _log: Final = logging.getLogger(__name__)
 
@@ -101,8 +102,8 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
     Raises: UsageError for an unknown flow; MandiError when it already runs on this data directory, or its position is
         not in the log any more.
     """
-    if flow not in (*FLOWS, MIRROR, WEBHOOKS):
-        raise UsageError(f"there is no flow '{flow}'; choose among {', '.join((*FLOWS, MIRROR, WEBHOOKS))}")
+    if flow not in (*FLOWS, *NAMED):
+        raise UsageError(f"there is no flow '{flow}'; choose among {', '.join((*FLOWS, *NAMED))}")
     stop = threading.Event()
     die_with_launcher()
     with service(settings, stop):

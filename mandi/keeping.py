@@ -2,34 +2,37 @@
 
 A backup is consistent while the pipeline runs, because of its order: first the flows' positions, then the rows. So no
 position is newer than the rows; what lies between is read from the log again and changes nothing.
+
+Rows are what a backup is for; a position only saves reading the log again. So one that cannot be copied is left out,
+and told. A restore leaves the backup's positions and no others: one from elsewhere may lie beyond the rows, or the log.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from mandi import __version__
 from mandi.errors import MandiError, UsageError
-from mandi.flows import FLOWS, MIRROR
+from mandi.flows import FLOWS, NAMED, WEBHOOKS
 from mandi.settings import Settings
-from mandi.stores import open_stores
-from pipelines.engine.recovery import FlowLocked, copy_store, locked
+from mandi.stores import STORES, open_stores
+from pipelines.engine.recovery import FlowLocked, StoreDamaged, copy_store, kept_stores, locked
 from sinks import archive
 from sinks.migrations import read_migrations
 
 MANIFEST: Final = "manifest.json"
-_STORES: Final = ("timescale", "clickhouse")
 
 
 def backup(settings: Settings, to: Path) -> int:
-    """Write a backup into the new directory `to`, which has its name only once it is whole and on disk.
+    """Write a backup into the new directory `to`, which has its name only once it is on disk.
 
-    Raises: UsageError if `to` is there already; MandiError, SinkError, OSError.
+    Raises: UsageError if `to` is there already; MandiError if it lacks positions, once all else is in it; SinkError,
+        OSError.
     """
     if to.exists():
         raise UsageError(f"{to} is there already: a backup is a new directory")
@@ -37,81 +40,111 @@ def backup(settings: Settings, to: Path) -> int:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700, parents=True)  # it holds trades, and pickles that are loaded
     with open_stores(settings) as stores:
-        flows = [flow for flow in _flows(settings) if (settings.recovery_dir / flow / "store").is_dir()]
-        for flow in flows:
-            copy_store(settings.recovery_dir / flow / "store", partial / "recovery" / flow)
+        here = kept_stores(settings.recovery_dir)
+        lacking = _copy_positions({flow: (store, partial / "recovery" / flow) for flow, store in here.items()})
         rows = {
             "timescale": archive.dump_timescale(stores.timescale, partial / "timescale"),
             "clickhouse": archive.dump_clickhouse(stores.clickhouse, partial / "clickhouse"),
         }
+    flows = [flow for flow in here if flow not in lacking]
     manifest = {
         "mandi": __version__,
-        "migrations": {store: [each.name for each in read_migrations(store)] for store in _STORES},
+        "migrations": {store: [each.name for each in read_migrations(store)] for store in STORES},
         "rows": rows,
         "flows": flows,
+        "lacking": lacking,
         "sha256": {str(file.relative_to(partial)): _checksum(file) for file in _files(partial)},
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     _sync(partial)
     partial.replace(to)
-    print(f"{sum(rows['timescale'].values())} rows of TimescaleDB, {sum(rows['clickhouse'].values())} of ClickHouse")
-    print(f"and the positions of {', '.join(flows) or 'no flow'} are in {to}")
+    print(f"{_counted(rows)}\nand the positions of {', '.join(flows) or 'no flow'} are in {to}")
+    if lacking:
+        raise MandiError(
+            f"{to} is not whole: it lacks the position of {_reasons(lacking)}. A restore begins at the log's beginning "
+            f"there; to mend it, stop the flow, `mandi rebuild {' '.join(lacking)}`, start it, and back up again"
+        )
     return 0
 
 
 def restore(settings: Settings, source: Path) -> int:
-    """Put a backup into empty stores: rows first, positions last.
+    """Put a backup into empty stores: rows first, positions last, and no position that the backup does not have.
 
-    Raises: MandiError for a backup that is not whole, newer than this installation, or a flow that runs; SinkError for
-        stores that have rows.
+    Raises: MandiError for a backup whose files are not as they were, newer than this installation, or a flow that
+        runs; SinkError for stores that have rows.
     """
     manifest = _checked(source)
-    with _stopped(settings, manifest["flows"]), open_stores(settings) as stores:
-        rows = {
-            "timescale": archive.load_timescale(stores.timescale, source / "timescale"),
-            "clickhouse": archive.load_clickhouse(stores.clickhouse, source / "clickhouse"),
-        }
-        for flow in manifest["flows"]:
-            place = settings.recovery_dir / flow / "store"
-            shutil.rmtree(place, ignore_errors=True)
-            copy_store(source / "recovery" / flow, place)
-    print(f"{sum(rows['timescale'].values())} rows of TimescaleDB, {sum(rows['clickhouse'].values())} of ClickHouse")
-    print(f"and the positions of {', '.join(manifest['flows']) or 'no flow'} are back")
+    flows: list[str] = manifest["flows"]
+    here = kept_stores(settings.recovery_dir)
+    with _stopped(settings, [*dict.fromkeys([*flows, *here])]), open_stores(settings) as stores:
+        rows = {"timescale": archive.load_timescale(stores.timescale, source / "timescale")}
+        for store in here.values():  # from now on they are of other rows; without one a flow reads the log anew
+            shutil.rmtree(store)
+        rows["clickhouse"] = archive.load_clickhouse(stores.clickhouse, source / "clickhouse")
+        lacking = manifest.get("lacking", {}) | _copy_positions(
+            {flow: (source / "recovery" / flow, _store(settings, flow)) for flow in flows}
+        )
+    lacking |= {flow: "the backup does not know it" for flow in here if flow not in [*flows, *lacking]}
+    back = [flow for flow in flows if flow not in lacking]
+    print(f"{_counted(rows)}\nand the positions of {', '.join(back) or 'no flow'} are back")
+    if lacking:
+        print(f"at its next start, from the beginning of the log: {_reasons(lacking)}")
     return 0
 
 
 def rebuild(settings: Settings, flows: Sequence[str], *, stores: bool, delete_rows: bool) -> int:
-    """Drop the recovery stores of `flows` (default: all), so that they start again at the beginning of the log.
+    """Drop the recovery stores of `flows`, so that they start again at the beginning of the log.
 
+    By default of all but webhooks, whose receivers would get once more what they have had.
     `stores` deletes the rows of both stores, too, and needs `delete_rows`.
     Raises: UsageError for an unknown flow or without the confirmation; MandiError if a flow runs.
     """
-    unknown = sorted(set(flows) - {*FLOWS, MIRROR})
+    usual = dict.fromkeys([*FLOWS, *kept_stores(settings.recovery_dir)])
+    known = dict.fromkeys([*usual, *NAMED])
+    unknown = sorted(set(flows) - known.keys())
     if unknown:
-        raise UsageError(f"there is no flow '{unknown[0]}'; choose among {', '.join((*FLOWS, MIRROR))}")
-    wanted = [*flows] or [*_flows(settings)]
+        raise UsageError(f"there is no flow '{unknown[0]}'; choose among {', '.join(known)}")
+    wanted = [*flows] or [flow for flow in usual if flow != WEBHOOKS]
     if stores and not delete_rows:
         raise UsageError(
             "--stores deletes every row of both stores, also what `mandi replay` wrote and what the log no longer has: "
             "`mandi backup` first; then repeat it with --yes-delete-all-rows"
         )
     if stores:
-        wanted = [*dict.fromkeys([*wanted, *_STORES])]
+        wanted = [*dict.fromkeys([*wanted, *STORES])]
     with _stopped(settings, wanted):
         if stores:
             with open_stores(settings) as found:
                 archive.empty_timescale(found.timescale)
                 archive.empty_clickhouse(found.clickhouse)
         for flow in wanted:
-            shutil.rmtree(settings.recovery_dir / flow / "store", ignore_errors=True)
+            shutil.rmtree(_store(settings, flow), ignore_errors=True)
     emptied = "; both stores are empty" if stores else ""
     print(f"{', '.join(wanted)}: at the next start, from the beginning of the log{emptied}")
     return 0
 
 
-def _flows(settings: Settings) -> list[str]:
-    """The flows, with those that only run when they are named and have run."""
-    return [*FLOWS, *(flow for flow in (MIRROR,) if (settings.recovery_dir / flow).is_dir())]
+def _store(settings: Settings, flow: str) -> Path:
+    return settings.recovery_dir / flow / "store"
+
+
+def _copy_positions(places: Mapping[str, tuple[Path, Path]]) -> dict[str, str]:
+    """Copy recovery stores, each from and to; return the flows of which it cannot be done, and why."""
+    lacking = {}
+    for flow, (store, to) in places.items():
+        try:
+            copy_store(store, to)
+        except StoreDamaged as error:
+            lacking[flow] = error.reason
+    return lacking
+
+
+def _counted(rows: Mapping[str, Mapping[str, int]]) -> str:
+    return f"{sum(rows['timescale'].values())} rows of TimescaleDB, {sum(rows['clickhouse'].values())} of ClickHouse"
+
+
+def _reasons(lacking: Mapping[str, str]) -> str:
+    return ", ".join(f"{flow} ({reason})" for flow, reason in lacking.items())
 
 
 @contextmanager
@@ -133,11 +166,14 @@ def _checked(source: Path) -> dict[str, Any]:
     path = source / MANIFEST
     if not path.is_file():
         raise MandiError(f"{source} is no whole backup: it has no {MANIFEST}")
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise MandiError(f"{path} is not what was backed up: {error}") from error
     for name, expected in manifest["sha256"].items():
         if not (source / name).is_file() or _checksum(source / name) != expected:
             raise MandiError(f"{source / name} is not what was backed up: it is missing or damaged")
-    for store in _STORES:
+    for store in STORES:
         missing = set(manifest["migrations"][store]) - {each.name for each in read_migrations(store)}
         if missing:
             raise MandiError(

@@ -9,6 +9,7 @@ Recovery is a cache. A state that does not fit the log (`StateMismatch`), or a s
 away and the flow starts again at the beginning of the log.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -70,6 +71,14 @@ class RecoveryStoreFailed(RuntimeError):
             f"the recovery store {store} cannot be written ({reason}); the flow stops here, nothing is lost: "
             "make room, then start it again"
         )
+        self.store, self.reason = store, reason
+
+
+class StoreDamaged(RuntimeError):
+    """A recovery store cannot be copied. Carries `store`, `reason`."""
+
+    def __init__(self, store: Path, reason: str) -> None:
+        super().__init__(f"the recovery store {store} is damaged: {reason}")
         self.store, self.reason = store, reason
 
 
@@ -278,28 +287,47 @@ def damage(store: Path) -> str | None:
     for part in parts:
         try:
             with closing(sqlite3.connect(f"{part.as_uri()}?mode=ro", uri=True)) as db:
-                found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-                db.execute("SELECT 1 FROM exs, fronts LIMIT 1")  # an empty file is a sound database
+                found = _damage_of(db)
         except sqlite3.DatabaseError as error:
             found = str(error)
-        if found != "ok":
+        if found:
             return f"{part.name}: {' '.join(found.split())}"
     return None
 
 
+def kept_stores(directory: Path) -> dict[str, Path]:
+    """The recovery stores that flows have left below a directory, by flow."""
+    return {store.parent.name: store for store in sorted(directory.glob("*/store"))}
+
+
 def copy_store(store: Path, to: Path) -> None:
-    """Copy a recovery store, of a flow that may be running, as it is at one instant.
+    """Copy a recovery store, of a flow that may be running, as it is at one instant, and look through the copy.
 
     One instant holds for one file: a store of several partitions would have to be stopped.
-    Raises: sqlite3.DatabaseError if it cannot be read; ValueError for several partitions.
+    Raises: StoreDamaged, and then there is nothing at `to`; OSError if the disk is full.
     """
     parts = _partitions(store)
-    if len(parts) != PARTITIONS:
-        raise ValueError(f"{store} has {len(parts)} partitions, a copy is of {PARTITIONS}")
+    found = "" if len(parts) == PARTITIONS else f"{len(parts)} of {PARTITIONS} partitions are there"
     to.mkdir(mode=0o700, parents=True)
-    for part in parts:
-        with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(to / part.name)) as target:
-            source.backup(target)
+    try:
+        for part in parts:
+            with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(to / part.name)) as target:
+                source.backup(target)
+                found = found or _damage_of(target)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to)) from error
+        found = str(error)
+    if found:
+        shutil.rmtree(to)
+        raise StoreDamaged(store, " ".join(found.split()))
+
+
+def _damage_of(db: sqlite3.Connection) -> str:
+    """What is wrong with a partition, or nothing. Raises: sqlite3.DatabaseError, too, if something is."""
+    found: str = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    db.execute("SELECT 1 FROM exs, fronts LIMIT 1")  # an empty file is a sound database
+    return "" if found == "ok" else found
 
 
 def _partitions(store: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from bytewax.testing import TestingSink, TestingSource
 
 from mandi import settings
 from mandi.doctor import Finding, examine
+from mandi.flows import FLOWS, NAMED
 from pipelines.engine.recovery import run_flow
 from sinks.embedded.processes import free_port
 
@@ -97,9 +98,10 @@ def test_an_empty_file_of_a_recovery_store_is_found(found, tmp_path: Path) -> No
     assert (finding.ok, "no such table" in finding.what) == (False, True)
 
 
-def test_a_missing_partition_is_found(found, tmp_path: Path) -> None:
-    (tmp_path / "recovery" / "bars" / "store").mkdir(parents=True)
-    assert about(found(), "recovery of bars").ok is False
+@pytest.mark.parametrize("flow", [*FLOWS, *NAMED])
+def test_a_missing_partition_is_found(found, tmp_path: Path, flow: str) -> None:
+    (tmp_path / "recovery" / flow / "store").mkdir(parents=True)
+    assert about(found(), f"recovery of {flow}").ok is False
 
 
 @pytest.mark.parametrize(

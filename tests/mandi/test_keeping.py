@@ -16,7 +16,7 @@ from store_rows import NOW_NS, TABLES, batch_of, rows_of
 
 from mandi import keeping
 from mandi.cli import main
-from pipelines.engine.recovery import locked, resume_epoch, run_flow
+from pipelines.engine.recovery import copy_store, locked, resume_epoch, run_flow
 from sinks.archive import empty_clickhouse, empty_timescale
 from sinks.canonical import canonical_hash
 from sinks.clickhouse import ClickHouseSink
@@ -125,9 +125,109 @@ def test_a_damaged_or_unfinished_backup_is_refused_before_anything_is_touched(
     (kept / "manifest.json").write_text(json.dumps(manifest))
     assert mandi("restore", kept) == 1
     assert "9999_of_tomorrow is unknown here" in capsys.readouterr().err
+    (kept / "manifest.json").write_text("{")
+    assert mandi("restore", kept) == 1
+    assert "manifest.json is not what was backed up" in capsys.readouterr().err
     (kept / "manifest.json").unlink()
     assert mandi("restore", kept) == 1
     assert len(set(hashes(empty_stores)[0].values())) == 1  # nothing in any table
+
+
+def garbled(part: Path) -> None:
+    part.write_bytes(b"x" * part.stat().st_size)
+
+
+def with_a_damaged_page(part: Path) -> None:
+    """Pages are copied unread, so that only a look at the copy tells."""
+    with sqlite3.connect(part) as db:
+        db.execute("CREATE TABLE filler AS SELECT randomblob(100000) AS bytes")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    with part.open("r+b") as file:
+        file.seek(-3 * 4096, 2)
+        file.write(b"\xff" * 4096)
+
+
+@pytest.mark.parametrize("damaged", [garbled, with_a_damaged_page, Path.unlink])
+def test_a_damaged_position_is_left_out_of_a_backup_and_told(
+    damaged: Callable[[Path], None],
+    mandi: Mandi,
+    empty_stores: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(empty_stores)
+    before = hashes(empty_stores)
+    for flow in ("bars", "quality", "webhooks", "mirror"):
+        advance(tmp_path / "data", flow, 5)
+    damaged(next((tmp_path / "data" / "recovery" / "bars" / "store").glob("part-*.sqlite3")))
+    kept = tmp_path / "kept"
+    assert mandi("backup", kept) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{kept} is not whole: it lacks the position of bars (" in said
+    assert "`mandi rebuild bars`" in said
+    manifest = json.loads((kept / "manifest.json").read_text())
+    assert (manifest["flows"], [*manifest["lacking"]]) == (["mirror", "quality", "webhooks"], ["bars"])
+
+    empty(empty_stores)
+    assert mandi("restore", kept) == 0
+    assert "from the beginning of the log: bars (" in capsys.readouterr().out
+    assert hashes(empty_stores) == before
+    assert advance(tmp_path / "data", "bars", 2) == [0, 1]
+    for flow in ("quality", "webhooks", "mirror"):
+        assert advance(tmp_path / "data", flow, 6) == [5]
+
+
+def test_a_restore_leaves_no_position_that_the_backup_does_not_have(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    advance(tmp_path / "data", "bars", 3)
+    assert mandi("backup", tmp_path / "kept") == 0
+    for flow in ("bars", "joins", "mirror"):
+        advance(tmp_path / "data", flow, 5)
+    assert mandi("restore", tmp_path / "kept") == 1  # the stores have rows: nothing is touched
+    assert advance(tmp_path / "data", "joins", 6) == [5]
+
+    empty(empty_stores)
+    with locked("joins", tmp_path / "data" / "recovery" / "joins"):
+        assert mandi("restore", tmp_path / "kept") == 1
+    assert "joins is already running here" in capsys.readouterr().err
+    assert mandi("restore", tmp_path / "kept") == 0
+    said = capsys.readouterr().out
+    assert "joins (the backup does not know it), mirror (the backup does not know it)" in said
+    assert advance(tmp_path / "data", "bars", 4) == [3]
+    assert advance(tmp_path / "data", "joins", 2) == [0, 1]
+    assert advance(tmp_path / "data", "mirror", 2) == [0, 1]
+
+
+def test_a_restore_that_dies_between_the_stores_leaves_no_position(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(empty_stores)
+    advance(tmp_path / "data", "timescale", 3)
+    mandi("backup", tmp_path / "kept")
+    advance(tmp_path / "data", "timescale", 8)
+    empty(empty_stores)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keeping.archive, "load_clickhouse", die)
+    assert mandi("restore", tmp_path / "kept") == 130
+    assert advance(tmp_path / "data", "timescale", 1) == [0]  # beyond the rows that are back it would lose some
+
+
+@pytest.mark.parametrize("small_disk", ["64k"], indirect=True)
+def test_a_full_disk_is_no_damage_of_what_is_copied(tmp_path: Path, small_disk: Path) -> None:
+    advance(tmp_path / "data", "bars", 5)
+    store = tmp_path / "data" / "recovery" / "bars" / "store"
+    with sqlite3.connect(next(store.glob("part-*.sqlite3"))) as db:
+        db.execute("CREATE TABLE filler AS SELECT randomblob(300000) AS bytes")
+    db.close()
+    with pytest.raises(OSError, match="No space left"):
+        copy_store(store, small_disk / "copy")
 
 
 def test_a_restore_that_fails_leaves_clickhouse_empty(
@@ -159,6 +259,16 @@ def test_rebuild_drops_the_position_and_only_that(mandi: Mandi, empty_stores: tu
     assert advance(tmp_path / "data", "quality", 6) == [5]
     assert hashes(empty_stores) == before
     assert mandi("rebuild", "nonsense") == 2
+
+
+def test_webhooks_are_sent_again_only_to_who_asks_for_it_by_name(mandi: Mandi, tmp_path: Path) -> None:
+    for flow in ("bars", "mirror", "webhooks"):
+        advance(tmp_path / "data", flow, 5)
+    assert mandi("rebuild") == 0
+    assert advance(tmp_path / "data", "bars", 1) == advance(tmp_path / "data", "mirror", 1) == [0]
+    assert advance(tmp_path / "data", "webhooks", 6) == [5]
+    assert mandi("rebuild", "webhooks") == 0
+    assert advance(tmp_path / "data", "webhooks", 1) == [0]
 
 
 def test_rebuild_of_the_stores_needs_a_word_and_leaves_none_of_their_positions(
