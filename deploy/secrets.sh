@@ -17,4 +17,10 @@ make_up clickhouse.env "CLICKHOUSE_PASSWORD=$(cat secrets/clickhouse)
 make_up mandi.env "MANDI_TIMESCALE=postgresql://mandi:$(cat secrets/postgres)@timescale:5432/mandi
 MANDI_CLICKHOUSE=http://mandi:$(cat secrets/clickhouse)@clickhouse:8123
 "
+make_up backend.env "# Of the simulated trading backend; of yours: docs/venues.md.
+MANDI_BACKEND_OUTBOX=postgresql://mandi:$(cat secrets/postgres)@timescale:5432/mandi
+MANDI_BACKEND_OUTBOX_HOURS=24
+"
+make_up webhooks.toml "# The receivers of webhooks, and their keys: docs/oncall.md.
+"
 echo "deploy/secrets: $(ls secrets | tr '\n' ' ')"

@@ -1,5 +1,6 @@
 """deploy/ as far as it goes without a container engine: commands, settings, ports, images, secrets, targets."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -11,8 +12,9 @@ import yaml
 from docs_pages import ROOT, read, rows, ticked
 
 import mandi
+from mandi import demo
 from mandi.cli import _parser
-from mandi.flows import FLOWS
+from mandi.flows import FLOWS, NAMED
 
 COMPOSE: dict[str, Any] = yaml.safe_load(read("deploy/compose.yaml"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -43,10 +45,27 @@ def test_a_command_parses(name: str) -> None:
     _parser().parse_args(OURS[name]["command"])
 
 
+def command_of(service: dict[str, Any]) -> str:
+    return " ".join(["mandi", *itertools.takewhile(lambda word: not word.startswith("-"), service["command"])])
+
+
+def documented() -> dict[str, str]:
+    """Commands of what the design says that runs, by process."""
+    found = {}
+    for row in rows(read("docs/design.md"), "process"):
+        for name in ticked(row["process"]):
+            found[name] = re.sub(r" -.*", "", ticked(row["command"])[0].replace("NAME", name))
+    return {name: command for name, command in found.items() if command.startswith("mandi ")}
+
+
 def test_every_process_is_there() -> None:
-    commands = [service["command"] for service in OURS.values()]
-    assert {command[1] for command in commands if command[0] == "run"} == set(FLOWS)
-    assert {command[0] for command in commands} == {"migrate", "ingest", "simulate", "run", "prune", "serve"}
+    """What the design names is what can run, what the demo starts, and what is deployed."""
+    named = documented()
+    assert {name for name, command in named.items() if command == f"mandi run {name}"} == {*FLOWS, *NAMED}
+    started = re.findall(r"_start\(\s*\"(\w+)\"", read("mandi/demo.py"))
+    assert {"simulate", "ingest", "trading", "backend", "gateway"} <= {*started} <= named.keys()
+    assert {*demo._FLOWS} == set(FLOWS)
+    assert {command_of(service) for service in OURS.values()} == {*named.values(), "mandi migrate"}
     assert {
         "kafka",
         "timescale",
@@ -61,6 +80,7 @@ def test_variables_are_settings(secrets: Path) -> None:
     page = read("docs/settings.md")
     known = {ticked(row["variable"])[0] for heading in ("mandi.toml", "variable") for row in rows(page, heading)}
     named = env_file("venues.env") | dict(_ENV.findall((secrets / "mandi.env").read_text()))
+    named |= dict(_ENV.findall((secrets / "backend.env").read_text()))
     named |= {name: value for service in OURS.values() for name, value in service["environment"].items()}
     named |= dict(re.findall(r"(MANDI_\w+)=(\S+)", DOCKERFILE))
     assert named.keys() <= known
@@ -134,7 +154,8 @@ def test_what_is_waited_for_can_be_waited_for() -> None:
 
 def test_every_process_is_scraped() -> None:
     targets = {entry["labels"]["service"]: entry["targets"] for entry in json.loads(read("deploy/targets.json"))}
-    assert targets.keys() == {*FLOWS, "ingest", "gateway", "prune"}
+    always = {command_of(service) for service in OURS.values() if "profiles" not in service} - {"mandi migrate"}
+    assert targets.keys() == {name for name, command in documented().items() if command in always}
     for [target] in targets.values():
         host, _, port = target.partition(":")
         own = OURS[host]["environment"]["MANDI_METRICS_PORT"]
