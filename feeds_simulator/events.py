@@ -4,7 +4,7 @@ Units: `ts_event` int64 ns UTC by the market clock; prices in ticks; `qty` in lo
 `Level`, best first. Named tuples, because thousands are made a second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias
 
@@ -24,6 +24,22 @@ class Level(NamedTuple):
 
 
 Side: TypeAlias = tuple[Level, ...]
+
+
+def unlike(before: Side, now: Side) -> tuple[int, Side, Side]:
+    """Return where two sides of a book begin to differ, and what of each lies between their common ends.
+
+    Example:
+        >>> unlike((Level(9, 1, 1), Level(8, 1, 1)), (Level(9, 1, 1), Level(8, 3, 1)))
+        (1, (Level(price=8, qty=1, orders=1),), (Level(price=8, qty=3, orders=1),))
+    """
+    start, shorter = 0, min(len(before), len(now))
+    while start < shorter and before[start] == now[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and before[-1 - end] == now[-1 - end]:
+        end += 1
+    return start, before[start : len(before) - end], now[start : len(now) - end]
 
 
 class BookEvent(NamedTuple):
@@ -79,10 +95,15 @@ class Listing:
     symbol: str
     key: str
     tick: Decimal
+    _texts: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Prices as text: a day has some thousand, and a Decimal costs 1 us."""
 
     def price_text(self, ticks: int) -> str:
         """Return a price as a decimal with the tick's number of decimals."""
-        return f"{ticks * self.tick:f}"
+        text = self._texts.get(ticks)
+        if text is None:
+            text = self._texts[ticks] = f"{ticks * self.tick:f}"
+        return text
 
     def ticks(self, price: Decimal) -> int:
         """Return a price rounded to whole ticks."""

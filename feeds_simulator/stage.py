@@ -83,9 +83,10 @@ class Stage:
         taken: list[Sequence[Event]] = []
         while not taken and self.next_ns <= until_ns:
             self._pull(until_ns, max_actions, taken)
-        for event in (event for action in taken for event in action):
-            if isinstance(event, StatusEvent):
-                self._note_state(event)
+        for action in taken:
+            for event in action:
+                if type(event) is StatusEvent:
+                    self._note_state(event)
         return taken
 
     def _pull(self, until_ns: int, max_actions: int, taken: list[Sequence[Event]]) -> None:
@@ -179,16 +180,12 @@ class Stage:
 
     def count(self, told: Sequence[Sequence[Event]]) -> None:
         """Count what is told in the end: a trade that was held back is heard by whoever listens then."""
+        said, heard = self.said, self.heard
         for action in told:
             for event in action:
-                if isinstance(event, TradeEvent):
-                    what = "corrections" if event.corrects else "trades"
-                elif isinstance(event, StatusEvent):
-                    what = "states"
-                else:
-                    what = _COUNTED[type(event)]
-                if self.heard(event.symbol):
-                    self.said[event.symbol, what] += 1
+                if heard(event.symbol):
+                    corrects = isinstance(event, TradeEvent) and event.corrects
+                    said[event.symbol, "corrections" if corrects else _COUNTED[type(event)]] += 1
 
     def _note_state(self, event: StatusEvent) -> None:
         if event.state in (HALT, LIMIT):
@@ -214,7 +211,9 @@ class Stage:
                 self.truth.append({**record, "instrument": key, "kind": kind, "size": act.size})
 
 
-_COUNTED: Final = {
+_COUNTED: Final[Mapping[type, str]] = {
+    TradeEvent: "trades",
+    StatusEvent: "states",
     BookEvent: "books",
     BustEvent: "busts",
     SettleEvent: "settlements",

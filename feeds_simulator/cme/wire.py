@@ -5,7 +5,9 @@ Source: FIX 4.4 volume 1, "Message format": 8, 9 and 35 first, 10 last; BodyLeng
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
+from zlib import adler32
 
 SOH: Final = "\x01"
 MAX_MESSAGE_BYTES: Final = 65_536
@@ -18,14 +20,27 @@ def seal(begin_string: str, content: str) -> bytes:
     """Return the message of fields from `35=` on, each with its SOH."""
     body = content.encode()
     message = f"8={begin_string}\x019={len(body)}\x01".encode() + body
-    return message + b"10=%03d\x01" % (sum(message) & 0xFF)
+    return message + b"10=%03d\x01" % _checksum(message)
 
 
+def _checksum(message: bytes) -> int:
+    # Adler-32's low half is 1 + the sum of the bytes modulo 65,521, which 256 bytes do not reach; `sum` costs 2 us.
+    total = 0
+    for at in range(0, len(message), 256):
+        total += adler32(message[at : at + 256]) - 1
+    return total & 0xFF
+
+
+@lru_cache(maxsize=64)  # all entries of an action have one time, all messages of a turn another
 def utc(ns: int, digits: int) -> str:
     """Return a UTCTimestamp with so many digits of a second's fraction."""
     seconds, fraction = divmod(ns, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d-%H:%M:%S")
-    return f"{whole}.{fraction:09d}"[: 18 + digits] if digits else whole
+    return f"{_second(seconds)}.{fraction:09d}"[: 18 + digits] if digits else _second(seconds)
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d-%H:%M:%S")
 
 
 def value(message: Message, tag: int) -> str | None:

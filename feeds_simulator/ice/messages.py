@@ -9,7 +9,7 @@ Units: times int ns UTC; prices decimal strings; quantities in lots.
 import json
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from feeds_simulator.events import BookEvent, BustEvent, Event, Level, Listing, SettleEvent, Side, TradeEvent
+from feeds_simulator.events import BookEvent, BustEvent, Event, Level, Listing, SettleEvent, Side, TradeEvent, unlike
 
 BOOK: Final = "book"
 TRADES: Final = "trades"
@@ -35,33 +35,30 @@ class Body(NamedTuple):
 
 
 class Encoder:
-    """Encode events of the listed symbols; remembers price texts."""
+    """Encode events of the listed symbols."""
 
-    __slots__ = ("_listings", "_texts")
+    __slots__ = ("_listings",)
 
     def __init__(self, listings: dict[str, Listing]) -> None:
         self._listings = listings
-        self._texts: dict[str, dict[int, str]] = {symbol: {} for symbol in listings}
 
     def price(self, symbol: str, ticks: int) -> str:
         """Return a price as its decimal text."""
-        texts = self._texts[symbol]
-        text = texts.get(ticks)
-        if text is None:
-            text = texts[ticks] = self._listings[symbol].price_text(ticks)
-        return text
+        return self._listings[symbol].price_text(ticks)
 
     def changes(self, symbol: str, side: str, old: Side, new: Side) -> list[str]:
         """Return what turns one side into another, as JSON arrays: deleted levels first."""
+        _, old, new = unlike(old, new)
+        price_text = self._listings[symbol].price_text
         gone = {level.price: level for level in old}
         kept: list[str] = []
         for level in new:
-            before = gone.pop(level.price, None)
+            price, qty, orders = level
+            before = gone.pop(price, None)
             if before is None or before != level:
                 action = "N" if before is None else "C"
-                price = self.price(symbol, level.price)
-                kept.append(f'["{side}","{action}","{price}",{level.qty},{level.orders}]')
-        return [f'["{side}","D","{self.price(symbol, price)}",0,0]' for price in gone] + kept
+                kept.append(f'["{side}","{action}","{price_text(price)}",{qty},{orders}]')
+        return [f'["{side}","D","{price_text(price)}",0,0]' for price in gone] + kept
 
     def book(self, event: BookEvent, changes: list[str], bids: Side, asks: Side) -> Body:
         fields = f'"changes":[{",".join(changes)}],"eot":{"true" if event.eot else "false"}'

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Final, NamedTuple
 
-from feeds_simulator.events import BookEvent, Event, Level, Listing, SettleEvent, StatusEvent, TradeEvent
+from feeds_simulator.events import BookEvent, Event, Listing, SettleEvent, Side, StatusEvent, TradeEvent
 from feeds_simulator.mcx.symbols import exchange_tokens, expiry_of, kite_symbol
 
 DEPTH: Final = 5
@@ -74,20 +74,24 @@ class Contract:
         self.settle = 0
         self.day: int | None = None
 
-    def apply(self, event: Event) -> bool:
-        """Change the state by an event of the market; False if it has no form on this wire, as busts have none."""
+    def apply(self, event: Event, number: int) -> bool:
+        """Change the state by an event of the market; False if it has no form on this wire, as busts have none.
+
+        `number` is the state's after the action that the event belongs to.
+        """
         self._new_day(event.ts_event)
         if isinstance(event, BookEvent):
-            self._book(event)
+            self._book(event, number)
         elif isinstance(event, TradeEvent) and not event.corrects:
-            self._trade(event)
+            self._trade(event, number)
         elif isinstance(event, SettleEvent):
             self.settle = event.price * self.tick_paise
+            self.state = self.state._replace(number=number)
         elif isinstance(event, StatusEvent) and event.state == "CLOSE":
-            self.state = self.state._replace(bids=(), asks=(), stamped_ns=event.ts_event)
+            self.state = self.state._replace(bids=(), asks=(), stamped_ns=event.ts_event, number=number)
         elif isinstance(event, StatusEvent) and event.limits is not None:
             low, high = event.limits
-            self.state = self.state._replace(limits=(low * self.tick_paise, high * self.tick_paise))
+            self.state = self.state._replace(limits=(low * self.tick_paise, high * self.tick_paise), number=number)
         else:
             return False
         return True
@@ -108,20 +112,21 @@ class Contract:
             )
         self.day = day if self.day is None else max(day, self.day)
 
-    def _book(self, event: BookEvent) -> None:
+    def _book(self, event: BookEvent, number: int) -> None:
         bids, asks = self._side(event.bids), self._side(event.asks)
         close = self.state.close
         if not close and bids and asks:  # nobody remembers yesterday: it ended where today begins
             close = (bids[0][0] + asks[0][0]) // 2 // self.tick_paise * self.tick_paise
-        self.state = self.state._replace(bids=bids, asks=asks, close=close, stamped_ns=event.ts_event)
+        self.state = self.state._replace(bids=bids, asks=asks, close=close, stamped_ns=event.ts_event, number=number)
 
-    def _side(self, levels: Iterable[Level]) -> Depth:
-        return tuple((level.price * self.tick_paise, level.qty, level.orders) for level in tuple(levels)[:DEPTH])
+    def _side(self, levels: Side) -> Depth:
+        tick = self.tick_paise
+        return tuple([(price * tick, qty, orders) for price, qty, orders in levels[:DEPTH]])
 
-    def _trade(self, event: TradeEvent) -> None:
+    def _trade(self, event: TradeEvent, number: int) -> None:
         old, price = self.state, event.price * self.tick_paise
         # Whether a trade opens or closes positions is not in the model: every fourth one opens.
-        interest = old.interest + (event.qty if old.number % 4 == 0 else 0)
+        interest = old.interest + (event.qty if number % 4 == 1 else 0)
         self.state = old._replace(
             last_price=price,
             last_qty=event.qty,
@@ -136,6 +141,7 @@ class Contract:
             interest=interest,
             interest_high=max(old.interest_high, interest),
             interest_low=min(old.interest_low, interest),
+            number=number,
         )
 
 
@@ -149,11 +155,10 @@ class Board:
 
     def apply(self, action: Iterable[Event]) -> list[Contract]:
         """Apply the events of one action; return the contracts it changed, each once."""
-        changed: dict[str, Contract] = {}
+        changed: list[Contract] = []
         for event in action:
             contract = self.by_market[event.symbol]
-            if contract.apply(event):
-                changed[event.symbol] = contract
-        for contract in changed.values():
-            contract.state = contract.state._replace(number=contract.state.number + 1)
-        return list(changed.values())
+            again = contract in changed
+            if contract.apply(event, contract.state.number + (not again)) and not again:
+                changed.append(contract)
+        return changed

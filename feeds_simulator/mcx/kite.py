@@ -25,6 +25,10 @@ PACKETS_MAX: Final = 65_535
 _NS: Final = 1_000_000_000
 _IST: Final = timedelta(hours=5, minutes=30)
 
+_LTP: Final = struct.Struct(">Ii")
+_QUOTE: Final = struct.Struct(">IiIiIIIiiii")
+_FULL: Final = struct.Struct(">IiIiIIIiiii5I" + "IiHxx" * 2 * DEPTH)  # all at once: 1 us, field by field 8
+
 _COLUMNS: Final = (
     "instrument_token", "exchange_token", "tradingsymbol", "name", "last_price", "expiry", "strike", "tick_size",
     "lot_size", "instrument_type", "segment", "exchange",
@@ -35,37 +39,37 @@ def packet(contract: Contract, mode: str) -> bytes:
     """Return the state of a contract as a packet: 8, 44 or 184 bytes."""
     state = contract.state
     if mode == LTP:
-        return struct.pack(">Ii", contract.token, state.last_price)
-    quote = struct.pack(
-        ">IiIiIIIiiii",
+        return _LTP.pack(contract.token, state.last_price)
+    bids, asks = _depth(state.bids), _depth(state.asks)
+    quote = (
         contract.token,
         state.last_price,
         state.last_qty,
         state.average,
         state.volume,
-        sum(qty for _, qty, _ in state.bids),
-        sum(qty for _, qty, _ in state.asks),
+        sum(bids[::3]),
+        sum(asks[::3]),
         state.open,
         state.high,
         state.low,
         state.close,
     )
     if mode == QUOTE:
-        return quote
-    times = struct.pack(
-        ">5I",
+        return _QUOTE.pack(*quote)
+    times = (
         state.traded_ns // _NS,
         state.interest,
         state.interest_high,
         state.interest_low,
         state.stamped_ns // _NS,
     )
-    return quote + times + _depth(state.bids) + _depth(state.asks)
+    return _FULL.pack(*quote, *times, *bids, *asks)
 
 
-def _depth(levels: Depth) -> bytes:
-    entries = b"".join(struct.pack(">IiHxx", qty, price, min(orders, 0xFFFF)) for price, qty, orders in levels)
-    return entries.ljust(12 * DEPTH, b"\0")
+def _depth(levels: Depth) -> list[int]:
+    # Quantity, price and orders of each level; zeros where there is none.
+    numbers = [number for price, qty, orders in levels for number in (qty, price, min(orders, 0xFFFF))]
+    return numbers + [0] * (3 * DEPTH - len(numbers))
 
 
 def message(packets: Sequence[bytes]) -> bytes:
