@@ -6,14 +6,14 @@ waiting. Liveness and reconnect delays are real time (the loop's clock); what a 
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.frames import DATA_OPCODES, Frame
+
+from connectors.websocket import MESSAGE_BYTES_MAX, StampedConnection
 
 FIRST_DELAY_S: Final = 0.1
 CAP_DELAY_S: Final = 10.0
@@ -21,7 +21,6 @@ CAP_DELAY_S: Final = 10.0
 _POLL_S: Final = 0.05  # granularity of timers; the shortest time-out of a venue is 2 s
 _FULL_POLL_S: Final = 0.002
 _CLOSE_TIMEOUT_S: Final = 2.0
-_QUEUE_FRAMES: Final = 2_048  # one read of a busy socket brings about a thousand; 16, the default, pauses it each time
 
 
 class Handler(Protocol):
@@ -91,23 +90,6 @@ class Backoff:
         self._failures = 0
 
 
-class StampedConnection(ClientConnection):
-    """A connection that stamps each message as its last frame is read, not when somebody gets to it."""
-
-    now: Callable[[], int]
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.stamps: deque[int] = deque()
-        self.heard_s = self.loop.time()
-
-    def process_event(self, event: Any) -> None:
-        self.heard_s = self.loop.time()
-        if isinstance(event, Frame) and event.fin and event.opcode in DATA_OPCODES:
-            self.stamps.append(self.now())
-        super().process_event(event)
-
-
 async def keep_connected(
     handler: Handler, link: Link | Callable[[], Link], now: Callable[[], int], stop: asyncio.Event, backoff: Backoff
 ) -> None:
@@ -169,7 +151,7 @@ async def _one_connection(handler: Handler, link: Link, now: Callable[[], int], 
             ping_interval=link.ping_interval_s,
             ping_timeout=None,  # any sign of life counts, not only a pong: see _watch
             close_timeout=_CLOSE_TIMEOUT_S,
-            max_queue=_QUEUE_FRAMES,
+            max_size=MESSAGE_BYTES_MAX,
         )
     except (OSError, TimeoutError, InvalidHandshake) as error:
         status = error.response.status_code if isinstance(error, InvalidStatus) else None
@@ -204,12 +186,15 @@ async def _serve(
 async def _read(connection: StampedConnection, handler: Handler) -> str:
     await _send(connection, handler)
     while (reason := handler.lost()) is None:
-        frame = await connection.recv(decode=False)
-        handler.receive(frame, connection.stamps.popleft())
+        messages, stamp_ns = await connection.take()
+        for message in messages:
+            handler.receive(message, stamp_ns)
+            if handler.lost() is not None:
+                break  # the connection is given up, with what it brought since
+            while handler.full():  # the socket fills up behind us: back-pressure instead of growth
+                await asyncio.sleep(_FULL_POLL_S)
+                connection.heard_s = connection.loop.time()
         await _send(connection, handler)
-        while handler.full():  # the socket fills up behind us: back-pressure instead of growth
-            await asyncio.sleep(_FULL_POLL_S)
-            connection.heard_s = connection.loop.time()
     return reason
 
 
