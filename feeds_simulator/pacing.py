@@ -18,6 +18,7 @@ from feeds_simulator.files import TruthFile
 MAX_ACTIONS_PER_TURN: Final = 2_000  # about 50 ms of work, so that requests are answered during a catch-up
 MAX_LAG_NS: Final = 30 * NS_PER_S  # further behind (the machine slept), the model skips what it missed
 MAX_SLEEP_S: Final = 0.05  # the clock may be shifted while we sleep
+MIN_SLEEP_S: Final = 0.001  # what happens meanwhile goes out in one write: a turn costs more than an event
 HOUSEKEEPING_S: Final = 0.25
 
 
@@ -126,7 +127,7 @@ class Pacer:
             speed = (market_ns - self._paced[1]) / NS_PER_S / passed_s
             self._speed = min(max(speed, 1e-3), 1e6)
             self._paced = (at_s, market_ns)
-        return min(max((self._next_ns() - market_ns) / NS_PER_S / self._speed, 0.0), MAX_SLEEP_S)
+        return min(max((self._next_ns() - market_ns) / NS_PER_S / self._speed, MIN_SLEEP_S), MAX_SLEEP_S)
 
     def _next_ns(self) -> int:
         held_ns = self._distortion.next_ns

@@ -3,6 +3,8 @@
 A binary frame is `u16 count`, then count times `u16 length` and a packet; its length is its type. Everything is
 big-endian and, two bytes of padding included, a whole number of 32-bit words. So packets of one length that follow each
 other are one strided matrix of words: `decode_runs` makes them 64-bit integers in our units with four numpy passes.
+A session takes packets one by one, so `Kite.decode` makes those of them that a feed consists of directly; of the ten
+levels in each nearly all were in the packet before, and are remembered.
 
 Units: prices and sizes int64 multiples of 1e-9, times ns UTC, an absent value 0 in a matrix and None in a Packet.
 Source: kite.trade/docs/connect/v3/websocket, zerodha/pykiteconnect `kiteconnect/ticker.py`, read 2026-07.
@@ -10,6 +12,7 @@ Source: kite.trade/docs/connect/v3/websocket, zerodha/pykiteconnect `kiteconnect
 
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -58,6 +61,11 @@ _SCALES: Final = {"t": 1, "p": PRICE_SCALE // _PAISE, "q": PRICE_SCALE, "s": SEC
 
 _RAW_BYTES: Final = 512  # of a broken packet, kept for the ledger
 
+_FULL_HEAD: Final = struct.Struct(">IiIiIIIiiii5I")
+_LEVEL: Final = struct.Struct(">IiHxx")
+_SIDE_BYTES: Final = 5 * _LEVEL.size
+_FEW_PACKETS: Final = 16  # of which the lengths are compared one by one: numpy takes 3 us to begin
+
 Matrix = npt.NDArray[np.int64]
 
 
@@ -93,14 +101,30 @@ class Run(NamedTuple):
     rows: Matrix
 
 
+class _Span(NamedTuple):
+    # Where packets of one length that follow each other begin, and how many there are.
+    length: int
+    at: int
+    packets: int
+
+
 def decode_runs(frame: bytes) -> tuple[list[Run], list[Broken]]:
     """Return the packets of a binary frame, in order, and what of it was broken.
 
     Shape: bytes -> matrices (packets, words), int64.
     """
+    spans, broken = _spans(frame)
+    return [_run(frame, span) for span in spans], broken
+
+
+def _run(frame: bytes, span: _Span) -> Run:
+    return Run(span.length, _matrix(frame, span.at, span.length, span.packets))
+
+
+def _spans(frame: bytes) -> tuple[list[_Span], list[Broken]]:
     if len(frame) < 2:
         return [], [Broken("malformed_frame", f"{len(frame)} bytes", frame)]
-    runs: list[Run] = []
+    spans: list[_Span] = []
     broken: list[Broken] = []
     (count,) = struct.unpack_from(">H", frame)
     at, done = 2, 0
@@ -111,10 +135,10 @@ def decode_runs(frame: bytes) -> tuple[list[Run], list[Broken]]:
             broken.append(
                 Broken("malformed_frame", f"ends in packet {done + 1} of {count}", frame[at : at + _RAW_BYTES])
             )
-            return runs, broken
+            return spans, broken
         alike = _alike(frame, at, length, whole)
         if length in _KINDS:
-            runs.append(Run(length, _matrix(frame, at + 2, length, alike)))
+            spans.append(_Span(length, at + 2, alike))
         else:
             raw = frame[at : at + min(alike * (length + 2), _RAW_BYTES)]
             broken.append(Broken("unsupported_message", f"{alike} packet(s) of {length} bytes", raw))
@@ -123,13 +147,14 @@ def decode_runs(frame: bytes) -> tuple[list[Run], list[Broken]]:
         broken.append(
             Broken("malformed_frame", f"{len(frame) - at} bytes after packet {count}", frame[at : at + _RAW_BYTES])
         )
-    return runs, broken
+    return spans, broken
 
 
 # How many packets from `at` on have the same length as the first one.
 def _alike(frame: bytes, at: int, length: int, most: int) -> int:
-    if most == 1:
-        return 1
+    if most <= _FEW_PACKETS:
+        prefix, each = frame[at : at + 2], length + 2
+        return next((n for n in range(1, most) if not frame.startswith(prefix, at + n * each)), most)
     lengths = np.ndarray((most,), ">u2", frame, at, (length + 2,))
     differs = lengths != length
     return int(np.argmax(differs)) if differs.any() else most
@@ -147,6 +172,33 @@ def _matrix(frame: bytes, at: int, length: int, packets: int) -> Matrix:
     else:
         rows *= kind.scale
     return rows
+
+
+def _full_packets(frame: bytes, span: _Span) -> Iterator[Packet]:
+    # As packets_of(_run(frame, span)), for packets in full mode.
+    for at in range(span.at, span.at + span.packets * (FULL + 2), FULL + 2):
+        head, bids_at = _FULL_HEAD.unpack_from(frame, at), at + _FULL_HEAD.size
+        asks_at = bids_at + _SIDE_BYTES
+        scale = int(_PRICE_SCALES[head[TOKEN] & 0xFF])
+        yield Packet(
+            head[TOKEN],
+            head[LAST_PRICE] * scale or None,
+            head[LAST_SIZE] * PRICE_SCALE or None,
+            head[VOLUME] * PRICE_SCALE,
+            head[CLOSE] * scale or None,
+            head[LAST_TRADE_TIME] * SECOND_NS or None,
+            head[EXCHANGE_TIME] * SECOND_NS or None,
+            _side(frame[bids_at:asks_at], scale),
+            _side(frame[asks_at : asks_at + _SIDE_BYTES], scale),
+        )
+
+
+@lru_cache(maxsize=1_024)
+def _side(raw: bytes, scale: int) -> tuple[Level, ...]:
+    found = [
+        (price * scale, size * PRICE_SCALE, orders) for size, price, orders in _LEVEL.iter_unpack(raw) if size and price
+    ]
+    return tuple(found)
 
 
 def packets_of(run: Run) -> Iterator[Packet]:
@@ -217,8 +269,11 @@ class Kite:
             return decode_text(frame)
         if len(frame) == 1:
             return Frame()
-        runs, broken = decode_runs(frame)
-        return Frame([packet for run in runs for packet in packets_of(run)], broken)
+        spans, broken = _spans(frame)
+        packets: list[Packet] = []
+        for span in spans:
+            packets += _full_packets(frame, span) if span.length == FULL else packets_of(_run(frame, span))
+        return Frame(packets, broken)
 
 
 def decode_text(frame: bytes) -> Frame:

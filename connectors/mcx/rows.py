@@ -8,7 +8,7 @@ from collections import Counter
 
 from connectors.errors import ValueRefused
 from connectors.mcx.ledger import Ledger
-from connectors.mcx.packets import Packet
+from connectors.mcx.packets import Level, Packet
 from connectors.mcx.state import Instrument, Levels, Top
 from connectors.ticks import FeedOutput, check_trade
 from market.schemas import (
@@ -89,7 +89,7 @@ class Rows:
         if known.book_known and bids == known.bids and asks == known.asks:
             return
         try:
-            for price, size, _ in (*bids, *asks):
+            for price, size, _ in self._unchecked(known, bids, asks, packet.close):
                 if not -PRICE_LIMIT < price < PRICE_LIMIT or not 0 < size < PRICE_LIMIT:
                     raise ValueRefused("out_of_range", f"level of price {price}e-9, size {size}e-9")
                 known.prices.check(price)
@@ -98,13 +98,21 @@ class Rows:
             return
         flags = 0 if known.book_known else FLAG_SNAPSHOT
         self._depth(known, bids, asks, ts_event, now_ns, seq)
-        known.bids, known.asks, known.book_known = bids, asks, True
+        known.bids, known.asks, known.book_known, known.book_close = bids, asks, True, packet.close
         top: Top = (*(bids[0][:2] if bids else (None, None)), *(asks[0][:2] if asks else (None, None)))
         if top != known.top:
             known.top = top
             if bids and asks and bids[0][0] >= asks[0][0]:
                 self._counters["crossed_or_locked"] += 1
             self._output.ticks.quote(known.slot, ts_event, now_ns, seq, *top, flags)
+
+    # What was in the last book passed, by the same close.
+    @staticmethod
+    def _unchecked(known: Instrument, bids: Levels, asks: Levels, close: int | None) -> list[Level]:
+        if not known.book_known or close != known.book_close:
+            return [*bids, *asks]
+        sides = ((bids, known.bids), (asks, known.asks))
+        return [level for new, old in sides if new is not old for level in new if level not in old]
 
     # The changes since the last image; all of it after an instrument was distrusted.
     def _depth(self, known: Instrument, bids: Levels, asks: Levels, ts_event: int, now_ns: int, seq: int) -> None:
@@ -114,6 +122,8 @@ class Rows:
             changes.append((IMAGE, None, None, None, None))
             old_bids = old_asks = ()
         for side, old, new in ((BUY, old_bids, bids), (SELL, old_asks, asks)):
+            if old is new:
+                continue
             prices = {level[0] for level in new}
             changes += [(DELETE, side, level[0], None, None) for level in old if level[0] not in prices]
             changes += [(SET, side, *level) for level in new if level not in old]

@@ -41,6 +41,7 @@ class Instrument:
         "attempts",
         "awaited",
         "bids",
+        "book_close",
         "book_known",
         "day",
         "depth_slot",
@@ -73,6 +74,7 @@ class Instrument:
         self.bids: Levels = ()
         self.asks: Levels = ()
         self.book_known = False
+        self.book_close: int | None = None  # by which the prices of the book were judged
         self.awaited = True
         self.wanted_ns = 0  # an image has been wanted since
         self.attempts = 0
