@@ -1,8 +1,8 @@
 """Pace a market by the market clock and hand what happens to a venue: the loop of every venue's server.
 
 Delivery: an event is handed over within about a millisecond of its `ts_event` (the resolution of the loop's
-timers), in order. After a sleep of the machine longer than `MAX_LAG_NS` what was missed is skipped; less is
-caught up with, `MAX_ACTIONS_PER_TURN` at a time.
+timers), at thousands of events a second within three, in order. After a sleep of the machine longer than `MAX_LAG_NS`
+what was missed is skipped; less is caught up with, `MAX_ACTIONS_PER_TURN` at a time.
 """
 
 import asyncio
@@ -18,7 +18,10 @@ from feeds_simulator.files import TruthFile
 MAX_ACTIONS_PER_TURN: Final = 2_000  # about 50 ms of work, so that requests are answered during a catch-up
 MAX_LAG_NS: Final = 30 * NS_PER_S  # further behind (the machine slept), the model skips what it missed
 MAX_SLEEP_S: Final = 0.05  # the clock may be shifted while we sleep
-MIN_SLEEP_S: Final = 0.001  # what happens meanwhile goes out in one write: a turn costs more than an event
+_DUTY: Final = 4.0
+"""After a turn wait this many times as long as it took, but no longer than _MOST_PAUSE_S: at a low rate an event goes
+out at once, at a high one many go in one write. A turn costs as much as two or three events, here and at the client."""
+_MOST_PAUSE_S: Final = 0.002
 HOUSEKEEPING_S: Final = 0.25
 
 
@@ -76,8 +79,10 @@ class Pacer:
         """Pace until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
+            began_s = time.monotonic()  # the loop's own time is that of its last look, in milliseconds
             self.turn(loop.time())
-            await asyncio.sleep(self._nap_s(loop.time()))
+            pause_s = min(_DUTY * (time.monotonic() - began_s), _MOST_PAUSE_S)
+            await asyncio.sleep(max(self._nap_s(loop.time()), pause_s))
 
     def turn(self, at_s: float) -> None:
         """Let the venue say what has happened by now. `at_s` is the event loop's time."""
@@ -127,7 +132,7 @@ class Pacer:
             speed = (market_ns - self._paced[1]) / NS_PER_S / passed_s
             self._speed = min(max(speed, 1e-3), 1e6)
             self._paced = (at_s, market_ns)
-        return min(max((self._next_ns() - market_ns) / NS_PER_S / self._speed, MIN_SLEEP_S), MAX_SLEEP_S)
+        return min(max((self._next_ns() - market_ns) / NS_PER_S / self._speed, 0.0), MAX_SLEEP_S)
 
     def _next_ns(self) -> int:
         held_ns = self._distortion.next_ns
