@@ -4,22 +4,18 @@ FIX, which has no frames but its own, is cut in tests/connectors/fix; the stream
 tests/feeds_simulator/test_bloomberg_framing.py.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.uri import parse_uri
 
 from connectors.ice import codec as ice
 from connectors.mcx.angel import Angel
 from connectors.mcx.codec import Kite
-from feeds_simulator.frames import frame
 from tests.connectors.mcx import wire
+from tests.connectors.raw_websocket import BINARY, TEXT, Client, frame
 
 Decode = Callable[[bytes], Any]
 
@@ -45,16 +41,11 @@ ANGEL: list[str | bytes] = [
 ]
 
 
-def decoded(pieces: Iterable[bytes], decode: Decode) -> list[Any]:
-    protocol, found = ClientProtocol(parse_uri("ws://h/"), state=State.OPEN), []
-    for piece in pieces:
-        protocol.receive_data(piece)
-        found += [
-            decode(bytes(event.data))
-            for event in protocol.events_received()
-            if isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.TEXT)
-        ]
-    return found
+async def decoded(stream: bytes, cuts: Iterable[int], decode: Decode) -> list[Any]:
+    client = Client()
+    client.read(client.answer)
+    client.read(stream, list(cuts))
+    return [decode(message) for message in await client.messages()]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +57,18 @@ def decoded(pieces: Iterable[bytes], decode: Decode) -> list[Any]:
     ],
 )
 def test_every_split_gives_the_same_messages(messages: list[str | bytes], decode: Decode, least_bytes: int) -> None:
-    stream = b"".join(frame(message) for message in messages)
-    expected = [decode(message.encode() if isinstance(message, str) else message) for message in messages]
+    payloads = [message.encode() if isinstance(message, str) else message for message in messages]
+    stream = b"".join(
+        frame(payload, TEXT if isinstance(message, str) else BINARY)
+        for message, payload in zip(messages, payloads, strict=True)
+    )
+    expected = [decode(payload) for payload in payloads]
     assert len(stream) > least_bytes
     assert len({repr(one) for one in expected}) == len(messages)
-    for place in range(len(stream) + 1):
-        assert decoded((stream[:place], stream[place:]), decode) == expected
-    assert decoded((stream[first:last] for first, last in pairwise(range(len(stream) + 1))), decode) == expected
+
+    async def cut_everywhere() -> None:
+        for place in range(len(stream) + 1):
+            assert await decoded(stream, [place], decode) == expected
+        assert await decoded(stream, range(len(stream)), decode) == expected
+
+    asyncio.run(cut_everywhere())
