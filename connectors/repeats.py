@@ -20,8 +20,10 @@ from market.days import day_of, hours_of
 from market.schemas import QUOTE, TRADE
 from market.sessions import Hours
 
-REMEMBERED_ROWS: Final = 2**21
+REMEMBERED_ROWS: Final = 2**20
 """At least so many rows back a repetition is found: more than any one of our products trades in a day."""
+
+_LEAST_SLOTS: Final = 2**16
 
 Keys = npt.NDArray[np.uint64]
 """Shape (2, n): 128 bits of hash for each row. That two rows share them by chance is not to be expected."""
@@ -31,7 +33,7 @@ Keys = npt.NDArray[np.uint64]
 class Repeats:
     """Tell the rows that came before, over all files of one replay.
 
-    State: 16 bytes for each of the last `remembered` to 2 x `remembered` rows: 64 MiB at most, as it comes.
+    State: 40 to 80 bytes for each of the last `remembered` to 2 x `remembered` rows: 80 MiB at most, as they come.
     """
 
     remembered: int = REMEMBERED_ROWS
@@ -51,47 +53,65 @@ class Repeats:
         at = 0
         while at < len(picked):  # cut where a generation is full, wherever the rows were cut
             end = min(len(picked), at + self.remembered - self._now.rows)
-            repeated[picked[at:end]] = self._now.add(keys[:, at:end], self._before)
+            part = keys[:, at:end]
+            repeated[picked[at:end]] = self._now.add(part) | self._before.has(part)
             if self._now.rows >= self.remembered:
                 self._before, self._now = self._now, _Generation()
             at = end
         return repeated
 
 
-@dataclass(slots=True)
 class _Generation:
-    # Keys that came one after the other. A few sorted runs, each more than twice as long as the next.
-    rows: int = 0
-    _runs: list[Keys] = field(default_factory=list)
+    # Keys that came one after the other: a hash table of open addresses, at most half full.
 
-    def add(self, keys: Keys, before: "_Generation") -> Bools:
-        """Add keys; say which of them were here, in `before`, or earlier among themselves."""
-        order = np.argsort(keys[0], kind="stable")
-        rising = keys[:, order]
-        found = self.has(rising)
-        found[1:] |= (rising[:, 1:] == rising[:, :-1]).all(axis=0)
-        self.rows += len(order)
-        self._runs.append(rising[:, ~found])
-        found |= before.has(rising)  # and here from now on
-        while len(self._runs) > 1 and self._runs[-2].shape[1] <= 2 * self._runs[-1].shape[1]:
-            self._runs[-2:] = [_merged(self._runs[-2], self._runs[-1])]
-        repeated = np.empty(len(order), np.bool_)
-        repeated[order] = found
-        return repeated
+    __slots__ = ("_one", "_other", "_owner", "rows")
 
-    def has(self, rising: Keys) -> Bools:
-        found = np.zeros(rising.shape[1], np.bool_)
-        for run in self._runs:
-            if run.size:
-                at = np.minimum(np.searchsorted(run[0], rising[0]), run.shape[1] - 1)
-                found |= (run[:, at] == rising).all(axis=0)
-        return found
+    def __init__(self) -> None:
+        self.rows = 0
+        self._make(_LEAST_SLOTS)
 
+    def add(self, keys: Keys) -> Bools:
+        """Add keys; say which of them were here, or came earlier among themselves."""
+        self.rows += keys.shape[1]
+        if 2 * self.rows > len(self._one):
+            kept = self._other != 0
+            found = np.stack((self._one[kept], self._other[kept]))
+            self._make(1 << (2 * self.rows - 1).bit_length())
+            self._add(found)
+        return self._add(keys)
 
-def _merged(one: Keys, other: Keys) -> Keys:
-    both = np.concatenate((one, other), axis=1)
-    merged: Keys = both[:, np.argsort(both[0], kind="stable")]
-    return merged
+    def has(self, keys: Keys) -> Bools:
+        known = np.zeros(keys.shape[1], np.bool_)
+        left, slot = np.arange(keys.shape[1] if self.rows else 0), self._first_slot(keys)
+        while len(left):
+            other = self._other[slot]
+            same = (other == keys[1, left]) & (self._one[slot] == keys[0, left])
+            known[left[same]] = True
+            on = ~same & (other != 0)
+            left, slot = left[on], (slot[on] + 1) & (len(self._one) - 1)
+        return known
+
+    def _make(self, slots: int) -> None:
+        self._one, self._other = np.zeros(slots, np.uint64), np.zeros(slots, np.uint64)  # 0: nothing is here
+        self._owner = np.zeros(slots, np.int32)  # which row of the last batch put it there
+
+    def _first_slot(self, keys: Keys) -> npt.NDArray[np.intp]:
+        slot: npt.NDArray[np.intp] = (keys[0] & np.uint64(len(self._one) - 1)).astype(np.intp)
+        return slot
+
+    def _add(self, keys: Keys) -> Bools:
+        known = np.zeros(keys.shape[1], np.bool_)
+        left, slot = np.arange(keys.shape[1]), self._first_slot(keys)
+        while len(left):
+            one, other = keys[0, left], keys[1, left]
+            free = self._other[slot] == 0
+            # Backwards: of those that want one slot the last to be written has it, which is then the first of them.
+            at, by = slot[free][::-1], left[free][::-1]
+            self._one[at], self._other[at], self._owner[at] = one[free][::-1], other[free][::-1], by
+            same = (self._other[slot] == other) & (self._one[slot] == one)
+            known[left[same]] = ~free[same] | (self._owner[slot[same]] != left[same])
+            left, slot = left[~same], (slot[~same] + 1) & (len(self._one) - 1)
+        return known
 
 
 def _keys(rows: pl.DataFrame) -> Keys:
@@ -107,7 +127,8 @@ def _keys(rows: pl.DataFrame) -> Keys:
         pl.Series("when", when, pl.Int64),
         pl.Series("number", number, pl.Int64),
     )
-    return np.stack([identity.hash_rows(seed).to_numpy() for seed in (1, 2)])
+    one, other = (identity.hash_rows(seed).to_numpy() for seed in (1, 2))
+    return np.stack((one, other | np.uint64(1)))  # never 0
 
 
 def _trade_dates(rows: pl.DataFrame) -> Int64s:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from connectors.repeats import Repeats
+from connectors.repeats import _LEAST_SLOTS, Repeats
 from market.schemas import BUST, CORRECTION, QUOTE, TRADE
 
 GC = "XCEC:GC:202612"
@@ -88,4 +88,11 @@ def test_memory_has_an_end() -> None:
     repeats = Repeats(remembered=1_000)
     for start in range(0, 20_000, 170):
         repeats.among(frame(*(trade(str(number), 0) for number in range(start, start + 170))))
-    assert sum(run.nbytes for kept in (repeats._now, repeats._before) for run in kept._runs) <= 2 * 1_000 * 16
+    assert all(len(kept._one) == _LEAST_SLOTS for kept in (repeats._now, repeats._before))
+
+
+def test_a_table_grows_and_loses_nothing() -> None:
+    repeats, ids = Repeats(), [str(number) for number in range(3 * _LEAST_SLOTS)]
+    for start in range(0, len(ids), 10_000):
+        assert not repeats.among(frame(*(trade(name, 0) for name in ids[start : start + 10_000]))).any()
+    assert repeats.among(frame(*(trade(name, 0) for name in ids[::97]))).all()
