@@ -1,8 +1,9 @@
 """Write rows into ClickHouse over HTTP: Arrow in, and only rows whose natural key is not there yet.
 
 ClickHouse has no unique keys. So before an insert the keys that exist within the bounds of the batch are read,
-block by block, and the rows that have one are dropped; a repeated write inserts nothing. That makes plain
-SELECTs exact at all times, as long as one process writes a table; ReplacingMergeTree heals what two would do.
+block by block, and the rows that have one are dropped; a repeated write inserts nothing. Nobody else may insert
+between the two: that is what `sinks.clickhouse_fence` sees to. So plain SELECTs are exact at all times, and
+ReplacingMergeTree is the second net.
 """
 
 import time
@@ -14,10 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sinks.base import Rows, WriteResult
+from sinks.clickhouse_fence import is_shut_out, take_over
 from sinks.columns import Column, TableSpec, keys_of, table_spec, to_table
 from sinks.embedded.sqltext import quote, quote_name
+from sinks.errors import StoreUnavailable
 from sinks.failures import CLICKHOUSE, clickhouse_failures
 from sinks.faults import crash_point
 
@@ -39,6 +43,8 @@ class ClickHouseSink:
     """The ClickHouse store.
 
     Delivery: tables are written one after the other; a write that fails between two is completed by repeating it.
+        Of several that write at once, on whatever host, one does at a time; the others find themselves shut out,
+        and repeat.
     """
 
     name = CLICKHOUSE
@@ -46,6 +52,7 @@ class ClickHouseSink:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client: Client | None = None
+        self._session: dict[str, str] | None = None  # None: it is not known whether an INSERT is on its way
 
     def write(self, rows: Rows) -> WriteResult:
         """Write all tables of `rows`. Raises: StoreUnavailable, StoreRejected."""
@@ -58,7 +65,7 @@ class ClickHouseSink:
                 for name in sorted(tables):
                     if written:
                         crash_point("clickhouse.write.between_tables")
-                    written[name] = _write_table(self._connected(), table_spec(name), tables[name])
+                    written[name] = self._write_table(table_spec(name), tables[name])
         except BaseException:
             self.close()
             raise
@@ -70,7 +77,24 @@ class ClickHouseSink:
         """Close the connections; the next write opens new ones."""
         if self._client is not None:
             self._client.close()
-        self._client = None
+        self._client = self._session = None
+
+    def _write_table(self, spec: TableSpec, table: pa.Table) -> int:
+        if table.num_rows == 0:
+            return 0
+        client = self._connected()
+        for _ in range(2):  # a session also ends of age, when nothing was written for long
+            self._session = self._session or take_over(client)
+            new = _changed_rows(client, spec, table) if spec.replaces else _new_rows(client, spec, table)
+            try:
+                if new.num_rows:
+                    _insert(client, spec, new, self._session)
+                return int(new.num_rows)
+            except ClickHouseError as error:
+                if not is_shut_out(error):
+                    raise
+                self._session = None
+        raise StoreUnavailable(CLICKHOUSE, "another process writes into it")
 
     def _connected(self) -> Client:
         if self._client is None:
@@ -102,19 +126,14 @@ def sent_once(data: bytes) -> Any:  # the library's types do not know it; urllib
     return memoryview(data)
 
 
-def _write_table(client: Client, spec: TableSpec, table: pa.Table) -> int:
-    if table.num_rows == 0:
-        return 0
-    new = _changed_rows(client, spec, table) if spec.replaces else _new_rows(client, spec, table)
-    if new.num_rows:
-        client.raw_insert(
-            stored_table(spec),
-            [column.name for column in spec.columns],
-            sent_once(arrow_stream(spec, new)),
-            settings=INSERT_SETTINGS,
-            fmt="ArrowStream",
-        )
-    return int(new.num_rows)
+def _insert(client: Client, spec: TableSpec, rows: pa.Table, session: dict[str, str]) -> None:
+    client.raw_insert(
+        stored_table(spec),
+        [column.name for column in spec.columns],
+        sent_once(arrow_stream(spec, rows)),
+        settings={**INSERT_SETTINGS, **session},
+        fmt="ArrowStream",
+    )
 
 
 def _new_rows(client: Client, spec: TableSpec, table: pa.Table) -> pa.Table:

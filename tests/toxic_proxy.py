@@ -1,5 +1,7 @@
-"""A TCP proxy that does to a connection what networks do: nothing comes back, or the answer is lost."""
+"""A TCP proxy that does to a connection what networks do: nothing comes back, the answer is lost, a request is late."""
 
+import queue
+import re
 import selectors
 import socket
 import threading
@@ -14,13 +16,19 @@ class ToxicProxy:
     """Listens on a port of 127.0.0.1 (0: a free one) and talks to another one.
 
     `silent`: what is sent is taken, and nothing is passed on. `lose_answer_to`: the server gets everything; a client
-    that sends these bytes gets the end of the connection in place of an answer. Both may be changed at any moment.
+    that sends these bytes gets the end of the connection in place of an answer. `keep_back`: so does one that sends
+    these bytes at the head of an HTTP request, of which the server gets `pass_on` bytes, and the others by `let_go`.
+    All may be changed at any moment.
     """
 
     def __init__(self, port: int, at: int = 0) -> None:
         self.silent = False
         self.lose_answer_to = b""
         self.lost = 0  # answers
+        self.keep_back = b""
+        self.pass_on = 0
+        self._let_go = threading.Event()
+        self._late: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", at))
         self.port: int = self._listener.getsockname()[1]
@@ -32,6 +40,11 @@ class ToxicProxy:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+
+    def let_go(self) -> bytes:
+        """Let the server have what was kept back; return the answer."""
+        self._let_go.set()
+        return self._late.get(timeout=60)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -51,12 +64,30 @@ class ToxicProxy:
                     data = key.fileobj.recv(_CHUNK)  # type: ignore[union-attr]
                     if not data:
                         return
+                    if key.fileobj is client and self.keep_back and self.keep_back in data:
+                        self._keep(data, client, server)
+                        return
                     losing |= key.fileobj is client and bool(self.lose_answer_to) and self.lose_answer_to in data
                     if losing and key.fileobj is server:
                         self.lost += 1
                         return
                     if not self.silent:
                         key.data.sendall(data)
+
+    def _keep(self, data: bytes, client: socket.socket, server: socket.socket) -> None:
+        passed, request = self.pass_on, bytearray(data)
+        while b"\r\n\r\n" not in request:
+            request += client.recv(_CHUNK)
+        length = re.search(rb"(?i)content-length: *(\d+)", request)
+        assert length is not None
+        whole = request.index(b"\r\n\r\n") + 4 + int(length[1])
+        while len(request) < whole:
+            request += client.recv(_CHUNK)
+        server.sendall(request[:passed])
+        client.shutdown(socket.SHUT_RDWR)
+        self._let_go.wait()
+        server.sendall(request[passed:])
+        self._late.put(server.recv(_CHUNK))
 
 
 @contextmanager
