@@ -31,9 +31,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from sinks.errors import StoreUnavailable
 from sinks.failures import CLICKHOUSE
 
-PATIENCE_S: Final = 5.0  # for an INSERT that runs; after it the write is repeated, as with a store that is away
+# For an INSERT that runs; after it the write is repeated, as with a store that is away. It is not cut off (KILL QUERY,
+# max_execution_time): on a slow server the next one would be, too, while its rows need not be sent again when it ends.
+PATIENCE_S: Final = 5.0
 POLL_S: Final = 0.05
-
 SESSION_S: Final = 600  # longer than a question which keys are there; a server's own limit is an hour
 
 _READONLY: Final = 164
