@@ -28,8 +28,10 @@ MANY = 20_000
 
 
 @pytest.fixture
-def url(empty_stores: tuple[str, str]) -> str:
-    return empty_stores[1]
+def url(clickhouse_url: str) -> str:
+    with closing(clickhouse_connect.get_client(dsn=clickhouse_url, autogenerate_session_id=False)) as client:
+        client.command("TRUNCATE TABLE market.trades")
+    return clickhouse_url
 
 
 @pytest.fixture
@@ -96,19 +98,23 @@ def test_a_server_that_was_frozen_within_an_insert_has_each_row_once(
         os.kill(pid, signal.SIGSTOP)
         insert(*arguments)  # type: ignore[arg-type]
 
-    sink = ClickHouseSink(url)
+    sink, successor = ClickHouseSink(url), ClickHouseSink(url)
     try:
-        sink.write({"trades": [trades(0, 1)]})
-        with monkeypatch.context() as frozen:
-            frozen.setattr(clickhouse, "_insert", freeze_first)
-            with pytest.raises(StoreUnavailable):
-                sink.write({"trades": [trades(0, MANY)]})
-        os.kill(pid, signal.SIGCONT)
-        retrying(sink, last_s=0.2).write({"trades": [trades(0, MANY)]})
-        assert ask(url, "SELECT count() FROM market.trades") == MANY
+        for each in (successor, sink):  # connected: what they send next is sent at once
+            each.write({"trades": [trades(0, 1)]})
+        for first in range(0, 3 * MANY, MANY):  # the repetition overtakes the INSERT in two of three
+            batch = trades(first, MANY)
+            with monkeypatch.context() as frozen:
+                frozen.setattr(clickhouse, "_insert", freeze_first)
+                with pytest.raises(StoreUnavailable):
+                    sink.write({"trades": [batch]})
+            os.kill(pid, signal.SIGCONT)
+            retrying(successor, last_s=0.2).write({"trades": [batch]})
+        assert ask(url, "SELECT count() FROM market.trades") == 3 * MANY
     finally:
         os.kill(pid, signal.SIGCONT)
         sink.close()
+        successor.close()
         server.stop()
 
 
