@@ -77,17 +77,24 @@ class ToxicProxy:
     def _keep(self, data: bytes, client: socket.socket, server: socket.socket) -> None:
         passed, request = self.pass_on, bytearray(data)
         while b"\r\n\r\n" not in request:
-            request += client.recv(_CHUNK)
+            request += _more(client)
         length = re.search(rb"(?i)content-length: *(\d+)", request)
         assert length is not None
         whole = request.index(b"\r\n\r\n") + 4 + int(length[1])
         while len(request) < whole:
-            request += client.recv(_CHUNK)
+            request += _more(client)
         server.sendall(request[:passed])
         client.shutdown(socket.SHUT_RDWR)
         self._let_go.wait()
         server.sendall(request[passed:])
         self._late.put(server.recv(_CHUNK))
+
+
+def _more(connection: socket.socket) -> bytes:
+    data = connection.recv(_CHUNK)
+    if not data:
+        raise ConnectionError("ended within a request")
+    return data
 
 
 @contextmanager
