@@ -51,13 +51,15 @@ class Prices:
         """Take the previous session's close; return what is news of it, in words. Of a doubtful one: once."""
         if new_session and self._traded:
             self._old_unit = ""  # the change is over: it has traded in the new unit for a session
-        shown, converted = _shown(close), self._is_old(close)
+        told, converted = close, self._is_old(close)
         if converted:
             close = round(close * self._per_old)
-            shown = f"{shown} a {self._old_unit}, so {_shown(close)} a {self._contract.quote_unit}"
         before = self.close
         if close in (before, self._doubtful) and not new_session:
             return ""
+        shown = _shown(told)
+        if converted:
+            shown = f"{shown} a {self._old_unit}, so {_shown(close)} a {self._contract.quote_unit}"
         if before is None or new_session:
             self.close, self._doubtful = close, None
             return f"previous close {shown}" if converted else ""
@@ -67,6 +69,11 @@ class Prices:
             return f"previous close {shown} is not believed after a trade at {_shown(self._last)}"
         self.close = close
         return f"previous close {shown}, before {_shown(before)}"
+
+    @property
+    def reference(self) -> tuple[int | None, int | None]:
+        """What a price is judged by: while this stays, so does the verdict on a price."""
+        return self.close, self._last if self._old_unit else None
 
     def check(self, price: int) -> None:
         """Raise PriceRefused unless this can be a price."""

@@ -89,7 +89,7 @@ class Rows:
         if known.book_known and bids == known.bids and asks == known.asks:
             return
         try:
-            for price, size, _ in self._unchecked(known, bids, asks, packet.close):
+            for price, size, _ in self._unchecked(known, bids, asks):
                 if not -PRICE_LIMIT < price < PRICE_LIMIT or not 0 < size < PRICE_LIMIT:
                     raise ValueRefused("out_of_range", f"level of price {price}e-9, size {size}e-9")
                 known.prices.check(price)
@@ -98,7 +98,7 @@ class Rows:
             return
         flags = 0 if known.book_known else FLAG_SNAPSHOT
         self._depth(known, bids, asks, ts_event, now_ns, seq)
-        known.bids, known.asks, known.book_known, known.book_close = bids, asks, True, packet.close
+        known.bids, known.asks, known.book_known, known.book_reference = bids, asks, True, known.prices.reference
         top: Top = (*(bids[0][:2] if bids else (None, None)), *(asks[0][:2] if asks else (None, None)))
         if top != known.top:
             known.top = top
@@ -106,10 +106,10 @@ class Rows:
                 self._counters["crossed_or_locked"] += 1
             self._output.ticks.quote(known.slot, ts_event, now_ns, seq, *top, flags)
 
-    # What was in the last book passed, by the same close.
+    # What was in the last book has passed, by the same reference.
     @staticmethod
-    def _unchecked(known: Instrument, bids: Levels, asks: Levels, close: int | None) -> list[Level]:
-        if not known.book_known or close != known.book_close:
+    def _unchecked(known: Instrument, bids: Levels, asks: Levels) -> list[Level]:
+        if not known.book_known or known.prices.reference != known.book_reference:
             return [*bids, *asks]
         sides = ((bids, known.bids), (asks, known.asks))
         return [level for new, old in sides if new is not old for level in new if level not in old]

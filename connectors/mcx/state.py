@@ -41,8 +41,8 @@ class Instrument:
         "attempts",
         "awaited",
         "bids",
-        "book_close",
         "book_known",
+        "book_reference",
         "day",
         "depth_slot",
         "gap",
@@ -74,7 +74,7 @@ class Instrument:
         self.bids: Levels = ()
         self.asks: Levels = ()
         self.book_known = False
-        self.book_close: int | None = None  # by which the prices of the book were judged
+        self.book_reference: tuple[int | None, int | None] = (None, None)  # by which its prices were judged
         self.awaited = True
         self.wanted_ns = 0  # an image has been wanted since
         self.attempts = 0
