@@ -1,23 +1,22 @@
 """Rows of an ICE session that are no ticks: gaps, rejected messages, the venue's quality."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from connectors.errors import DecodeError
-from connectors.ice.codec import Book, Bust, Refused, Sequenced, Trade, listed, raw_text
+from connectors.ice.codec import Book, Bust, Refused, Sequenced, Status, Trade, listed, raw_text
 from connectors.ice.constants import BOOK, FEED, MIC_BY_ROOT, STATUS, TRADES
 from connectors.ice.sequence import Gap
 from connectors.ticks import FeedOutput, Slot
 
 _UNKNOWN_SYMBOLS_MAX = 1_000  # a hostile venue must not grow the set
 
+_CHANNELS: Final[Mapping[type, str]] = {Trade: TRADES, Bust: TRADES, Book: BOOK, Status: STATUS}
+
 
 def channel_of(message: Sequenced) -> str:
     """Return the channel that numbers a message."""
-    if isinstance(message, Refused):
-        return message.channel
-    if isinstance(message, Trade | Bust):
-        return TRADES
-    return BOOK if isinstance(message, Book) else STATUS
+    return message.channel if isinstance(message, Refused) else _CHANNELS[type(message)]
 
 
 class Ledger:

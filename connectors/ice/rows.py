@@ -26,11 +26,11 @@ class Rows:
 
     def apply(self, message: Sequenced, stamp_ns: int) -> None:
         """Write a message that is next in its channel."""
-        if isinstance(message, Trade | Bust):
-            self._trade(message, stamp_ns)
-        elif isinstance(message, Book):
+        if isinstance(message, Book):  # most of them, hence first
             if not self._books.apply(message, stamp_ns):
                 self._unlisted(message, stamp_ns)
+        elif isinstance(message, Trade | Bust):
+            self._trade(message, stamp_ns)
         elif isinstance(message, Status):
             if not self._books.status(message, stamp_ns):
                 self._unlisted(message, stamp_ns)
