@@ -7,7 +7,7 @@ lists, O(1) in rows; the costly part, `DetachedRows.payload` and `row_batch`, ru
 Units: prices and sizes int64 multiples of 1e-9, `ts_*` ns UTC.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -287,11 +287,23 @@ class TickBuilder(_ShardBuilder):
         )
 
 
+DepthRow = tuple[int, int | None, int | None, str | None, int | None, int | None, int | None]
+"""What one change of a book says: the columns of DEPTH from `action` to `orders`."""
+
+
 class DepthBuilder(_ShardBuilder):
     """Collect changes of books per commodity, in arrival order: rows of market.schemas.DEPTH."""
 
     __slots__ = ()
     _kind = "depth"
+
+    def changes(
+        self, slot: Slot, ts_event: int, ts_recv: int | None, seq: int | None, rows: Sequence[DepthRow]
+    ) -> None:
+        """Append all of one atomic change."""
+        head, last = (slot.venue, slot.instrument, ts_event, ts_recv, seq), len(rows) - 1
+        self.rows += len(rows)
+        slot.shard.rows += [(*head, *row, at == last) for at, row in enumerate(rows)]
 
     def change(
         self,

@@ -19,10 +19,10 @@ from connectors.cme.constants import (
     PENDING_CHANGES,
 )
 from connectors.cme.dialects import LEVELS, RPT_SEQ, Dialect
-from connectors.cme.ladder import EMPTY, Change, DepthRow, EntryLadder, Ladder, LevelLadder, Top
-from connectors.ticks import FeedOutput, Slot
+from connectors.cme.ladder import EMPTY, Change, EntryLadder, Ladder, LevelLadder, Top
+from connectors.ticks import DepthRow, FeedOutput, Slot
 from market.instruments import InstrumentMaster, venue_of
-from market.schemas import BUY, DIRTY, FLAG_SNAPSHOT, IMAGE, SELL
+from market.schemas import DIRTY, FLAG_SNAPSHOT, IMAGE
 
 Quality = tuple[str, str]
 """(one of QUALITIES, reason)."""
@@ -130,14 +130,7 @@ class Books:
         self._publish(book, update, 0)
 
     def _say(self, book: Book, update: Update, rows: list[DepthRow]) -> None:
-        change, slot, last = self._output.depth.change, book.depth_slot, len(rows) - 1
-        ts_event, stamp_ns, seq = update.ts_event, update.stamp_ns, update.seq
-        for at, (action, is_bid, level, entry_id, price, size, orders) in enumerate(rows):
-            side = BUY if is_bid else SELL
-            change(
-                slot, ts_event, stamp_ns, seq, action, side, price, size,
-                orders=orders, level=level, entry_id=entry_id, last=at == last,
-            )  # fmt: skip
+        self._output.depth.changes(book.depth_slot, update.ts_event, update.stamp_ns, update.seq, rows)
 
     def _keep(self, book: Book, update: Update) -> None:
         if len(book.pending) >= PENDING_CHANGES:

@@ -3,8 +3,9 @@
 from typing import Final
 
 from connectors.cme.constants import CHANGE, DELETE, DELETE_FROM, DELETE_THRU, NEW, OVERLAY
+from connectors.ticks import DepthRow
+from market.schemas import BUY, INSERT, SELL, SET
 from market.schemas import DELETE as ROW_DELETE
-from market.schemas import INSERT, SET
 
 Top = tuple[int | None, int | None, int | None, int | None]
 """(bid price, bid size, ask price, ask size); None where a side is empty."""
@@ -13,9 +14,6 @@ EMPTY: Final[Top] = (None, None, None, None)
 
 Change = tuple[bytes, bool, int | None, str | None, int | None, int | None, int | None]
 """(action, is a bid, position from 1, entry id, price, size, orders) as the venue says it."""
-
-DepthRow = tuple[int, bool, int | None, str | None, int | None, int | None, int | None]
-"""(DEPTH.action, is a bid, level, entry id, price, size, orders): what the log says of it."""
 
 _Level = tuple[int, int, int | None]
 
@@ -45,19 +43,19 @@ class LevelLadder:
         self._asks.sort(key=lambda level: level[0])
         del self._bids[self._depth :], self._asks[self._depth :]
         return [
-            (SET, is_bid, position, None, *level)
-            for is_bid, levels in ((True, self._bids), (False, self._asks))
+            (SET, side, position, None, *level)
+            for side, levels in ((BUY, self._bids), (SELL, self._asks))
             for position, level in enumerate(levels, 1)
         ]
 
     def apply(self, change: Change) -> list[DepthRow] | None:
         """Apply one change; None if it does not fit, so that the ladder is not to be trusted."""
         action, is_bid, position, _, price, size, orders = change
-        levels = self._bids if is_bid else self._asks
+        side, levels = (BUY, self._bids) if is_bid else (SELL, self._asks)
         if position is None or not 0 < position <= self._depth:
             return None
         if action == DELETE or action in (DELETE_THRU, DELETE_FROM):
-            return self._delete(levels, action, is_bid, position)
+            return self._delete(levels, action, side, position)
         if price is None or size is None:
             return None
         level = (price, size, orders)
@@ -67,7 +65,7 @@ class LevelLadder:
             if at > len(levels):
                 return None
             if len(levels) == self._depth:  # the worst one goes: the venue does not say so
-                cut.append((ROW_DELETE, is_bid, self._depth, None, None, None, None))
+                cut.append((ROW_DELETE, side, self._depth, None, None, None, None))
                 levels.pop()
             levels.insert(at, level)
             row = INSERT
@@ -79,15 +77,15 @@ class LevelLadder:
             row = SET
         else:
             return None
-        return [*cut, (row, is_bid, position, None, price, size, orders)] if self._ordered(levels, at, is_bid) else None
+        return [*cut, (row, side, position, None, price, size, orders)] if self._ordered(levels, at, is_bid) else None
 
-    def _delete(self, levels: list[_Level], action: bytes, is_bid: bool, position: int) -> list[DepthRow] | None:
+    def _delete(self, levels: list[_Level], action: bytes, side: int, position: int) -> list[DepthRow] | None:
         at = position - 1
         if at >= len(levels):
             return None
         first, last = (0, at) if action == DELETE_THRU else (at, len(levels) - 1 if action == DELETE_FROM else at)
         del levels[first : last + 1]
-        return [(ROW_DELETE, is_bid, first + 1, None, None, None, None)] * (last + 1 - first)
+        return [(ROW_DELETE, side, first + 1, None, None, None, None)] * (last + 1 - first)
 
     # Whether a level lies between its neighbours.
     def _ordered(self, levels: list[_Level], at: int, is_bid: bool) -> bool:
@@ -139,7 +137,7 @@ class EntryLadder:
         if action == DELETE:
             if known is None:
                 return None
-            return [(ROW_DELETE, known[0], None, entry_id, None, None, None)]
+            return [(ROW_DELETE, BUY if known[0] else SELL, None, entry_id, None, None, None)]
         if price is None:
             price = known[1] if known else None
         if price is None or size is None or (action == CHANGE and known is None) or action not in (NEW, CHANGE):
@@ -148,7 +146,7 @@ class EntryLadder:
         self._by_id[entry_id] = (is_bid, price, size)
         of_side = self._prices[is_bid]
         of_side[price] = of_side.get(price, 0) + size
-        return [(SET, is_bid, None, entry_id, price, size, orders)]
+        return [(SET, BUY if is_bid else SELL, None, entry_id, price, size, orders)]
 
     def _take(self, entry: tuple[bool, int, int]) -> None:
         is_bid, price, size = entry

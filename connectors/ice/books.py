@@ -15,8 +15,8 @@ from typing import Final
 from connectors.ice.codec import Book, Listed, Snapshot, Status, listed, snapshot_request
 from connectors.ice.config import IceConfig
 from connectors.ice.constants import ATTEMPTS, BOOK, IMAGE_PAUSE_NS, IMAGE_TIMEOUT_NS, PENDING_ROWS
-from connectors.ice.ladder import EMPTY, DepthRow, Ladder, Top
-from connectors.ticks import FeedOutput, Slot
+from connectors.ice.ladder import EMPTY, Ladder, Top
+from connectors.ticks import DepthRow, FeedOutput, Slot
 from market.schemas import DIRTY, FLAG_REPLAYED, FLAG_SNAPSHOT, IMAGE
 
 CLEAN: Final = 0
@@ -192,9 +192,7 @@ class Books:
 
     def _say(self, book: SymbolBook, seq: int | None, ts_event: int, now_ns: int) -> None:
         rows, book.unsaid = book.unsaid, []
-        change, slot, last = self._output.depth.change, book.depth_slot, len(rows) - 1
-        for at, (action, side, price, size) in enumerate(rows):
-            change(slot, ts_event, now_ns, seq, action, side, price, size, last=at == last)
+        self._output.depth.changes(book.depth_slot, ts_event, now_ns, seq, rows)
 
     def _say_dirty(self, book: SymbolBook, now_ns: int) -> None:
         book.unsaid = []

@@ -3,15 +3,13 @@
 from collections.abc import Iterable
 
 from connectors.ice.codec import Change
+from connectors.ticks import DepthRow
 from market.schemas import BUY, DELETE, SELL, SET
 
 Top = tuple[int | None, int | None, int | None, int | None]
 """(bid price, bid size, ask price, ask size); None where a side is empty."""
 
 EMPTY: Top = (None, None, None, None)
-
-DepthRow = tuple[int, int, int, int | None]
-"""(DEPTH.action, DEPTH.side, price, size): what the log says of a change."""
 
 
 class Ladder:
@@ -36,7 +34,9 @@ class Ladder:
     def rows(self) -> list[DepthRow]:
         """Return all levels, as the log says them after an image."""
         return [
-            (SET, side, *level) for side, levels in ((BUY, self.bids), (SELL, self.asks)) for level in levels.items()
+            (SET, side, None, None, price, size, None)
+            for side, levels in ((BUY, self.bids), (SELL, self.asks))
+            for price, size in levels.items()
         ]
 
     def apply(self, changes: Iterable[Change]) -> list[DepthRow] | None:
@@ -47,10 +47,10 @@ class Ladder:
             side = BUY if is_bid else SELL
             if price in levels and action == "D":
                 del levels[price]
-                rows.append((DELETE, side, price, None))
+                rows.append((DELETE, side, None, None, price, None, None))
             elif price in levels or action == "N":
                 levels[price] = size
-                rows.append((SET, side, price, size))
+                rows.append((SET, side, None, None, price, size, None))
             elif not self._outside(levels, is_bid, price):
                 return None
         return rows + self._cut()
@@ -65,7 +65,7 @@ class Ladder:
             while len(levels) > self.depth:
                 price = worst(levels)
                 del levels[price]
-                rows.append((DELETE, side, price, None))
+                rows.append((DELETE, side, None, None, price, None, None))
         return rows
 
     def top(self) -> Top:

@@ -10,7 +10,7 @@ from connectors.errors import ValueRefused
 from connectors.mcx.ledger import Ledger
 from connectors.mcx.packets import Level, Packet
 from connectors.mcx.state import Instrument, Levels, Top
-from connectors.ticks import FeedOutput, check_trade
+from connectors.ticks import DepthRow, FeedOutput, check_trade
 from market.schemas import (
     BUY,
     DELETE,
@@ -116,28 +116,15 @@ class Rows:
 
     # The changes since the last image; all of it after an instrument was distrusted.
     def _depth(self, known: Instrument, bids: Levels, asks: Levels, ts_event: int, now_ns: int, seq: int) -> None:
-        changes: list[tuple[int, int | None, int | None, int | None, int | None]] = []
+        rows: list[DepthRow] = []
         old_bids, old_asks = known.bids, known.asks
         if not known.book_known:
-            changes.append((IMAGE, None, None, None, None))
+            rows.append((IMAGE, None, None, None, None, None, None))
             old_bids = old_asks = ()
         for side, old, new in ((BUY, old_bids, bids), (SELL, old_asks, asks)):
             if old is new:
                 continue
             prices = {level[0] for level in new}
-            changes += [(DELETE, side, level[0], None, None) for level in old if level[0] not in prices]
-            changes += [(SET, side, *level) for level in new if level not in old]
-        change = self._output.depth.change
-        for at, (action, side_, price, size, orders) in enumerate(changes, 1):
-            change(
-                known.depth_slot,
-                ts_event,
-                now_ns,
-                seq,
-                action,
-                side_,
-                price,
-                size,
-                orders=orders,
-                last=at == len(changes),
-            )
+            rows += [(DELETE, side, None, None, level[0], None, None) for level in old if level[0] not in prices]
+            rows += [(SET, side, None, None, *level) for level in new if level not in old]
+        self._output.depth.changes(known.depth_slot, ts_event, now_ns, seq, rows)

@@ -5,7 +5,7 @@ import random
 from connectors.cme.constants import CHANGE, DELETE, NEW
 from connectors.cme.ladder import Change, LevelLadder
 from market.ladders import LevelLadder as Follower
-from market.schemas import BUY, SELL
+from market.schemas import BUY
 from market.schemas import DELETE as ROW_DELETE
 from market.schemas import INSERT as ROW_INSERT
 
@@ -25,10 +25,8 @@ def loaded(follower: Follower, *prices: int) -> LevelLadder:
 
 
 def follow(follower: Follower, rows: list) -> None:
-    for action, is_bid, level, _, price, size, _ in rows:
-        assert follower.apply(action, BUY if is_bid else SELL, level, None, price or 0, size or 0) or (
-            action == ROW_DELETE
-        )
+    for action, side, level, _, price, size, _ in rows:
+        assert follower.apply(action, side, level, None, price or 0, size or 0) or (action == ROW_DELETE)
 
 
 def test_a_new_level_of_a_full_ladder_deletes_the_worst() -> None:
