@@ -253,11 +253,12 @@ class _FlushPart(StatefulSinkPartition[Flush, None]):
 
         Saying a quote twice changes nothing, so a repair may. Topics in which nothing was written yet are left alone.
         """
-        rates = replace(part, kind=topics.FX_KIND)
+        rates = replace(part, kind=topics.FX_KIND).payload()
         for tp, newest in self.newest.items():
-            if topics.commodity_of(tp.topic) in self.rated:
+            commodity = topics.commodity_of(tp.topic)
+            if commodity in self.rated:
                 meta = _meta_of(newest, self.rows[tp])
-                self.writer.append(tp, rates.kind, rates.payload(), key=topics.commodity_of(tp.topic), meta=meta)
+                self.writer.append(tp, topics.FX_KIND, rates, key=commodity, meta=meta)
 
     def _written_to(self, tp: TopicPartition, flush: Flush) -> Positions:
         """The venue's positions in the topic's last record when this process started, if of this session."""
