@@ -79,7 +79,7 @@ def _read(source: Path) -> tuple[dict[str, _Series], _Untold]:
             names = " and no column ".join(missing)
             raise MandiError(f"{source} has no column {names}; its first line is {rows.fieldnames or []}")
         for row in rows:
-            one = series.setdefault(row["unique_id"], _Series())
+            one = series.setdefault(row["unique_id"] or "", _Series())  # None where a line is too short
             value = number(row["y"])
             if value is None:
                 untold.without_number.append(rows.line_num)

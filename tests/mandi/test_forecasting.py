@@ -44,6 +44,15 @@ def test_rows_in_any_order_and_without_a_number(series: Path, tmp_path: Path, ca
     assert "1 row without a number left out: line 402" in capsys.readouterr().err
 
 
+def test_a_line_that_is_too_short_to_name_its_series(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "short.csv"
+    path.write_text("ds,y,unique_id\n1,5,x\n2,6,x\n3,nan\n")
+    assert main(["forecast", str(path), "--horizon", "1"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].startswith("x,3,6.0,")
+    assert "1 row without a number left out: line 4" in told.err
+
+
 def test_a_walk_is_said_to_be_served_as_it_stands(tmp_path: Path, capsys) -> None:
     path = tmp_path / "short.csv"
     path.write_text("unique_id,ds,y\nx,1,5\nx,2,6\n")

@@ -145,6 +145,14 @@ def test_a_season_is_seen_in_the_values(season: int) -> None:
     assert season_in([100 + shape[n % season] + n * 0.01 + draw.gauss(0, 0.3) for n in range(30 * season)]) == season
 
 
+@pytest.mark.parametrize("season", [24, 48, 168])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_slow_wave_has_the_season_of_the_wave_and_not_of_the_noise_on_it(season: int, seed: int) -> None:
+    draw = random.Random(seed)
+    wave = [10 * math.sin(2 * math.pi * n / season) + draw.gauss(0, 12 / season) for n in range(12 * season)]
+    assert season_in(wave) == pytest.approx(season, rel=0.02)
+
+
 @pytest.mark.parametrize(
     "values", [walk(400, 5), [5.0] * 90, [float(n) for n in range(90)], [1.0], [1e90 * n * n for n in range(90)]]
 )
