@@ -24,6 +24,7 @@ from sinks.log import open_writer
 from tests.acceptance.command import CRASHED, REPOSITORY, environment
 from tests.acceptance.files import FileOracle
 from tests.acceptance.stores import BothStores
+from tests.chaos.forked import Forked
 from tests.chaos.logs import records_of
 
 FLOWS = ("bars", "timescale", "clickhouse")
@@ -57,7 +58,8 @@ class Growing(Protocol):
 class Flows:
     """The flows of a data directory as processes. Leaving the `with` block kills what still runs.
 
-    `settings` go into their environment; `commands` are the words of those that are not `mandi run NAME`.
+    `settings` go into their environment; `commands` are the words of those that are not `mandi run NAME`. `forked`:
+    with short epochs, and started in a tenth of the time (tests.chaos.forked).
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Flows:
         settings: Mapping[str, str],
         *,
         short_epochs: bool = False,
+        forked: bool = False,
         commands: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.data_dir = data_dir
@@ -75,7 +78,8 @@ class Flows:
         self._module = "tests.chaos.short_epochs" if short_epochs else "mandi"
         self._environment = {**settings, "MANDI_DATA_DIR": str(data_dir)}
         self._commands = commands or {}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._forked = forked
+        self._running: dict[str, subprocess.Popen[bytes] | Forked] = {}
         data_dir.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "Flows":
@@ -97,11 +101,15 @@ class Flows:
                 port = free_port()
                 changes["MANDI_METRICS_PORT"] = str(port)
                 self.metrics.append(f"http://127.0.0.1:{port}/metrics")
-            command = [sys.executable, "-m", self._module, *self._commands.get(name, ("run", name)), *words]
-            with (self.data_dir / f"{name}.out").open("ab") as out:
-                self._running[name] = subprocess.Popen(
-                    command, cwd=REPOSITORY, env=environment(changes), stdout=out, stderr=out
-                )
+            command = [*self._commands.get(name, ("run", name)), *words]
+            self._running[name] = self._spawn(command, environment(changes), self.data_dir / f"{name}.out")
+
+    def _spawn(self, words: list[str], settings: dict[str, str], path: Path) -> "subprocess.Popen[bytes] | Forked":
+        if self._forked:
+            return Forked(words, settings, path)
+        with path.open("ab") as out:
+            command = [sys.executable, "-m", self._module, *words]
+            return subprocess.Popen(command, cwd=REPOSITORY, env=settings, stdout=out, stderr=out)
 
     def kill(self, name: str) -> None:
         """kill -9, at once."""
@@ -233,11 +241,12 @@ def undisturbed_hashes(flows: Flows, stores: BothStores, market: Growing, direct
     return hashes(stores)
 
 
-def copy_inputs(url: str, copy_url: str) -> None:
-    """Copy what ingest wrote, record by record, so that each has the same offset in the copy."""
+def copy_inputs(url: str, copy_url: str, more: Sequence[TopicPartition] = ()) -> None:
+    """Copy what ingest wrote, and `more`, record by record, so that each has the same offset in the copy."""
     reader, writer = open_reader(url), open_writer(copy_url)
-    ledger = [TopicPartition(topic, topics.FROM_INGEST) for topic in (topics.STATUS, topics.REJECTED)]
-    for tp in [*reader.partitions(topics.PRICES_PATTERN), *ledger]:
+    ledgers = [TopicPartition(topic, topics.FROM_INGEST) for topic in (topics.STATUS, topics.REJECTED, topics.NEWS)]
+    there = [tp for tp in (*ledgers, *more) if tp in reader.partitions(tp.topic)]
+    for tp in [*reader.partitions(topics.PRICES_PATTERN), *there]:
         for record in records_of(reader, tp):
             assert writer.append(tp, record.kind, record.payload, key=record.key, meta=record.meta) == record.offset
     writer.close()
