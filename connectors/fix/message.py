@@ -6,16 +6,13 @@ from connectors.fix.fields import Layout
 class Message:
     """One message as received; values are bytes. Not a dataclass: a hundred thousand are made a second."""
 
-    __slots__ = ("layout", "poss_dup", "sending_ns", "seq", "stamp_ns", "values")
+    __slots__ = ("layout", "poss_dup", "sending_ns", "seq", "stamp_ns", "type", "values")
 
     def __init__(self, layout: Layout, values: list[bytes], seq: int, stamp_ns: int) -> None:
         self.layout, self.values, self.seq, self.stamp_ns = layout, values, seq, stamp_ns
+        self.type = layout.msg_type
         self.sending_ns = 0
         self.poss_dup = False
-
-    @property
-    def type(self) -> bytes:
-        return self.layout.msg_type
 
     def get(self, tag: int) -> bytes | None:
         """Return the value of a field outside groups."""
