@@ -26,22 +26,6 @@ class Level(NamedTuple):
 Side: TypeAlias = tuple[Level, ...]
 
 
-def unlike(before: Side, now: Side) -> tuple[int, Side, Side]:
-    """Return where two sides of a book begin to differ, and what of each lies between their common ends.
-
-    Example:
-        >>> unlike((Level(9, 1, 1), Level(8, 1, 1)), (Level(9, 1, 1), Level(8, 3, 1)))
-        (1, (Level(price=8, qty=1, orders=1),), (Level(price=8, qty=3, orders=1),))
-    """
-    start, shorter = 0, min(len(before), len(now))
-    while start < shorter and before[start] == now[start]:
-        start += 1
-    end = 0
-    while end < shorter - start and before[-1 - end] == now[-1 - end]:
-        end += 1
-    return start, before[start : len(before) - end], now[start : len(now) - end]
-
-
 class BookEvent(NamedTuple):
     """The book after a change, all levels. `eot` False: the next event belongs to the same market action."""
 

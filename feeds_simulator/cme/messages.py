@@ -9,7 +9,7 @@ from typing import Final
 
 from feeds_simulator.cme.dialects import Dialect
 from feeds_simulator.cme.wire import utc
-from feeds_simulator.events import Level, Listing, Side, TradeEvent, unlike
+from feeds_simulator.events import Level, Listing, Side, TradeEvent
 
 _SIDES: Final = (("0", "B"), ("1", "A"))
 _AGGRESSORS: Final = {"B": "1", "S": "2"}
@@ -129,11 +129,13 @@ def differences(before: Side, now: Side) -> list[tuple[str, int, Level]]:
     """
     if before is now:
         return []
-    start, old, new = unlike(before, now)
-    if len(old) == len(new) == 1 and old[0].price == new[0].price:  # an order more or less: most of what happens
-        return [("1", start + 1, new[0])]
-    prices, known = {level.price for level in new}, {level.price: level for level in old}
-    gone = [("2", at, level) for at, level in enumerate(old, start + 1) if level.price not in prices]
-    come = [("0", at, level) for at, level in enumerate(new, start + 1) if level.price not in known]
-    changed = [("1", at, level) for at, level in enumerate(new, start + 1) if known.get(level.price, level) != level]
-    return [*reversed(gone), *come, *changed]
+    at_each = enumerate(zip(before, now, strict=False), 1)
+    unlike = [(at, old, level) for at, (old, level) in at_each if old is not level and old != level]
+    if len(before) == len(now) and all(old.price == level.price for _, old, level in unlike):
+        return [("1", at, level) for at, _, level in unlike]  # an order more or less: most of what happens
+    prices = {level.price for level in now}
+    steps = [("2", at, before[at - 1]) for at in range(len(before), 0, -1) if before[at - 1].price not in prices]
+    stayed = {level.price: level for level in before if level.price in prices}
+    steps += [("0", at, level) for at, level in enumerate(now, 1) if level.price not in stayed]
+    steps += [("1", at, level) for at, level in enumerate(now, 1) if stayed.get(level.price, level) != level]
+    return steps

@@ -9,7 +9,7 @@ Units: times int ns UTC; prices decimal strings; quantities in lots.
 import json
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from feeds_simulator.events import BookEvent, BustEvent, Event, Level, Listing, SettleEvent, Side, TradeEvent, unlike
+from feeds_simulator.events import BookEvent, BustEvent, Event, Level, Listing, SettleEvent, Side, TradeEvent
 
 BOOK: Final = "book"
 TRADES: Final = "trades"
@@ -48,7 +48,6 @@ class Encoder:
 
     def changes(self, symbol: str, side: str, old: Side, new: Side) -> list[str]:
         """Return what turns one side into another, as JSON arrays: deleted levels first."""
-        _, old, new = unlike(old, new)
         price_text = self._listings[symbol].price_text
         gone = {level.price: level for level in old}
         kept: list[str] = []
