@@ -301,9 +301,10 @@ class DepthBuilder(_ShardBuilder):
         self, slot: Slot, ts_event: int, ts_recv: int | None, seq: int | None, rows: Sequence[DepthRow]
     ) -> None:
         """Append all of one atomic change."""
-        head, last = (slot.venue, slot.instrument, ts_event, ts_recv, seq), len(rows) - 1
+        head, last, into = (slot.venue, slot.instrument, ts_event, ts_recv, seq), len(rows) - 1, slot.shard.rows
         self.rows += len(rows)
-        slot.shard.rows += [(*head, *row, at == last) for at, row in enumerate(rows)]
+        for at, row in enumerate(rows):  # most have one row, for which a comprehension takes twice as long
+            into.append(head + row + (at == last,))
 
     def change(
         self,
