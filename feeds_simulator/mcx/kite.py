@@ -21,6 +21,7 @@ MODES: Final = (LTP, QUOTE, FULL)
 
 HEARTBEAT: Final = b"\0"
 PACKETS_MAX: Final = 65_535
+_ORDERS_MAX: Final = 0xFFFF
 
 _NS: Final = 1_000_000_000
 _IST: Final = timedelta(hours=5, minutes=30)
@@ -68,7 +69,9 @@ def packet(contract: Contract, mode: str) -> bytes:
 
 def _depth(levels: Depth) -> list[int]:
     # Quantity, price and orders of each level; zeros where there is none.
-    numbers = [number for price, qty, orders in levels for number in (qty, price, min(orders, 0xFFFF))]
+    numbers: list[int] = []
+    for price, qty, orders in levels:
+        numbers += (qty, price, orders if orders < _ORDERS_MAX else _ORDERS_MAX)
     return numbers + [0] * (3 * DEPTH - len(numbers))
 
 
