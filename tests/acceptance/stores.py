@@ -73,6 +73,12 @@ class BothStores:
         count: int = (self._timescale if store == "timescale" else self._clickhouse)(query)[0][0]
         return count
 
+    def counts_in(self, store: str, tables: Sequence[str]) -> dict[str, int]:
+        """The same of several tables, asked once."""
+        query = " UNION ALL ".join(f"SELECT '{table}' AS name, count(*) FROM market.{table}" for table in tables)
+        rows = (self._timescale if store == "timescale" else self._clickhouse)(query)
+        return {str(name): int(count) for name, count in rows}
+
     def newest(self, store: str) -> int:
         """When the newest quote that one of the stores has was received; 0 without one, or without an answer."""
         try:
