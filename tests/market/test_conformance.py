@@ -36,7 +36,7 @@ def test_output_does_not_depend_on_where_batches_are_cut(entry, data) -> None:
 
 
 @pytest.mark.parametrize("entry", asked.values(), ids=asked)
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_it_does_not_show_when_a_clock_asked(entry, data) -> None:
     """A silence comes to the same whether a clock asked all the time, once, or the next row shows that it was one."""
