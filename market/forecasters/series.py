@@ -52,22 +52,23 @@ def forecast(history: Sequence[float], horizon: int, season: int = 1, level: flo
     values = np.asarray(history, np.float64)
     _check(values, horizon, season, level)
     rehearsal = _rehearsal_rows(len(values), horizon, season)
-    if rehearsal < horizon or len(values) - rehearsal < 4:
+    steps = min(horizon, rehearsal // 2)  # of a short history only the first of them can be rehearsed
+    if not steps or len(values) - rehearsal < 4:
         return _naive(values, horizon, level)
     first = len(values) - rehearsal
-    origins = np.unique(np.linspace(first, len(values) - horizon, min(_ORIGINS, rehearsal - horizon + 1)).astype(int))
-    actual = np.stack([values[at : at + horizon] for at in origins])
+    origins = np.unique(np.linspace(first, len(values) - steps, min(_ORIGINS, rehearsal - steps + 1)).astype(int))
+    actual = np.stack([values[at : at + steps] for at in origins])
     rehearsed = {
-        name: member.fit(values[:first]).paths(values, origins.tolist(), horizon)
+        name: member.fit(values[:first]).paths(values, origins.tolist(), steps)
         for name, member in members(season, first).items()
     }
     errors = {name: np.abs(paths - actual).mean(axis=1) for name, paths in rehearsed.items()}
-    weights = _weights(errors, independent=rehearsal / horizon)
+    weights = _weights(errors, independent=rehearsal / steps)
     missed = np.abs(actual - sum(weight * rehearsed[name] for name, weight in weights.items()))
     moving = _moving(values)
     reach = _reach(missed / moving[origins - 1][:, None], level) * moving[-1]
-    reach *= 1 + _WIDENING * np.arange(1, horizon + 1) / rehearsal
-    reach = np.minimum(reach, _FURTHEST * missed.max())
+    reach *= 1 + _WIDENING * np.arange(1, steps + 1) / rehearsal
+    reach = _onwards(np.minimum(reach, _FURTHEST * missed.max()), horizon)
     mean = _served(weights, members(season, first), values, horizon)
     return SeriesForecast(mean=mean, lo=mean - reach, hi=mean + reach, weights=weights)
 
@@ -131,6 +132,12 @@ def _reach(missed: Floats, level: float) -> Floats:
         return exact
     # The first step has no neighbour on one side, and the next one misses more: it is as it is.
     return np.concatenate([exact[:1], np.convolve(exact, (0.25, 0.5, 0.25), "valid"), exact[-1:]])
+
+
+def _onwards(reach: Floats, horizon: int) -> Floats:
+    # Beyond what was rehearsed: as far as a walk would be off.
+    known = len(reach)
+    return np.concatenate([reach, reach.max() * np.sqrt(np.arange(known + 1, horizon + 1) / known)])
 
 
 def _naive(values: Floats, horizon: int, level: float) -> SeriesForecast:

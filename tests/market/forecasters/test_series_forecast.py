@@ -133,6 +133,24 @@ def test_on_hours_of_m4_it_is_better_than_the_best_published_of_its_kind() -> No
     assert 0.82 < np.mean(held) < 0.96
 
 
+@pytest.mark.parametrize(("rows", "horizon", "season"), [(48, 18, 12), (60, 18, 12), (20, 8, 4)])
+def test_a_season_is_forecast_further_than_a_short_history_can_be_rehearsed(
+    rows: int, horizon: int, season: int
+) -> None:
+    errors, naive, held = [], [], []
+    for seed in range(10):
+        draw = random.Random(seed)
+        shape = [draw.uniform(0, 30) for _ in range(season)]
+        values = [100 + shape[n % season] + 0.2 * n + draw.gauss(0, 2) for n in range(rows + horizon)]
+        found, actual = forecast(values[:rows], horizon, season), np.array(values[rows:])
+        errors.append(np.abs(found.mean - actual).mean())
+        naive.append(np.abs(values[rows - 1] - actual).mean())
+        held.append(((found.lo <= actual) & (actual <= found.hi)).mean())
+        assert (np.diff((found.hi - found.lo)[horizon // 2 :]) > 0).all()
+    assert np.mean(errors) < 0.6 * np.mean(naive)
+    assert np.mean(held) > 0.75
+
+
 def test_an_interval_after_a_long_standstill_is_of_the_size_of_the_move() -> None:
     found = forecast([0.0] * 370 + [1000.0] * 30, 30)
     assert (found.hi - found.lo).max() <= 6_000
