@@ -5,6 +5,9 @@ the mean distance to the nearest few is large where nothing like it was seen. Ea
 is rare for this series, its own running 99 % quantile, so that 1 means "as unusual as once in a hundred", whatever the
 units. The four are averaged: a spike shows in the short shapes, a pattern that breaks in the long ones.
 
+A price wanders, so its shapes are far from each other and a wrong tick among them is nothing rare. So the step from
+the value before is compared with all steps in the same way, and counts by itself where it is far beyond what is rare.
+
 An event is told once. After one that is as unusual as that, the next hundred values say nothing unless they are three
 times as unusual.
 
@@ -28,6 +31,7 @@ WINDOW: Final = 3_000
 _NEIGHBOURS: Final = 5
 _RARE: Final = 0.99
 _WARM_UP: Final = 30  # distances before their quantile means anything
+_FAR: Final = 12.0  # times the rare step: 8 to 20 score alike (docs/detect.md), 4 loses 5 points
 _HOLD: Final = 100
 _EXCEED: Final = 3.0
 _NEVER_SEEN: Final = 2.0
@@ -38,7 +42,7 @@ class SeriesDetector:
     """Score one series, value by value.
 
     Units: values in any; the score in [0, 1], 0.5 where the value is as unusual as one in a hundred of this series.
-    State: `window` x 20 floats (0.5 MB), and four sorted lists of `window` floats; about 0.2 ms a value.
+    State: `window` x 21 floats (0.5 MB), and five sorted lists of `window` floats; about 0.2 ms a value.
     Errors: ValueError for a value that is not finite.
     """
 
@@ -49,15 +53,17 @@ class SeriesDetector:
         # Row r: squared steps between the value r steps ago and what was `lag` before it, by lag from 1.
         self._steps = np.zeros((max(LENGTHS), window))
         self._rarity = tuple(_Quantile(window) for _ in LENGTHS)
+        self._moves, self._rare_move = np.zeros(window), _Quantile(window)  # steps from value to value, a ring
         self._told, self._told_ago = 0.0, _HOLD
 
     def score(self, value: float) -> float:
         """Return the score of the next value, then learn it."""
         if not np.isfinite(value):
             raise ValueError(f"{value} is not a finite number")
+        move = self._rare_move.share(self._move_distance(value))
         distances = self._distances(value)
         unusual = [rarity.share(distance) for rarity, distance in zip(self._rarity, distances, strict=True)]
-        return self._once(sum(unusual) / len(unusual))
+        return self._once(max(sum(unusual) / len(unusual), move / _FAR))
 
     def snapshot(self) -> object:
         """Return the state as a picklable value that later calls do not change."""
@@ -66,6 +72,7 @@ class SeriesDetector:
             "seen": self._seen,
             "steps": self._steps.copy(),
             "rarity": [rarity.snapshot() for rarity in self._rarity],
+            "moves": (self._moves.copy(), self._rare_move.snapshot()),
             "told": (self._told, self._told_ago),
         }
 
@@ -75,7 +82,21 @@ class SeriesDetector:
         self._past, self._seen, self._steps = saved["past"].copy(), saved["seen"], saved["steps"].copy()
         for rarity, values in zip(self._rarity, saved["rarity"], strict=True):
             rarity.restore(values)
+        moves, rare_move = saved["moves"]
+        self._moves = moves.copy()
+        self._rare_move.restore(rare_move)
         self._told, self._told_ago = saved["told"]
+
+    def _move_distance(self, value: float) -> float | None:
+        """Mean distance from the step to this value to the nearest steps of the past; None while few."""
+        if not self._seen:
+            return None
+        move, before = value - self._past[0], self._seen - 1
+        known, found = min(before, self._window), None
+        if known >= _NEIGHBOURS + _WARM_UP:
+            found = float(np.partition(np.abs(self._moves[:known] - move), _NEIGHBOURS - 1)[:_NEIGHBOURS].mean())
+        self._moves[before % self._window] = move
+        return found
 
     def _distances(self, value: float) -> list[float | None]:
         """Mean distance from the shape that ends here to the nearest in the past, by length; None while few."""

@@ -51,6 +51,17 @@ def test_a_spike_and_a_pattern_that_breaks_stand_out() -> None:
     assert max(found[1_000:1_030]) == max(found[900:1_200]) > 0.5
 
 
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_wrong_tick_and_a_jump_stand_out_of_a_price_that_wanders(stays: bool, seed: int) -> None:
+    draw, price, at = random.Random(seed), 500.0, 900
+    prices = [price := price + draw.gauss(0, 1) for _ in range(1_000)]
+    prices[at:] = [each + 16 * (stays or n == 0) for n, each in enumerate(prices[at:])]
+    found = scores(prices, 3_000)
+    assert max(found[at : at + 2]) >= 0.5
+    assert sum(score >= 0.5 for score in found[200:at]) <= 2
+
+
 def test_an_event_is_told_once_unless_it_grows() -> None:
     values = wave(1_000)
     values[700:760] = [25.0] * 60
