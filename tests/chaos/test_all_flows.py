@@ -1,5 +1,6 @@
 """kill -9 of every flow that computes and of both that store, over a market of every kind: no table shows it."""
 
+import itertools
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -47,23 +48,23 @@ def stand_still(data_dir: Path, market_ns: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rounds"),
-    [pytest.param(160, 1, id="short"), pytest.param(900, 12, id="long", marks=pytest.mark.chaos)],
+    ("seconds", "crashes", "kills"),
+    [pytest.param(160, 1, 5, id="short"), pytest.param(900, 24, 120, id="long", marks=pytest.mark.chaos)],
 )
-def test_kills_of_any_flow_change_no_table(seconds, rounds, stores, tmp_path) -> None:
+def test_kills_of_any_flow_change_no_table(seconds, crashes, kills, stores, tmp_path) -> None:
     """At their commits, twice in a row and at random; the last time when there is nothing to say but by the clock."""
     market, chance, victim = Simulated(seconds, seconds), random.Random(seconds), tmp_path / "victim"
     with Flows(victim, stores.environment | SETTINGS, forked=True) as flows:
         stand_still(victim, START_NS - 3_600 * S)
         append(flows.url, market, STEPS_AT_FIRST)
-        crash_at_commits(flows, chance, rounds, FIRST)
+        crash_at_commits(flows, chance, crashes, FIRST)
         with growing(flows.url, market):
             for name in LAST:  # each has something to write when the one before it has
-                crash_at_commits(flows, chance, 1, [name])
-            kill_at_random(flows, chance, rounds)
+                crash_at_commits(flows, chance, min(crashes, 5), [name])
+            kill_at_random(flows, chance, kills)
             until(lambda: market.is_over)
         stand_still(victim, market.end_ns + QUIET_NS + 90 * S)
-        kill_at_random(flows, chance, 1)
+        kill_at_random(flows, chance, len(ALL))
         until_steady(flows, stores)
         flows.stop(*ALL)
         tell(f"kills: {dict(flows.kills)}")
@@ -76,10 +77,10 @@ def test_kills_of_any_flow_change_no_table(seconds, rounds, stores, tmp_path) ->
     assert differing(disturbed, expected) == []
 
 
-def crash_at_commits(flows: Flows, chance: random.Random, rounds: int, names: Sequence[str]) -> None:
+def crash_at_commits(flows: Flows, chance: random.Random, crashes: int, names: Sequence[str]) -> None:
     """Each flow at commit points, one crash right after the other, before any epoch counts; other points each round."""
     shift = chance.randrange(6)
-    for nth in range(2 * rounds):
+    for nth in range(crashes):
         points = {name: points_of(name) for name in names}
         flows.crash(
             {name: f"{found[(nth + at + shift) % len(found)]}:1" for at, (name, found) in enumerate(points.items())}
@@ -93,16 +94,17 @@ def points_of(name: str) -> Sequence[str]:
     return points if name == "bars" else [point for point in points if point != "log.flush.mid"]
 
 
-def kill_at_random(flows: Flows, chance: random.Random, rounds: int) -> None:
-    for _ in range(rounds):
-        for name in chance.sample(ALL, len(ALL)):
-            time.sleep(chance.uniform(0, 0.3))
+def kill_at_random(flows: Flows, chance: random.Random, kills: int) -> None:
+    """Each in turn, in an order that changes; some twice in a row."""
+    names = (name for _ in itertools.count() for name in chance.sample(ALL, len(ALL)))
+    for name in itertools.islice(names, kills):
+        time.sleep(chance.uniform(0, 0.3))
+        flows.kill(name)
+        flows.start(name)
+        if chance.random() < 0.2:
+            time.sleep(chance.uniform(0, 0.5))
             flows.kill(name)
             flows.start(name)
-            if chance.random() < 0.3:
-                time.sleep(chance.uniform(0, 0.5))
-                flows.kill(name)
-                flows.start(name)
 
 
 def until_steady(flows: Flows, stores: BothStores) -> None:
