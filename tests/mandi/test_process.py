@@ -34,12 +34,10 @@ from mandi.process import trim_heap
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 here = psutil.Process()
-burst = []
-for _ in range(1_000):
-    block = libc.malloc(64 << 10)
+blocks = [libc.malloc(64 << 10) for _ in range(2_000)]
+for block in blocks:
     ctypes.memset(block, 1, 64 << 10)
-    burst.append(block)
-    libc.malloc(64)  # lives on, between what is freed
+burst = blocks[::2]  # every other one lives on, between what is freed
 peak = here.memory_info().rss
 for block in burst:
     libc.free(block)
