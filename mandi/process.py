@@ -24,11 +24,6 @@ from sinks.errors import StoreUnavailable
 
 TRIM_EVERY_S: Final = 30.0
 
-_GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
-"""Objects made between two looks for cycles, and how many looks of a generation make one of the next. There are few
-cycles, and much that is kept for a while: with Python's own 700, 10, 10 the simulated ICE, whose replay window fills,
-spent a fifth of its processor on looking through it, 120 ms at a time."""
-
 _log: Final = logging.getLogger(__name__)
 
 
@@ -46,7 +41,6 @@ def service(settings: Settings, stop: threading.Event | None = None) -> Iterator
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     die_with_parent()
     gc.freeze()  # what was imported is never garbage: looking through it again and again took 50 ms each time
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
     beat()
     trim_heap(TRIM_EVERY_S)
     if settings.metrics_port is not None:
