@@ -39,6 +39,7 @@ _SIDES: Final = {
     **dict.fromkeys(("unknown", "none", "n", "0"), UNKNOWN_SIDE),
 }
 _KINDS: Final = {"trade": TRADE, "quote": QUOTE, "bust": BUST, "correction": CORRECTION}
+_YEARS: Final = (1678, 2261)  # whole ones that int64 ns hold
 _MALFORMED: Final = 1  # source_offset of lines that are no row of the file; its rows have 0
 
 
@@ -281,12 +282,14 @@ def _fixed(name: str) -> pl.Expr:
 
 
 def _time(name: str) -> pl.Expr:
-    """Integer ns, or ISO 8601 (UTC where it names no zone); null where it is neither."""
+    """Integer ns, or ISO 8601 (UTC where it names no zone); null where it is neither, or beyond what int64 ns hold."""
     text = pl.col(name)
     iso = text.str.replace(r"[Zz]$", "+00:00").str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T")
+    iso = iso.str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1}T00:00").str.replace(r"(T\d\d:\d\d)($|[+-])", "${1}:00${2}")
     zoned = pl.when(iso.str.contains(r"[+-]\d\d:?\d\d$")).then(iso).otherwise(iso + "+00:00")
     parsed = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="ns", strict=False)
-    return pl.coalesce(text.cast(pl.Int64, strict=False), parsed.dt.epoch("ns"))
+    held = text.str.slice(0, 4).cast(pl.Int32, strict=False).is_between(*_YEARS)  # polars wraps around beyond them
+    return pl.coalesce(text.cast(pl.Int64, strict=False), pl.when(held).then(parsed.dt.epoch("ns")))
 
 
 def _known_keys(keys: pl.Series) -> pl.Series:

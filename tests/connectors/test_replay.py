@@ -66,6 +66,12 @@ def test_a_quote_may_have_one_side(tmp_path) -> None:
         ("2023-11-14 22:13:20.000000001Z", int(TS) + 1),
         ("2023-11-15T03:43:20+05:30", int(TS)),
         ("2023-11-14T22:13:20.5+00:00", int(TS) + 500_000_000),
+        ("2023-11-14T22:13Z", int(TS) - 20 * 10**9),
+        ("2023-11-15 03:43+0530", int(TS) - 20 * 10**9),
+        ("2023-11-14", 1_699_920_000 * 10**9),
+        ("1969-12-31T23:59:59.999999999Z", -1),
+        ("1678-01-01", -9_214_560_000 * 10**9),
+        ("2261-12-31T23:59:59", 9_214_646_399 * 10**9),
     ],
 )
 def test_times(tmp_path, text, ns) -> None:
@@ -89,6 +95,9 @@ def test_times(tmp_path, text, ns) -> None:
         (trade(price="1000000000"), "out_of_range", "1e9"),
         (trade(ts_event=""), "missing_field", "ts_event is empty"),
         (trade(ts_event="yesterday"), "unparseable", "yesterday"),
+        (trade(ts_event="2262-06-01T00:00:00Z"), "unparseable", "2262"),
+        (trade(ts_event="9999-12-31"), "unparseable", "9999"),
+        (trade(ts_event="0001-01-01T00:00:00Z"), "unparseable", "0001"),
         (trade(ts_recv="soon"), "unparseable", "soon"),
         (trade(seq="first"), "unparseable", "first"),
         (trade(instrument=""), "missing_field", "instrument is empty"),
