@@ -30,8 +30,8 @@ PARENT: Final = "MANDI_PARENT_PID"
 class Child:
     """A process to keep. `stop_within_s` is how long it may take to stop before it is killed.
 
-    `nice` above 0 is for work that may wait, `urgent` for what a subscriber waits for: it runs at once, whoever else
-    wants to, if we may say so (as root, or with a limit of real-time priorities: `ulimit -r`).
+    `nice` above 0 is for work that may wait, `urgent` above 0 for what others wait for, the more the sooner: it runs at
+    once, whoever else wants to, if we may say so (as root, or with a limit of real-time priorities: `ulimit -r`).
     """
 
     name: str
@@ -39,7 +39,7 @@ class Child:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_within_s: float = 3.0
     nice: int = 0
-    urgent: bool = False
+    urgent: int = 0
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class Supervisor:
         if child.nice:
             _nice_session(running.process.pid, child.nice)
         if child.urgent:
-            run_at_once(running.process.pid)
+            run_at_once(running.process.pid, child.urgent)
         running.started_at = time.monotonic()
 
     def _look_for_life(self, running: _Running) -> None:
@@ -186,14 +186,16 @@ def _nice_session(pid: int, nice: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
-def run_at_once(pid: int) -> None:
+def run_at_once(pid: int, priority: int) -> None:
     """Put a process, and the threads that it will start, into the real-time class, where there is one and we may.
+
+    Units: a priority from 1 to 99, the highest first.
 
     The fair class lets whoever runs finish its turn, however nice it is: of ten flows on two processors that makes tens
     of milliseconds. The kernel keeps 5 % of each processor for the others (sched_rt_runtime_us).
     """
     with suppress(OSError, AttributeError):  # no permission, or another system
-        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(priority))
 
 
 def die_with_parent() -> None:

@@ -36,7 +36,7 @@ def test_a_frozen_child_is_replaced(tmp_path: Path, monkeypatch) -> None:
 def test_an_urgent_child_runs_at_once_where_we_may_say_so(tmp_path: Path) -> None:
     watch = Supervisor(tmp_path, lambda _: None)
     watch.start(Child(name="plain", command=[sys.executable, "-c", _BEATS]))
-    watch.start(Child(name="urgent", command=[sys.executable, "-c", _BEATS], urgent=True))
+    watch.start(Child(name="urgent", command=[sys.executable, "-c", _BEATS], urgent=2))
     try:
         plain, urgent = (watch.pids()[name] or 0 for name in ("plain", "urgent"))
         assert os.sched_getscheduler(plain) == os.SCHED_OTHER
