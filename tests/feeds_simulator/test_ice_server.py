@@ -415,7 +415,7 @@ class TestLiveness:
         monkeypatch.setattr("feeds_simulator.ice.server.ABORT_AFTER_S", 120.0)
 
         async def scenario() -> None:
-            config = SimulatorConfig(rate=20_000, always_open=True, unsent_limit_bytes=64 * 1024)
+            config = SimulatorConfig(rate=8_000, always_open=True, unsent_limit_bytes=64 * 1024)
             async with running(config) as venue:
                 # A raw socket that stops reading, so that nothing on this side takes from the kernel's buffer.
                 small = socket.socket()
@@ -429,6 +429,8 @@ class TestLiveness:
                     async with asyncio.timeout(60):
                         while not venue.counters.closed[4008]:
                             await asyncio.sleep(0.01)
+                    # Now in earnest: through 4 kB at a time a busy machine takes minutes for what is on the way.
+                    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
                     client.socket.transport.resume_reading()
                     assert await client.closed() == 4008
                     assert client.seen[-1]["code"] == "slow_consumer"
