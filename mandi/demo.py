@@ -46,7 +46,7 @@ _DRAINED_SOON: Final = 100  # records, of all flows: so many come of time alone
 _STEADY_LOOKS: Final = 3  # a flow measures once a second
 _FORECAST_INTERVAL: Final = "5s"  # so that forecasts are there within the first minute
 _MAY_WAIT: Final = 15  # how nice the stores and the flows are
-_VENUES, _FOR_SUBSCRIBERS = 1, 2
+VENUES, FOR_SUBSCRIBERS = 1, 2
 """How urgent the simulated venues are, which stand for other machines and are as fast as they are asked to be, and
 ingest and gateway, which go before them."""
 
@@ -121,16 +121,16 @@ class _Demo:
         words = ["--port", str(venue_port), "--rate", rate, "--seed", seed]
         if options.scenarios:
             words += ["--scenario", ",".join(options.scenarios)]
-        self._start("simulate", "simulate", *words, urgent=_VENUES)
+        self._start("simulate", "simulate", *words, urgent=VENUES)
         url = f"ws://127.0.0.1:{venue_port}/v1/feed"
         self._settings = settings = replace(settings, ice_url=url)
-        self._start("ingest", "ingest", urgent=_FOR_SUBSCRIBERS)
+        self._start("ingest", "ingest", urgent=FOR_SUBSCRIBERS)
         self._start_backend()
         for flow in _FLOWS:
             self._start(flow, "run", flow, nice=_MAY_WAIT)
         if settings.webhooks is not None:
             self._start(WEBHOOKS, "run", WEBHOOKS, nice=_MAY_WAIT)
-        self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0, urgent=_FOR_SUBSCRIBERS)
+        self._start("gateway", "serve", "--port", str(self._port), stop_within_s=2.0, urgent=FOR_SUBSCRIBERS)
         self._metrics["gateway"] = f"127.0.0.1:{self._port}"
         self._shown.url = f"http://127.0.0.1:{self._port}/"
         self._until(self._gateway_answers, "the gateway", "gateway")

@@ -150,6 +150,14 @@ def _directory() -> Iterator[Path]:
         yield Path(name)
 
 
+def new_database(dsn: str, name: str) -> str:
+    """Make an empty database beside the one of `dsn`, in place of one that an earlier run left; return its DSN."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return f"{dsn.rpartition('/')[0]}/{name}"
+
+
 def empty_timescale(dsn: str) -> None:
     tables = sql.SQL(", ").join(sql.Identifier("market", name) for name in table_names())
     with psycopg.connect(dsn) as connection:

@@ -1,6 +1,5 @@
 """What alerts are for, done to the processes of a running demo: each a context; leaving it puts the thing right."""
 
-import base64
 import fcntl
 import json
 import os
@@ -20,9 +19,7 @@ from psycopg import sql
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from mandi.clock import FileClock
 from market import topics
-from market.clock import Anchor, MarketClock
 from market.schemas import BARS
 from sinks.embedded.postgres import DATABASE
 from tests.chaos.broker import Broker
@@ -32,8 +29,6 @@ from tests.pipelines.test_anomalies_flow import append as append_ticks
 from tests.pipelines.test_anomalies_flow import quotes
 from tests.pipelines.test_forecasts_flow import T0_NS, encoded
 from tests.pipelines.test_forecasts_flow import append as append_batch
-
-WEBHOOK_KEY: Final = b"k" * 24
 
 _PAUSE_S: Final = 4.0  # the supervisor gives up what stands still for 5 s
 _INSIDE: Final = Path(__file__).parent / "inside"
@@ -143,22 +138,6 @@ def away(broker: Broker) -> Iterator[None]:
         yield
     finally:
         broker.start()
-
-
-def webhook_settings(directory: Path, port: int) -> dict[str, str]:
-    """Settings that register a receiver of webhooks at a port of this host, where nobody need listen."""
-    secret = base64.b64encode(WEBHOOK_KEY).decode()
-    file = directory / "webhooks.toml"
-    file.write_text(
-        f'[desk]\nurl = "http://127.0.0.1:{port}/hook"\ntopics = ["market.books"]\nkeys = ["whsec_{secret}"]\n'
-    )
-    file.chmod(0o600)
-    return {"MANDI_WEBHOOKS": str(file), "MANDI_WEBHOOKS_ALLOW": "127.0.0.0/8"}
-
-
-def stop_clock(data_dir: Path) -> None:
-    """Market time stands still at its beginning: what a flow is told of is not judged by this machine's time."""
-    FileClock(data_dir / "clock.json").set(MarketClock((Anchor(0, 0, 0.0),)))
 
 
 _MONTHS: Final = [f"{year}{month:02}" for year in range(2027, 2031) for month in (2, 4, 6, 8, 10, 12)]

@@ -16,7 +16,9 @@ import psutil
 from conftest import empty_clickhouse, empty_timescale
 
 from connectors.log import open_reader
+from mandi.clock import FileClock
 from market import topics
+from market.clock import Anchor, MarketClock
 from market.records import LogWriter, TopicPartition
 from sinks.canonical import canonical_hash
 from sinks.embedded.processes import free_port
@@ -291,3 +293,8 @@ class Stopwatch:
             f"{slow} over the target of {RESUME_TARGET_S:.0f} s"
         )
         assert found[-1] < RESUME_LIMIT_S
+
+
+def stand_still(data_dir: Path, market_ns: int) -> None:
+    """Let the market clock of a data directory stand: what a flow is told of is not judged by this machine's time."""
+    FileClock(data_dir / "clock.json").set(MarketClock((Anchor(0, market_ns, 0.0),)))

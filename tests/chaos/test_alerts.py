@@ -22,17 +22,18 @@ from sinks.embedded.processes import free_port
 from tests.chaos import conditions
 from tests.chaos.broker import Broker
 from tests.chaos.conditions import process_of
-from tests.chaos.harness import Flows, append, tell, until
+from tests.chaos.harness import Flows, append, stand_still, tell, until
 from tests.chaos.market import Market
 from tests.chaos.test_demo import Demo, demo
 from tests.chaos.test_scenarios import acts_of, url_of
 from tests.services.on_call import RULES, Receiver, Told, watched
-from tests.sinks.webhook_receiver import WebhookReceiver
+from tests.sinks.webhook_receiver import WebhookReceiver, registered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 TIMES: Final = 10.0
 PATIENCE_S: Final = 300.0
+WEBHOOK_KEY: Final = b"k" * 24
 RATE: Final = "150"
 SCENARIOS: Final = "venue_down,clock_skew,gap,slow_line"
 SEVERITY: Final = {
@@ -113,7 +114,8 @@ def on_call() -> Iterator[OnCall]:
 
 def test_every_alert_of_a_demo(data_dir: Path, tmp_path: Path, on_call: OnCall) -> None:
     port = free_port()
-    settings = {**conditions.webhook_settings(tmp_path, port), **conditions.inside_settings(tmp_path)}
+    webhooks = registered(tmp_path, f"http://127.0.0.1:{port}/hook", WEBHOOK_KEY, "market.books")
+    settings = {**webhooks, **conditions.inside_settings(tmp_path)}
     with (
         demo(data_dir, "--rate", RATE, "--scenario", SCENARIOS, env=settings) as running,
         conditions.subscribed(url_of(running)),
@@ -122,7 +124,7 @@ def test_every_alert_of_a_demo(data_dir: Path, tmp_path: Path, on_call: OnCall) 
         began_s = time.monotonic()
         of_an_absent_venue(running, on_call)
         on_call.fires(DEAD, began_s)
-        with closing(WebhookReceiver(conditions.WEBHOOK_KEY, port)):  # until now nobody listened there
+        with closing(WebhookReceiver(WEBHOOK_KEY, port)):  # until now nobody listened there
             on_call.clears(DEAD, time.monotonic())
             on_call.sees(SLOW, conditions.paused(process_of(running, "serve")))
             of_the_stores_and_flows(running, tmp_path, on_call)
@@ -181,7 +183,7 @@ def test_alerts_of_flows_alone(tmp_path: Path, broker: Broker, on_call: OnCall) 
         for flow, url in logs.items():
             settings = {"MANDI_LOG": url, "MANDI_FORECAST_INTERVAL": "5s"}
             flows = stack.enter_context(Flows(tmp_path / f"{flow} data", settings))
-            conditions.stop_clock(flows.data_dir)
+            stand_still(flows.data_dir, 0)
             flows.start(flow, metrics=True)
             addresses[flow] = flows.metrics[0].removeprefix("http://").removesuffix("/metrics")
         write_json(tmp_path / "targets.json", scrape_targets(addresses))

@@ -10,15 +10,13 @@ import pytest
 from conftest import empty_clickhouse, empty_timescale
 
 from connectors.log import open_reader
-from mandi.clock import FileClock
 from market import topics
-from market.clock import Anchor, MarketClock
 from market.records import TopicPartition
 from market.schemas import INTERVALS_NS
 from pipelines.backend import EVENTS
 from sinks.columns import table_names
 from tests.acceptance.stores import BothStores
-from tests.chaos.harness import Flows, append, copy_inputs, growing, hashes, tell, until
+from tests.chaos.harness import Flows, append, copy_inputs, growing, hashes, stand_still, tell, until
 from tests.chaos.logs import records_of
 from tests.chaos.simulated import QUIET_NS, START_NS, S, Simulated
 from tests.chaos.test_flows import POINTS
@@ -40,11 +38,6 @@ STEPS_AT_FIRST = 240
 @pytest.fixture
 def stores(empty_stores: tuple[str, str]) -> BothStores:
     return BothStores(*empty_stores)
-
-
-def stand_still(data_dir: Path, market_ns: int) -> None:
-    """Let the market clock of a data directory stand at a time."""
-    FileClock(data_dir / "clock.json").set(MarketClock((Anchor(0, market_ns, 0.0),)))
 
 
 @pytest.mark.parametrize(

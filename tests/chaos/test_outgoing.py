@@ -3,7 +3,6 @@
 What they promise is at least once: after a crash the last epoch comes again, under the same ids.
 """
 
-import base64
 import itertools
 import random
 import time
@@ -24,7 +23,7 @@ from market.schemas import TICKS
 from sinks.log import open_writer
 from tests.chaos.harness import Flows, tell, until
 from tests.services.base import Server
-from tests.sinks.webhook_receiver import WebhookReceiver
+from tests.sinks.webhook_receiver import WebhookReceiver, registered
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -70,10 +69,7 @@ def receiver() -> Iterator[WebhookReceiver]:
 
 
 def test_webhooks_that_are_killed_leave_nothing_out(receiver: WebhookReceiver, tmp_path: Path) -> None:
-    file, numbers = tmp_path / "webhooks.toml", iter(range(10_000))
-    key = f"whsec_{base64.b64encode(KEY).decode()}"
-    file.write_text(f'[desk]\nurl = "{receiver.url}"\ntopics = ["{SAID.topic}"]\nkeys = ["{key}"]\n')
-    settings = {"MANDI_WEBHOOKS": str(file), "MANDI_WEBHOOKS_ALLOW": "127.0.0.0/8"}
+    numbers, settings = iter(range(10_000)), registered(tmp_path, receiver.url, KEY, SAID.topic)
     with Flows(tmp_path / "flows", settings, forked=True) as flows:
 
         def feed() -> None:

@@ -4,7 +4,6 @@ Each runs every process for two to three minutes of market time: `make scenarios
 processes.
 """
 
-import base64
 import json
 import os
 import shutil
@@ -28,7 +27,7 @@ from tests.acceptance.command import REPOSITORY
 from tests.chaos.harness import tell, until
 from tests.chaos.test_demo import Demo, demo
 from tests.services.on_call import prometheus
-from tests.sinks.webhook_receiver import WebhookReceiver
+from tests.sinks.webhook_receiver import WebhookReceiver, registered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -113,11 +112,7 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     key = b"k" * 24
     receiver = WebhookReceiver(key)
-    file = tmp_path / "webhooks.toml"
-    secret = f"whsec_{base64.b64encode(key).decode()}"
-    file.write_text(f'[desk]\nurl = "{receiver.url}"\ntopics = ["market.anomalies"]\nkeys = ["{secret}"]\n')
-    file.chmod(0o600)
-    yield Desk(receiver, {"MANDI_WEBHOOKS": str(file), "MANDI_WEBHOOKS_ALLOW": "127.0.0.0/8"})
+    yield Desk(receiver, registered(tmp_path, receiver.url, key, "market.anomalies"))
     receiver.close()
 
 

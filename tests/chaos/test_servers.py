@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from conftest import empty_clickhouse, empty_timescale
+from conftest import empty_clickhouse, empty_timescale, new_database
 from shared_data import shared_data
 
 from sinks.log import open_writer
@@ -44,12 +44,10 @@ SHORT_AND_LONG = [pytest.param(1, id="short"), pytest.param(12, id="long", marks
 @pytest.fixture
 def servers(timescale_server: Server, empty_stores: tuple[str, str]) -> Iterator[BothStores]:
     """A migrated database of this test's own on TimescaleDB, and ClickHouse over HTTP."""
-    place, _, _ = timescale_server.url.rpartition("/")
+    dsn = new_database(timescale_server.url, "real_day")
+    migrate_timescale(dsn)
+    yield BothStores(dsn, empty_stores[1])
     with psycopg.connect(timescale_server.url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS real_day WITH (FORCE)")
-        connection.execute("CREATE DATABASE real_day")
-        migrate_timescale(f"{place}/real_day")
-        yield BothStores(f"{place}/real_day", empty_stores[1])
         connection.execute("DROP DATABASE real_day WITH (FORCE)")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from conftest import new_database
 from toxic_proxy import ToxicProxy, toxic_proxy
 
 from mandi.errors import MandiError
@@ -31,10 +32,7 @@ BARS = "/v1/bars?instrument=XCEC:GC:202612&interval=1s"
 @pytest.fixture
 def fresh(postgres_dsn: str) -> str:
     """A database without tables."""
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS awaited WITH (FORCE)")
-        connection.execute("CREATE DATABASE awaited")
-    return postgres_dsn.rpartition("/")[0] + "/awaited"
+    return new_database(postgres_dsn, "awaited")
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import bytewax.operators as op
-import psycopg
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
+from conftest import new_database
 
 from mandi import settings
 from mandi.doctor import Finding, examine
@@ -61,10 +61,7 @@ def test_a_database_that_lets_nobody_in_is_not_well_though_its_port_is_open(foun
 
 
 def test_a_schema_that_is_behind_is_told(found, postgres_dsn: str) -> None:
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS unmigrated WITH (FORCE)")
-        connection.execute("CREATE DATABASE unmigrated")
-    finding = about(found(MANDI_TIMESCALE=f"{postgres_dsn.rpartition('/')[0]}/unmigrated"), "TimescaleDB")
+    finding = about(found(MANDI_TIMESCALE=new_database(postgres_dsn, "unmigrated")), "TimescaleDB")
     assert (finding.ok, finding.do) == (False, "run `mandi migrate`")
     assert "0001_market" in finding.what
 

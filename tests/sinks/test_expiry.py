@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import new_database
 from store_rows import NOW_NS, batch_of, expected, read_timescale, rows_of
 
 from sinks.archive import dump_timescale, load_timescale
@@ -24,10 +25,8 @@ PIECES = "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE 
 @pytest.fixture
 def fresh(postgres_dsn: str) -> Iterator[str]:
     """A database without tables beside the shared one."""
+    yield new_database(postgres_dsn, "pieces")
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS pieces WITH (FORCE)")
-        connection.execute("CREATE DATABASE pieces")
-        yield postgres_dsn.rpartition("/")[0] + "/pieces"
         connection.execute("DROP DATABASE pieces WITH (FORCE)")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import clickhouse_connect
 import psycopg
 import pytest
+from conftest import new_database
 
 from sinks.embedded.sqltext import statements
 from sinks.errors import MigrationError, StoreUnavailable
@@ -18,10 +19,7 @@ Migrate = Callable[[str, Path], list[str]]
 @pytest.fixture
 def timescale(postgres_dsn: str) -> str:
     """An empty database beside the shared one."""
-    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS fresh WITH (FORCE)")
-        connection.execute("CREATE DATABASE fresh")
-    return postgres_dsn.rpartition("/")[0] + "/fresh"
+    return new_database(postgres_dsn, "fresh")
 
 
 def put(directory: Path, store: str, name: str, text: str) -> None:

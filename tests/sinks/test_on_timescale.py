@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import new_database
 from store_rows import NOW_NS, TABLES, batch_of, expected, read_timescale, rows_of
 
 from sinks.archive import dump_timescale, load_timescale
@@ -22,11 +23,7 @@ DAY_NS = 86_400 * 10**9
 @pytest.fixture
 def timescale(timescale_server: Server) -> Iterator[str]:
     """A migrated database of its own on the server."""
-    place, _, _ = timescale_server.url.rpartition("/")
-    with psycopg.connect(timescale_server.url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS stores WITH (FORCE)")
-        connection.execute("CREATE DATABASE stores")
-    dsn = f"{place}/stores"
+    dsn = new_database(timescale_server.url, "stores")
     assert migrate_timescale(dsn) == [each.name for each in read_migrations("timescale")]
     yield dsn
     with psycopg.connect(timescale_server.url, autocommit=True) as connection:

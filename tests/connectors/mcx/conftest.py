@@ -32,3 +32,11 @@ def desk() -> Iterator[Callable[..., Desk]]:
     yield open_desk
     for one in opened:
         one.feed.stop()
+
+
+@pytest.fixture
+def mcx(exchange: Callable[..., Exchange]) -> Exchange:
+    """An exchange in session, with a book of each contract."""
+    opened = exchange()
+    opened.open()
+    return opened

@@ -14,7 +14,7 @@ from connectors.mcx.source import open_feed
 from feeds_simulator.events import BookEvent, Event, Level, Listing, StatusEvent, TradeEvent
 from feeds_simulator.mcx.server import ANGEL, ANGEL_PATH, McxSimulator, SimulatorConfig
 from feeds_simulator.mcx.symbols import kite_symbol
-from market.schemas import QUOTE, TRADE
+from market.schemas import PRICE_SCALE, QUOTE, TRADE
 
 DEADLINE_S = 20.0
 GOLD = "XIMC:GOLD:202702"
@@ -193,3 +193,13 @@ class Desk:
 
     def live(self, times: int = 1) -> None:
         self.until(lambda: self.qualities.count((None, "LIVE")) >= times)
+
+
+def sizes(desk: Desk, key: str = GOLD) -> list[int]:
+    """Lots of the trades that came of a contract, in their order."""
+    return [row["size"] // PRICE_SCALE for row in desk.trades if row["instrument"] == key]
+
+
+def contract_of(mcx: Exchange, key: str) -> Any:
+    """What the simulated exchange knows of a contract."""
+    return mcx.simulator.board.by_market[kite_symbol(key)]

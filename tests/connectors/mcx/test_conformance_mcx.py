@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from feeds_simulator.events import StatusEvent
 from feeds_simulator.frames import frame
 from feeds_simulator.mcx import angel, kite
@@ -13,28 +11,13 @@ from feeds_simulator.mcx.symbols import kite_symbol
 from market.schemas import BUY, DELETE, DIRTY, IMAGE
 from tests.connectors.dripping import Dripping
 from tests.connectors.mcx import wire
-from tests.connectors.mcx.desk import CRUDE, DEADLINE_S, GOLD, Desk, Exchange
+from tests.connectors.mcx.desk import CRUDE, DEADLINE_S, GOLD, Desk, Exchange, contract_of, sizes
 
 E9 = 10**9
 DAY_NS = 86_400 * E9
 OpenExchange = Callable[..., Exchange]
 OpenDesk = Callable[..., Desk]
 ANGEL_OPTIONS: dict[str, Any] = {"broker": ANGEL, "client_code": "C1", "feed_token": "F1"}
-
-
-@pytest.fixture
-def mcx(exchange: OpenExchange) -> Exchange:
-    opened = exchange()
-    opened.open()
-    return opened
-
-
-def sizes(desk: Desk, key: str = GOLD) -> list[int]:
-    return [row["size"] // E9 for row in desk.trades if row["instrument"] == key]
-
-
-def contract_of(mcx: Exchange, key: str) -> Any:
-    return mcx.simulator.board.by_market[kite_symbol(key)]
 
 
 # ---- 8: splits

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from feeds_simulator.mcx import kite
 from feeds_simulator.mcx.symbols import kite_symbol
 from market.instruments import InstrumentMaster, read_contracts
 from tests.connectors.mcx import wire
-from tests.connectors.mcx.desk import CRUDE, GOLD, Desk, Exchange, ScriptedMarket, book, trade
+from tests.connectors.mcx.desk import CRUDE, GOLD, Desk, Exchange, ScriptedMarket, book, contract_of, sizes, trade
 
 E9 = 10**9
 DAY_NS = 86_400 * E9
@@ -21,21 +20,6 @@ CANDY, BALES = "XIMC:COTTONCNDY:202702", "XIMC:COTTON:202302"
 LAST_DAY_OF_BALES_NS = 1_675_146_600 * E9  # Tuesday 31 January 2023, 12:00 in India
 OpenExchange = Callable[..., Exchange]
 OpenDesk = Callable[..., Desk]
-
-
-@pytest.fixture
-def mcx(exchange: OpenExchange) -> Exchange:
-    opened = exchange()
-    opened.open()
-    return opened
-
-
-def sizes(desk: Desk, key: str = GOLD) -> list[int]:
-    return [row["size"] // E9 for row in desk.trades if row["instrument"] == key]
-
-
-def contract_of(mcx: Exchange, key: str) -> Any:
-    return mcx.simulator.board.by_market[kite_symbol(key)]
 
 
 def closes_told(desk: Desk) -> list[str]:
