@@ -26,7 +26,7 @@ from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import OffsetOutOfRange
 from market.watermark import Lateness
 from pipelines.engine.recovery import FlowLocked, run_flow
-from sinks.base import Backoff, RetryingSink, Sink
+from sinks.base import Retry, RetryingSink, Sink
 
 if TYPE_CHECKING:
     from mandi.stores import Stores
@@ -283,7 +283,7 @@ def _patient(name: str, stores: "Stores", stop: threading.Event, on_wait: Callab
         _log.warning("%s is available again", name)
 
     migrate = partial(migrate_store, stores, name) if name in stores.away else None
-    return RetryingSink(open_sink(name, stores), Backoff(stop=stop, on_retry=wait, on_back=go_on), migrate)
+    return RetryingSink(open_sink(name, stores), Retry(stop=stop, on_retry=wait, on_back=go_on), migrate)
 
 
 def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness, size: ClusterSize = ALONE) -> None:

@@ -9,7 +9,7 @@ from mandi.clock import FileClock
 from mandi.process import say, service
 from mandi.settings import Settings
 from mandi.stores import open_stores
-from sinks.base import Backoff
+from sinks.base import Retry
 from sinks.errors import StoreUnavailable
 from sinks.expiry import cut_before, expire_clickhouse, expire_timescale
 
@@ -29,7 +29,7 @@ def prune(settings: Settings, every_s: float | None) -> int:
     stop = threading.Event()
     with service(settings, stop):
         while not stop.is_set():
-            Backoff(stop=stop, on_retry=_tell).repeat(lambda: _prune(settings))
+            Retry(stop=stop, on_retry=_tell).repeat(lambda: _prune(settings))
             stop.wait(every_s)
     return 0
 

@@ -17,7 +17,7 @@ from mandi.stores import Stores, open_stores
 from mandi.summary import output_hash
 from market.watermark import Lateness
 from pipelines import replay as dataflow
-from sinks.base import Backoff, RetryingSink
+from sinks.base import Retry, RetryingSink
 from sinks.errors import SinkError
 
 
@@ -55,14 +55,14 @@ def replay(settings: Settings, options: ReplayOptions) -> int:
 
 def _run(options: ReplayOptions, stores: Stores) -> dataflow.Tally:
     stop = threading.Event()
-    backoff = Backoff(stop=stop)
+    retry = Retry(stop=stop)
     with counting("rows replayed") as advance:
         return dataflow.run(
             dataflow.ReplayConfig(
                 files=options.files,
                 open_sinks=[
-                    lambda: RetryingSink(open_sink("timescale", stores), backoff),
-                    lambda: RetryingSink(open_sink("clickhouse", stores), backoff),
+                    lambda: RetryingSink(open_sink("timescale", stores), retry),
+                    lambda: RetryingSink(open_sink("clickhouse", stores), retry),
                 ],
                 lateness=options.lateness,
                 intervals=options.intervals,

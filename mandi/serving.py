@@ -18,7 +18,7 @@ from mandi.health import health
 from mandi.process import run_async, say, service
 from mandi.settings import Settings
 from mandi.stores import Stores, migrate_store, open_stores
-from sinks.base import Backoff
+from sinks.base import Retry
 from sinks.errors import SinkError, StoreUnavailable
 from sinks.failures import TIMESCALE
 
@@ -62,7 +62,7 @@ def _awaited(stores: Stores) -> Iterator[None]:
 
     def wait() -> None:
         try:
-            Backoff(stop=stop, on_retry=tell).repeat(partial(migrate_store, stores, TIMESCALE))
+            Retry(stop=stop, on_retry=tell).repeat(partial(migrate_store, stores, TIMESCALE))
             _log.warning("history is served: %s is there", TIMESCALE)
         except StoreUnavailable:
             pass  # we were stopped

@@ -74,7 +74,7 @@ def delay_s(attempt: int, first_s: float = FIRST_DELAY_S, last_s: float = LAST_D
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class Retry:
     """Do something again while its store is unavailable: capped exponential backoff with jitter.
 
     `stop` ends the waiting; `on_retry` and `on_back` tell of it.
@@ -115,7 +115,7 @@ class RetryingSink:
     """
 
     sink: Sink
-    backoff: Backoff = field(default_factory=Backoff)
+    retry: Retry = field(default_factory=Retry)
     prepare: Callable[[], object] | None = None
 
     @property
@@ -127,7 +127,7 @@ class RetryingSink:
 
         Raises: StoreRejected at once; StoreUnavailable only after `stop` was set.
         """
-        return self.backoff.repeat(lambda: self._write(rows))
+        return self.retry.repeat(lambda: self._write(rows))
 
     def close(self) -> None:
         self.sink.close()

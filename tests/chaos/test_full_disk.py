@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from store_rows import batch_of, expected, read_clickhouse, read_timescale, rows_of
 
-from sinks.base import Backoff, RetryingSink, Sink
+from sinks.base import Retry, RetryingSink, Sink
 from sinks.clickhouse import ClickHouseSink
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
@@ -40,7 +40,7 @@ def write_through_a_full_disk(sink: Sink, disk: Path) -> None:
             told.append(error)
             refused.set()
 
-        patient = RetryingSink(sink, Backoff(stop=stop, on_retry=note, last_s=0.3))
+        patient = RetryingSink(sink, Retry(stop=stop, on_retry=note, last_s=0.3))
         writer = threading.Thread(target=lambda: patient.write({"trades": [batch_of("trades", ROWS)]}), daemon=True)
         with full(disk):
             writer.start()

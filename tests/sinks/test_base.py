@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sinks.base import Backoff, RetryingSink, Rows, WriteResult, delay_s
+from sinks.base import Retry, RetryingSink, Rows, WriteResult, delay_s
 from sinks.errors import StoreRejected, StoreUnavailable
 
 DONE = WriteResult(rows_in={}, rows_written={}, seconds=0.0)
@@ -34,15 +34,15 @@ def away() -> StoreUnavailable:
 
 def test_a_write_is_repeated_until_the_store_is_back() -> None:
     seen: list[int] = []
-    backoff = Backoff(on_retry=lambda _error, attempt, _wait: seen.append(attempt), first_s=0.0)
-    sink = RetryingSink(Flaky([away(), away(), DONE]), backoff)
+    retry = Retry(on_retry=lambda _error, attempt, _wait: seen.append(attempt), first_s=0.0)
+    sink = RetryingSink(Flaky([away(), away(), DONE]), retry)
     assert sink.write({}) is DONE
     assert seen == [1, 2]
 
 
 def test_what_a_store_needs_first_is_done_once_when_it_is_there() -> None:
     prepared = Flaky([away(), DONE])
-    sink = RetryingSink(Flaky([away(), DONE, DONE]), Backoff(first_s=0.0), lambda: prepared.write({}))
+    sink = RetryingSink(Flaky([away(), DONE, DONE]), Retry(first_s=0.0), lambda: prepared.write({}))
     assert [sink.write({}), sink.write({})] == [DONE, DONE]  # a third `prepare` would have no outcome left
 
 
@@ -53,7 +53,7 @@ def test_a_refused_write_is_not_repeated() -> None:
 
 def test_stop_ends_the_waiting() -> None:
     stop = threading.Event()
-    sink = RetryingSink(Flaky([away(), DONE]), Backoff(stop=stop, on_retry=lambda *_: stop.set(), first_s=30.0))
+    sink = RetryingSink(Flaky([away(), DONE]), Retry(stop=stop, on_retry=lambda *_: stop.set(), first_s=30.0))
     with pytest.raises(StoreUnavailable):
         sink.write({})
 

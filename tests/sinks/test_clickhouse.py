@@ -13,7 +13,7 @@ import pytest
 from store_rows import NOW_NS, batch_of, expected, read_clickhouse, rows_of
 
 from sinks import clickhouse
-from sinks.base import Backoff, RetryingSink
+from sinks.base import Retry, RetryingSink
 from sinks.clickhouse import ClickHouseSink
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.errors import StoreRejected, StoreUnavailable
@@ -84,8 +84,8 @@ def test_rows_are_exact_after_kills_during_writes(server: EmbeddedClickHouse) ->
     rows = rows_of("trades", 4_000)
     batches = [batch_of("trades", rows[at : at + 100]) for at in range(0, len(rows), 100)]
     written, stop, retries = threading.Semaphore(0), threading.Event(), []
-    backoff = Backoff(stop=stop, on_retry=lambda error, *_: retries.append(error), last_s=0.2)
-    sink = RetryingSink(ClickHouseSink(server.url), backoff)
+    retry = Retry(stop=stop, on_retry=lambda error, *_: retries.append(error), last_s=0.2)
+    sink = RetryingSink(ClickHouseSink(server.url), retry)
 
     def write_all() -> None:
         for batch in batches:

@@ -16,7 +16,7 @@ from toxic_proxy import ToxicProxy, toxic_proxy
 
 from benchmarks.stores import trades
 from sinks import clickhouse, clickhouse_fence
-from sinks.base import Backoff, RetryingSink
+from sinks.base import Retry, RetryingSink
 from sinks.clickhouse import ClickHouseSink
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.errors import StoreUnavailable
@@ -109,7 +109,7 @@ def test_a_server_that_was_frozen_within_an_insert_has_each_row_once(
                 with pytest.raises(StoreUnavailable):
                     sink.write({"trades": [batch]})
             os.kill(pid, signal.SIGCONT)
-            RetryingSink(successor, Backoff(last_s=0.2)).write({"trades": [batch]})
+            RetryingSink(successor, Retry(last_s=0.2)).write({"trades": [batch]})
         assert ask(url, "SELECT count() FROM market.trades") == 3 * MANY
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -122,7 +122,7 @@ def test_two_that_write_the_same_rows_at_once_write_each_once(url: str) -> None:
     batches = [batch_of("trades", rows_of("trades", 100, seed)) for seed in range(8)]
 
     def write_all() -> None:
-        sink = RetryingSink(ClickHouseSink(url), Backoff(first_s=0.01, last_s=0.2))
+        sink = RetryingSink(ClickHouseSink(url), Retry(first_s=0.01, last_s=0.2))
         for batch in batches:
             sink.write({"trades": [batch]})
         sink.close()

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from store_rows import NOW_NS, batch_of, expected, read_timescale, rows_of
 
-from sinks.base import Backoff, RetryingSink
+from sinks.base import Retry, RetryingSink
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.errors import StoreRejected, StoreUnavailable
 from sinks.migrations import migrate_timescale
@@ -83,8 +83,8 @@ def test_rows_are_exact_after_kills_during_writes(server: EmbeddedPostgres) -> N
     rows = rows_of("trades", 4_000)
     batches = [batch_of("trades", rows[at : at + 100]) for at in range(0, len(rows), 100)]
     written, stop, retries = threading.Semaphore(0), threading.Event(), []
-    backoff = Backoff(stop=stop, on_retry=lambda error, *_: retries.append(error), last_s=0.2)
-    sink = RetryingSink(TimescaleSink(server.dsn), backoff)
+    retry = Retry(stop=stop, on_retry=lambda error, *_: retries.append(error), last_s=0.2)
+    sink = RetryingSink(TimescaleSink(server.dsn), retry)
 
     def write_all() -> None:
         for batch in batches:
