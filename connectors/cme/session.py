@@ -51,6 +51,7 @@ class Session:
         self._images = 0
         self._asked: dict[str, int] = {}  # subscriptions under way: id -> deadline
         self._clock_sent = 0
+        self._owned_to = 0  # of this count: up to where a hole that will not close is in the ledger
         self._handlers: dict[bytes, Callable[[Message], Fault | None]] = {
             cme.INCREMENTAL: self._entries.incremental,
             cme.SNAPSHOT: self._image,
@@ -134,15 +135,16 @@ class Session:
             self._books.expect(now_ns)
         self._say_venue("LIVE", "logged on" if fresh else "resumed", now_ns)
 
-    # What was missed is unknown when the numbers begin anew: the row says at least one.
+    # What was missed is unknown when the numbers begin anew: the row says at least one, unless a hole's says more.
     def _give_up(self, expected: int, now_ns: int) -> None:
+        owned_to, self._owned_to = self._owned_to, 0
         if self._given_up is not None:
             session, first, reason = (
                 str(self._given_up["session"]),
                 int(self._given_up["in"]) + 1,
                 "subscription_changed",
             )
-        elif self.session_id:
+        elif self.session_id and owned_to < expected:
             session, first, reason = self.session_id, expected, "session_reset"
         else:
             return
@@ -177,6 +179,8 @@ class Session:
     def on_gap(self, gap: Gap, resolution: str | None, now_ns: int) -> None:
         """A hole was found, or is over: either way no book is what it was."""
         self._ledger.gap(self.session_id, gap, resolution, now_ns)
+        if resolution == "snapshot":
+            self._owned_to = gap.seq_to
         self._books.set_gapped(resolution is None, now_ns)
         if resolution is None or gap.reason == "sequence_reset":
             self._books.distrust_all(now_ns)

@@ -6,6 +6,7 @@ gap       the ledger row of the hole at `expected`, while it is open
 resend    the ResendRequest that is under way; only one at a time, so a second hole makes no storm
 """
 
+import heapq
 from dataclasses import dataclass, field
 
 from connectors.fix.constants import HELD_MESSAGES, RESEND_TIMEOUT_NS
@@ -28,7 +29,7 @@ class Gap:
 
 @dataclass(slots=True, kw_only=True)
 class Resend:
-    """A ResendRequest under way, up to the number that showed the hole."""
+    """A ResendRequest under way, up to the newest number that had come when it was asked: it fills every hole."""
 
     until: int
     deadline_ns: int
@@ -43,27 +44,40 @@ class Incoming:
     held: dict[int, Message] = field(default_factory=dict)
     gap: Gap | None = None
     resend: Resend | None = None
+    _order: list[int] = field(default_factory=list)
+    """A heap of what is held, and of what no longer is: a look at all of it for each message that comes again would
+    take longer than the venue takes to send the next."""
 
     def hold(self, message: Message) -> bool:
         """Keep a message for later; False if there is no room, so that it must be sent again."""
         if len(self.held) >= HELD_MESSAGES:
             return False
-        self.held.setdefault(message.seq, message)
+        if message.seq not in self.held:
+            self.held[message.seq] = message
+            heapq.heappush(self._order, message.seq)
         return True
+
+    def first_held(self) -> int | None:
+        """Return the lowest number held, and forget what is held of numbers before `expected`."""
+        order = self._order
+        while order and (order[0] < self.expected or order[0] not in self.held):
+            self.held.pop(heapq.heappop(order), None)
+        return order[0] if order else None
 
     def open_gap(self, seq: int, now_ns: int, reason: str) -> Gap | None:
         """A message `seq` showed a hole: return its ledger row if it is new."""
         if self.gap is not None:
             return None
-        first_held = min(self.held, default=seq)
-        last = max(self.expected, min(first_held, seq) - 1)
+        first_held = self.first_held()
+        last = max(self.expected, min(seq if first_held is None else first_held, seq) - 1)
         self.gap = Gap(seq_from=self.expected, seq_to=last, ts_detected=now_ns, reason=reason)
         return self.gap
 
     def ask(self, until: int, now_ns: int, attempt: int = 1) -> bool:
-        """Start a resend, unless one is under way."""
+        """Start a resend of all there is, unless one is under way; `until`: at least so far."""
         if self.resend is not None:
             return False
+        until = max(until, max(self.held, default=until))
         self.resend = Resend(until=until, deadline_ns=now_ns + RESEND_TIMEOUT_NS, attempt=attempt)
         return True
 
@@ -82,7 +96,16 @@ class Incoming:
     def disconnect(self) -> None:
         """Forget what belongs to the socket: what was held will be sent again."""
         self.held.clear()
+        self._order.clear()
         self.resend = None
+
+    def widened(self) -> Gap | None:
+        """Let the open hole reach over what is held, before that is forgotten; return its row if it is another now."""
+        gap = self.gap
+        if gap is None or max(self.held, default=0) <= gap.seq_to:
+            return None
+        gap.seq_to = max(self.held)
+        return gap
 
     def restart(self, expected: int) -> Gap | None:
         """Count anew from `expected`; return the ledger row of a hole that will never close."""

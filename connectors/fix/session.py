@@ -136,6 +136,9 @@ class FixSession:
         if self._penalty or (self.phase == LOGGING_ON and self.lost is None):
             self._refusals += 1
         self.phase, self._deadline_ns, self._penalty = CLOSED, None, False
+        gap = self.incoming.widened()
+        if gap is not None:
+            self._application.on_gap(gap, None, self._now_ns)
         self.incoming.disconnect()
 
     def receive(self, data: bytes, now_ns: int) -> None:
@@ -389,12 +392,8 @@ class FixSession:
         closed = incoming.progressed(self._now_ns)
         if closed is not None:
             self._application.on_gap(closed, "replay", self._now_ns)
-        if incoming.held:
-            stale = [seq for seq in incoming.held if seq < incoming.expected]
-            for seq in stale:
-                del incoming.held[seq]
-        if incoming.held and self.lost is None:
-            first = min(incoming.held)
+        first = incoming.first_held()
+        if first is not None and self.lost is None:
             self._open_gap(first, "sequence_jump")
             self._ask_resend(first)
 
@@ -420,8 +419,8 @@ class FixSession:
             if held is not None and held.type != fix.SEQUENCE_RESET:
                 self._consume(held)
             else:
-                incoming.expected = min((s for s in incoming.held if s > incoming.expected), default=following)
-                incoming.expected = min(incoming.expected, following)
+                first = incoming.first_held()
+                incoming.expected = following if first is None else min(first, following)
 
     def _sequence_reset(self, message: Message) -> None:
         incoming = self.incoming
@@ -478,6 +477,7 @@ class FixSession:
     def _restart(self) -> None:
         gap = self.incoming.restart(1)
         if gap is not None:
+            gap.reason = "session_reset"
             self._application.on_gap(gap, "snapshot", self._now_ns)
 
     # 141=Y within a session: both sides count from 1 again, and the answer is a Logon.

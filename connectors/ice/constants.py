@@ -27,6 +27,11 @@ ATTEMPTS: Final = 3  # of a replay that came back incomplete, or an image that d
 REPLAY_ROWS: Final = 10_000
 """Asked at once. The venue keeps 200,000, but closes with 4008 at 4 MiB unsent; a message is about 200 bytes."""
 
+BRIDGED_ROWS: Final = 500
+"""Two holes with no more than this between them are asked for at once. What lies between comes twice, at some 20 us a
+message: less than a round trip. Hole by hole, a line that loses every 40th message is repaired more slowly than it
+goes on losing."""
+
 HELD_ROWS: Final = 100_000
 """Hold-back of a channel. What does not fit is dropped, counted and replayed later: the venue keeps 200,000."""
 

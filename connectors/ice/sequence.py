@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.ice.codec import Sequenced
-from connectors.ice.constants import HELD_ROWS, REPLAY_ROWS
+from connectors.ice.constants import BRIDGED_ROWS, HELD_ROWS, REPLAY_ROWS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,10 +95,20 @@ class Channel:
         return min(self.held) - 1
 
     def ask(self, request_id: int, deadline_ns: int) -> tuple[int, int]:
-        """Start a request for the first hole, or its first part, and return its range."""
-        first, last = self.last + 1, min(self.missing_end(), self.last + REPLAY_ROWS)
+        """Start a request for the first hole, or its first part, with those right behind it; return its range."""
+        first, last = self.last + 1, self._bridged_end()
         self.request = Request(id=request_id, last=last, image=self.needs_image, deadline_ns=deadline_ns)
         return first, last
+
+    # Last number of the holes that lie close together, the first one's if the next is further off.
+    def _bridged_end(self) -> int:
+        last, limit = self.missing_end(), min(self.highest, self.last + REPLAY_ROWS)
+        for seq in range(last + 1, limit + 1):
+            if seq not in self.held:
+                last = seq
+            elif seq - last > BRIDGED_ROWS:
+                break
+        return min(last, limit)
 
     def skip_to(self, seq: int) -> None:
         """Give up everything up to `seq`."""
@@ -106,6 +116,14 @@ class Channel:
         self.highest = max(self.highest, self.last)
         self.request, self.needs_image = None, False
         self.held = {held: entry for held, entry in self.held.items() if held > self.last}
+
+    def widened(self) -> Gap | None:
+        """Let the open hole reach over what is held, before that is forgotten; return its row if it is another now."""
+        gap = self.gap
+        if gap is None or self.highest <= gap.seq_to:
+            return None
+        gap.seq_to = self.highest
+        return gap
 
     def disconnect(self) -> None:
         """Forget what belongs to the socket. What was held back will be replayed."""

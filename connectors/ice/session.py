@@ -149,6 +149,9 @@ class Session:
         self._requests.clear()
         self.books.disconnect()
         for channel in self._channels.values():
+            gap = channel.widened()
+            if gap is not None:
+                self._ledger.gap(gap)
             channel.disconnect()
         text = self.lost or (f"connection closed, code {code} {reason}" if code is not None else reason)
         self._ledger.venue(self.books.mics, self.books.clock_slots.values(), "STALE", text.strip(), now_ns)

@@ -230,6 +230,20 @@ def test_case_10_logon_that_counts_from_one_begins_anew_with_a_gap(peer: Peer, s
     desk.until(lambda: any(row["reason"] == "session_reset" for row in desk.gaps))
 
 
+def test_case_10_a_session_that_begins_anew_owns_up_to_what_was_held_too(peer: Peer, start: Start) -> None:
+    desk = live(peer, start)
+    lost = peer.seq + 1
+    peer.skip(2)
+    peer.send(peer.text(trade("t1")) + peer.text(trade("t2")))
+    last = peer.seq
+    desk.until(lambda: any(row["seq_from"] == lost for row in desk.gaps))
+    peer.logged_on()
+    desk.until(lambda: any(row["reason"] == "session_reset" for row in desk.gaps))
+    newest = {row["gap_id"]: row for row in desk.gaps}
+    assert [(row["seq_from"], row["seq_to"]) for row in newest.values() if row["seq_from"] == lost] == [(lost, last)]
+    assert ids(desk) == []
+
+
 def test_case_10_logon_with_a_number_too_high_asks_for_what_is_missing(peer: Peer, start: Start) -> None:
     desk = live(peer, start)
     lost = peer.seq + 1

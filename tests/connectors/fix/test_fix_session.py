@@ -1,5 +1,7 @@
 """The session rules, one message at a time. Names follow PROTOCOLS.md's cases and those of QuickFIX's suite."""
 
+import time
+
 import pytest
 
 from connectors.fix.constants import RETRY_S
@@ -57,6 +59,44 @@ def test_case_02_a_second_hole_makes_no_storm() -> None:
     desk.take(fix("35=4|34=8|123=Y|36=31", header="43=Y|122=" + stamp()))
     assert desk.seqs == [5, 6, 7, 20, 21, 30]
     assert desk.session.incoming.resend is None
+
+
+def test_case_02_one_request_fills_every_hole_known_when_it_is_made() -> None:
+    desk, dup = Desk().live(), "43=Y|122=" + stamp()
+    lost = [*range(2, 400, 40)]
+    asked = desk.take(*[fix(f"35=0|34={seq}") for seq in range(2, 401) if seq not in lost])
+    asked += desk.take(fix("35=W|34=2|" + QUOTE, header=dup))  # only now are the others known to be missing
+    for seq in range(3, 401):  # the venue answers both from the first number asked for to the last one sent
+        again = f"35=W|34={seq}|{QUOTE}" if seq in lost else f"35=4|34={seq}|123=Y|36={seq + 1}"
+        asked += desk.take(fix(again, header=dup))
+    assert desk.seqs == [*range(2, 401)]
+    assert asked.count("35=2|") == 2
+    assert [gap for gap in desk.gaps if gap[2]] == [(seq, seq, "replay") for seq in lost]
+
+
+def test_case_02_what_comes_again_costs_no_more_the_more_is_held() -> None:
+    def cost_s(held: int) -> float:
+        desk, dup = Desk().live(), "43=Y|122=" + stamp()
+        desk.take(*[fix(f"35=0|34={seq}") for seq in range(400, 400 + held)])
+        again = [fix(f"35=W|34={seq}|{QUOTE}", header=dup) for seq in range(2, 302)]
+        began = time.process_time()
+        desk.take(*again)
+        return time.process_time() - began
+
+    assert cost_s(20_000) < 5 * cost_s(20)
+
+
+def test_a_hole_that_is_open_when_the_socket_goes_is_as_wide_as_what_will_be_sent_again() -> None:
+    desk = Desk().live()
+    desk.take(fix("35=0|34=5"), fix("35=0|34=6"), fix("35=0|34=9"))
+    desk.session.on_close()
+    assert desk.gaps == [(2, 4, None), (2, 9, None)]
+    desk.session.on_close()  # the next socket could not be opened
+    assert len(desk.gaps) == 2
+    desk.open()
+    assert "7=2|16=0" in desk.take(fix("35=A|34=10|98=0|108=10"))
+    desk.take(fix("35=4|34=2|123=Y|36=11", header="43=Y|122=" + stamp()))
+    assert desk.gaps[2:] == [(2, 9, "replay")]
 
 
 def test_case_02_a_lost_resend_is_asked_again_and_then_given_up() -> None:

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from connectors.ice import sequence
-from connectors.ice.constants import REPLAY_ROWS, REPLAY_TIMEOUT_NS, SECOND_NS
+from connectors.ice.constants import BRIDGED_ROWS, REPLAY_ROWS, REPLAY_TIMEOUT_NS, SECOND_NS
 from market.schemas import BUST, CORRECTION, DIRTY, FLAG_REPLAYED, FLAG_SNAPSHOT, IMAGE, SELL, TRADE
 from tests.connectors.ice.line import CONFIG, Line
 from tests.connectors.ice.venue import FakeVenue
@@ -75,6 +75,43 @@ def test_hole_is_replayed_in_order_and_written_to_gaps(line: Line, venue: FakeVe
     assert [row["flags"] & FLAG_REPLAYED for row in line.market()[-3:]] == [2, 2, 0]
     assert [row["seq"] for row in line.market()[-3:]] == [1, 2, 3]
     assert qualities(line, KEY)[-1] == "LIVE"
+
+
+def test_holes_close_together_are_asked_for_at_once(line: Line, venue: FakeVenue) -> None:
+    lost, far = {1, 41, 81, 121}, 121 + BRIDGED_ROWS + 2
+    frames = [venue.trade(SYMBOL, 8000, 1)[0] for _ in range(far + 1)]
+    came = [frame for seq, frame in enumerate(frames, 1) if seq not in lost | {far}]
+    for frame in came:
+        line.session.receive(frame, line.tick())
+    (first,) = (orjson.loads(request) for request in line.session.to_send())
+    assert (first["from"], first["to"]) == (1, 1)  # the others are not known yet
+    for frame in venue.answer(orjson.dumps(first)):
+        line.session.receive(frame, line.tick())
+    line.exchange()
+    line.flush()
+    assert [(request["from"], request["to"]) for request in only(line, "replay")] == [(1, 1), (41, 121), (far, far)]
+    assert [row[2] for row in line.trades()] == list(range(1, far + 2))
+    assert [(gap["seq_from"], gap["seq_to"]) for gap in line.gaps().values()] == [
+        (seq, seq) for seq in sorted(lost | {far})
+    ]
+    assert {(gap["resolution"], gap["recovered_rows"]) for gap in line.gaps().values()} == {("replay", 1)}
+
+
+def test_a_hole_that_is_open_when_the_socket_goes_is_as_wide_as_what_will_be_replayed(
+    line: Line, venue: FakeVenue
+) -> None:
+    venue.trade(SYMBOL, 8000, 1)  # lost
+    for _ in range(3):
+        line.session.receive(venue.trade(SYMBOL, 8001, 1)[0], line.tick())
+    line.close()
+    line.flush()
+    (gap,) = line.gaps().values()
+    assert (gap["seq_from"], gap["seq_to"], gap["resolution"]) == (1, 4, None)
+    line.open()
+    line.flush()
+    (gap,) = line.gaps().values()
+    assert (gap["seq_to"], gap["recovered_rows"], gap["resolution"]) == (4, 4, "replay")
+    assert [row[2] for row in line.trades()] == [1, 2, 3, 4]
 
 
 def test_heartbeat_ahead_is_a_hole(line: Line, venue: FakeVenue) -> None:
