@@ -33,7 +33,7 @@ from market.kernel import Outputs
 from market.ohlcv import Partials
 from market.schemas import BARS, INTERVALS_NS, QUALITIES, STATE
 from market.states import States
-from market.tape import APPLIED, Part, Tape, Trades
+from market.tape import APPLIED, NO_TRADES, Part, Tape, Trades
 from market.watermark import ACCEPTED, NO_WATERMARK, Judged, Lateness, Rows, Watermarks, venue_rows
 from market.windows import Windows
 
@@ -53,6 +53,7 @@ class _Emitted:
     known_at: Int64s
     revision: Int64s
     final: bool = True
+    ts_close: Int64s | None = None
     quality: npt.NDArray[np.int8] | None = None
 
 
@@ -113,7 +114,7 @@ class BarsKernel:
         for width, bars in enumerate(self._open):
             known = [self._known_at[venue] for venue in self._venue_of(bars.instrument)]
             last = _first_published(width, bars, np.full(len(bars), end), np.array(known, np.int64))
-            emitted.append(self._with_quality(last))
+            emitted.append(self._completed(last))
         self._open = [ohlcv.EMPTY for _ in self._widths]
         self._finals.clear()
         self._touched.clear()
@@ -161,7 +162,7 @@ class BarsKernel:
         emitted, row = list[_Emitted](), 0
         for stretch in self._take_states(judged):
             for part in self._tape.follow(stretch):
-                found = map(self._with_quality, self._fold_part(part))
+                found = map(self._completed, self._fold_part(part))
                 emitted += [replace(one, trigger=one.trigger + row) for one in found]
                 row += part.judged.rows.num_rows
         return emitted
@@ -190,12 +191,13 @@ class BarsKernel:
                 if of == venue and instrument in (None, name)
             )
 
-    def _with_quality(self, one: _Emitted) -> _Emitted:
+    def _completed(self, one: _Emitted) -> _Emitted:
+        """The same bars with the ends of their windows and their quality, as now known."""
         bars = one.bars
         names = list(self._tape.numbers)
         _, closes = self._windows.around(one.width, bars.instrument, bars.ts_open)
         quality = self._states.worst(names, bars.instrument, bars.ts_open, closes)
-        return replace(one, quality=quality)
+        return replace(one, ts_close=closes, quality=quality)
 
     def _fold_part(self, part: Part) -> list[_Emitted]:
         judged, emitted = part.judged, list[_Emitted]()
@@ -222,10 +224,11 @@ class BarsKernel:
     def _fold_trades(self, trades: Trades) -> list[tuple[int, Trades]]:
         """Fold trades into every window still open; return, per width, those whose window was final."""
         narrow = self._widths[0]
-        straggles = trades.watermark >= (trades.ts // narrow + 1) * narrow
-        bars = trades.take(~straggles).fold(narrow) if straggles.any() else trades.fold(narrow)
-        stragglers = trades.take(straggles)
-        revising = []
+        timely, stragglers = trades, NO_TRADES
+        if (trades.watermark > trades.ts).any():  # or else every window is open
+            straggles = trades.watermark >= (trades.ts // narrow + 1) * narrow
+            timely, stragglers = trades.take(~straggles), trades.take(straggles)
+        bars, revising = timely.fold(narrow), []
         for at in range(len(self._widths)):
             bars = self._widen(at, bars) if at else bars
             self._open[at] = ohlcv.merge(self._open[at], bars)
@@ -323,7 +326,7 @@ class BarsKernel:
             fresh = bars.take(np.isin(bars.instrument, touched))
             n = len(fresh)
             forming = _Emitted(width, fresh, np.full(n, 2**62), np.full(n, now_ns), np.zeros(n, np.int64), final=False)
-            emitted.append(self._with_quality(forming))
+            emitted.append(self._completed(forming))
         return emitted
 
     def _publish(self, emitted: list[_Emitted]) -> Outputs:
@@ -332,14 +335,14 @@ class BarsKernel:
         if not emitted:
             return {}
         bars = ohlcv.concat([part.bars for part in emitted])
-        width = np.repeat([part.width for part in emitted], [len(part.bars) for part in emitted])
-        final = np.repeat([part.final for part in emitted], [len(part.bars) for part in emitted])
+        counts = [len(part.bars) for part in emitted]
+        width = np.repeat([part.width for part in emitted], counts)
+        final = np.repeat([part.final for part in emitted], counts)
         trigger = np.concatenate([part.trigger for part in emitted])
         order = np.lexsort((bars.ts_open, bars.instrument, width, trigger, ~final))
-        known_at = np.concatenate([part.known_at for part in emitted])[order]
-        revision = np.concatenate([part.revision for part in emitted])[order]
-        quality = np.concatenate([part.quality for part in emitted if part.quality is not None])[order]
-        return {"bars": self._batch(bars.take(order), width[order], revision, final[order], quality, known_at)}
+        names = ("ts_close", "revision", "quality", "known_at")
+        others = [np.concatenate([getattr(part, name) for part in emitted])[order] for name in names]
+        return {"bars": self._batch(bars.take(order), width[order], final[order], *others)}
 
     def _whole(self, part: _Emitted) -> _Emitted:
         """Leave out windows that began before the log does: the stores hold them as they really were."""
@@ -353,22 +356,17 @@ class BarsKernel:
             trigger=part.trigger[whole],
             known_at=part.known_at[whole],
             revision=part.revision[whole],
+            ts_close=None if part.ts_close is None else part.ts_close[whole],
             quality=None if part.quality is None else part.quality[whole],
         )
-
-    def _ends(self, bars: Partials, width: Int64s) -> Int64s:
-        ends = np.empty(len(bars), np.int64)
-        for at in np.unique(width).tolist():
-            mine = width == at
-            ends[mine] = self._windows.around(at, bars.instrument[mine], bars.ts_open[mine])[1]
-        return ends
 
     def _batch(
         self,
         bars: Partials,
         width: Int64s,
-        revision: Int64s,
         final: Bools,
+        ts_close: Int64s,
+        revision: Int64s,
         quality: npt.NDArray[np.int8],
         known_at: Int64s,
     ) -> pa.RecordBatch:
@@ -381,7 +379,7 @@ class BarsKernel:
                 encoded(bars.instrument, [name for _, name in names], pa.int32()),
                 encoded(width, list(INTERVALS_NS), pa.int8()),
                 pa.array(bars.ts_open),
-                pa.array(self._ends(bars, width)),
+                pa.array(ts_close),
                 pa.array(revision.astype(np.int32)),
                 pa.array(final),
                 pa.array(bars.open),

@@ -1,6 +1,7 @@
 """Arrow columns as numpy arrays and back, without copies, floats or Python rows."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -71,9 +72,12 @@ def integers(stored: npt.NDArray[Any], kind: pa.DataType, null: Bools | None = N
 
 def encoded(indices: Codes, names: Sequence[str], index_type: pa.DataType) -> pa.DictionaryArray:
     """A dictionary column from codes and names."""
-    return pa.DictionaryArray.from_arrays(
-        pa.array(indices.astype(_NUMPY[index_type], copy=False)), pa.array(names, pa.utf8())
-    )
+    return pa.DictionaryArray.from_arrays(integers(indices, index_type), _texts(tuple(names)))
+
+
+@lru_cache(maxsize=64)
+def _texts(names: tuple[str, ...]) -> pa.Array:
+    return pa.array(names, pa.utf8())
 
 
 def concat_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

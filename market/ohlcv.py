@@ -6,7 +6,7 @@ that tie in both, or have no `seq`, go by arrival: the first one opens, the last
 or earlier operand arrived first.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +19,6 @@ from market.wide import Wide
 
 NO_SEQ: Final = -(2**63)
 """Stands for a null `seq`: before every number, and equal to itself, so that arrival decides."""
-
-_ROW_BITS: Final = 22  # a fold takes at most 4 M rows
-_ROW_MASK: Final = (1 << _ROW_BITS) - 1
-_KEY_LIMIT: Final = 1 << (62 - _ROW_BITS)
-MAX_ROWS: Final = 1 << _ROW_BITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +64,8 @@ EMPTY: Final = _empty()
 
 def concat(parts: list[Partials]) -> Partials:
     """The parts one after the other; the caller answers for order and uniqueness."""
+    if len(parts) == 1:
+        return parts[0]
     columns: dict[str, Any] = {}
     for f in fields(Partials):
         pieces = [getattr(part, f.name) for part in parts]
@@ -89,14 +86,13 @@ def fold_rows(instrument: Int64s, ts: Int64s, seq: Int64s, price: Int64s, size: 
     """
     if len(ts) == 0:
         return EMPTY
-    window = ts // width_ns
-    order, starts = _grouped(instrument, window, ts, seq)
-    p, s = price[order], size[order]
+    order, starts = _grouped(instrument, ts, seq, width_ns)
+    p, s = _gathered(price, order), _gathered(size, order)
     ends = np.append(starts[1:], len(order)) - 1
     first, last = order[starts], order[ends]
     return Partials(
         instrument=instrument[first],
-        ts_open=window[first] * width_ns,
+        ts_open=ts[first] // width_ns * width_ns,
         ts_first=ts[first],
         seq_first=seq[first],
         ts_last=ts[last],
@@ -112,31 +108,36 @@ def fold_rows(instrument: Int64s, ts: Int64s, seq: Int64s, price: Int64s, size: 
 
 
 def _grouped(
-    instrument: Int64s, window: Int64s, ts: Int64s, seq: Int64s
+    instrument: Int64s, ts: Int64s, seq: Int64s, width_ns: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Order rows by (instrument, window, ts, seq, arrival); return the order and where each group starts.
+    """Order rows by (instrument, ts, seq, arrival); return the order and where each (instrument, window) starts.
 
-    Sorting one packed key of (instrument, window, row) is some ten times as fast as a lexsort. It needs rows that
-    are already in order of time and sequence, and falls back otherwise.
+    Of rows that came in order of time and sequence only the instruments are left to sort. Up to 2**16 of them fit 16
+    bits, which numpy sorts by radix: twice as fast as packed into int64 with the row, ten times as fast as a lexsort.
     """
-    n, base = len(ts), int(window.min())
-    span = int(window.max()) - base + 1
-    if n <= MAX_ROWS and _in_order(ts, seq) and span * (int(instrument.max()) + 1) < _KEY_LIMIT:
-        packed = ((instrument * span + (window - base)) << _ROW_BITS) | np.arange(n)
-        packed.sort()
-        order = packed & _ROW_MASK
-        group = packed >> _ROW_BITS
-        return order, _starts(group[1:] != group[:-1])
-    order = np.lexsort((seq, ts, window, instrument))
-    i, w = instrument[order], window[order]
-    return order, _starts((i[1:] != i[:-1]) | (w[1:] != w[:-1]))
+    number = instrument.astype(np.min_scalar_type(int(instrument.max())))
+    if _in_order(ts, seq):
+        order = np.argsort(number, kind="stable")
+    else:
+        by_time = np.lexsort((seq, ts))
+        order = by_time[np.argsort(number[by_time], kind="stable")]
+    number = number[order]
+    changes = number[1:] != number[:-1]
+    if int(ts.min()) // width_ns != int(ts.max()) // width_ns:
+        window = (ts // width_ns)[order]
+        changes |= window[1:] != window[:-1]
+    return order, _starts(changes)
 
 
 def _in_order(ts: Int64s, seq: Int64s) -> bool:
-    steps = ts[1:] - ts[:-1]
-    if len(steps) == 0 or steps.min() > 0:
-        return True
-    return bool(((steps > 0) | ((steps == 0) & (seq[1:] >= seq[:-1]))).all())
+    rises = ts[1:] > ts[:-1]
+    return bool(rises.all() or (rises | ((ts[1:] == ts[:-1]) & (seq[1:] >= seq[:-1]))).all())
+
+
+def _gathered(column: Int64s, order: npt.NDArray[np.intp]) -> Int64s:
+    # One look at all of it in sequence brings it into the cache: 80 us instead of 150 for two columns of 20,000 rows.
+    column.max()
+    return column.take(order)
 
 
 def _starts(changes: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
@@ -152,6 +153,8 @@ def widen(bars: Partials, window: Int64s) -> Partials:
         return bars
     same = (bars.instrument[1:] == bars.instrument[:-1]) & (window[1:] == window[:-1])
     starts = _starts(~same)
+    if len(starts) == len(bars):
+        return replace(bars, ts_open=window)  # one narrow bar in each wide one: what a batch of a busy market comes to
     ends = np.append(starts[1:], len(bars)) - 1
     return Partials(
         instrument=bars.instrument[starts],

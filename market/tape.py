@@ -378,8 +378,7 @@ class Tape:
             pair += codes(venue)[pick].astype(np.int64) * len(instrument.dictionary)
         known = np.array([self.numbers.get(name, -1) for name in names], np.int64)
         numbers: Int64s = known[pair]
-        new = numbers < 0
-        if new.any():
+        if (known < 0).any() and (new := numbers < 0).any():
             distinct, first = np.unique(pair[new], return_index=True)
             for at in distinct[np.argsort(first)].tolist():
                 known[at] = self.numbers.setdefault(names[at], len(self.numbers))

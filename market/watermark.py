@@ -148,7 +148,10 @@ class Watermarks:
             received = None if has_recv is None else has_recv[index]
             judge = _VenueJudge(self.lateness, state, ts[index], ts_recv[index], received, clock[index])
             judge.run(last=last)
-            verdict[index], before[index], after[index] = judge.verdict, judge.before, judge.after
+            if isinstance(index, slice):  # all rows
+                verdict, before, after = judge.verdict, judge.before, judge.after
+            else:
+                verdict[index], before[index], after[index] = judge.verdict, judge.before, judge.after
             if judge.released:
                 at = np.arange(rows.num_rows)[index]
                 release.update((int(at[row]), int(at[by])) for row, by in judge.released.items())
@@ -268,14 +271,19 @@ class _VenueJudge:
             found = int(leaps.argmax()) if leaps.any() else None
         end = stop if found is None else start + found
         run, n = slice(start, end), end - start
-        marks = highs[: n + 1] - self.lateness.delay_ns
-        marks[highs[: n + 1] == NO_WATERMARK] = NO_WATERMARK
-        self.before[run], self.after[run] = marks[:-1], marks[1:]
+        marks, high = highs[: n + 1], int(highs[n])
+        unknown = marks.searchsorted(NO_WATERMARK, side="right")  # highs only rise
+        marks -= self.lateness.delay_ns
+        marks[:unknown] = NO_WATERMARK
+        if n == len(self.ts):
+            self.before, self.after = marks[:-1], marks[1:]  # as a rule: no copy
+        else:
+            self.before[run], self.after[run] = marks[:-1], marks[1:]
         too_late = self.ts[run] < self.before[run] - self.lateness.allowed_ns
         if too_late.any():
             self.verdict[run][too_late & ~future[run] & ~self.clock[run]] = LATE
-        if highs[n] != NO_WATERMARK:
-            self.state.high = int(highs[n])
+        if high != NO_WATERMARK:
+            self.state.high = high
         return None if found is None else end
 
     def _running_high(self, start: int, stop: int, future: Bools) -> Int64s:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from market.columns import Int64s
 
 _TWO_64: Final = float(2**64)
-# A float64 sum of n <= 2**22 terms is off by at most n * 2**-52 * sum|x|: under 2**63 while sum|x| < 2**92.
+# A float64 sum of n <= 2**22 terms is off by at most n * 2**-52 * sum|x|: under 2**63 while sum|x| of a group < 2**92.
 _SAFE_MAGNITUDE: Final = float(2**92)
 _SAFE_VOLUME: Final = 2**52
 _MASK_64: Final = 2**64 - 1
@@ -65,16 +65,21 @@ def sum_groups(terms: Int64s, starts: npt.NDArray[np.intp]) -> Wide:
 
     Terms are sizes, below 2**60 each, so the float sum of 2**22 of them is always safe.
     """
-    return _lift(np.add.reduceat(terms.view(np.uint64), starts), np.add.reduceat(terms.astype(np.float64), starts))
+    lo = np.add.reduceat(terms.view(np.uint64), starts)
+    if int(terms.min()) >= 0 and int(terms.max()) * len(terms) <= _MASK_64:
+        return Wide(np.zeros(len(lo), np.int64), lo)
+    return _lift(lo, np.add.reduceat(terms.astype(np.float64), starts))
 
 
 def sum_product_groups(left: Int64s, right: Int64s, starts: npt.NDArray[np.intp]) -> Wide:
     """Sum left * right, exactly, over the groups that begin at `starts`."""
-    estimates = left.astype(np.float64) * right
-    if float(np.abs(estimates).sum()) >= _SAFE_MAGNITUDE:
+    estimates = left.astype(np.float64)
+    estimates *= right
+    sums = np.add.reduceat(estimates, starts)
+    magnitudes = sums if float(estimates.min()) >= 0 else np.add.reduceat(np.abs(estimates), starts)
+    if float(magnitudes.max()) >= _SAFE_MAGNITUDE:
         return _sum_products_slowly(left, right, starts)
-    wrapped = left.view(np.uint64) * right.view(np.uint64)
-    return _lift(np.add.reduceat(wrapped, starts), np.add.reduceat(estimates, starts))
+    return _lift(np.add.reduceat(left.view(np.uint64) * right.view(np.uint64), starts), sums)
 
 
 def reduce_groups(column: Wide, starts: npt.NDArray[np.intp]) -> Wide:
