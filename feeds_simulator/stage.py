@@ -48,6 +48,8 @@ class Stage:
         self.told: Callable[[], Mapping[str, Mapping[str, int]]] | None = None
         """By instrument, what went onto the wire, where that is not what was said: a broker's state of MCX stands for
         several events."""
+        self.lost: Callable[[], Mapping[str, int]] | None = None
+        """By instrument, the trades, corrections and busts that the wire lost, where none is repeated."""
         self._scenes = {symbol: Scene(listing) for symbol, listing in market.listings.items()}
         self._products = {symbol: _product_of(listing) for symbol, listing in market.listings.items()}
         self._playing: dict[tuple[int, str], Playing] = {}

@@ -3,7 +3,8 @@
 `acts.jsonl` grows by a line per act as it begins: what, venue, instrument (null: the whole venue), from, to (ns as
 text; null: for ever), size. `counts-<run>.json` is replaced at each write: by venue and instrument the trades,
 corrections, busts, books, states and settlements since the start of the run, and what the wire did to them; `told` is
-what went onto the wire, where one message stands for several events.
+what went onto the wire, where one message stands for several events; `lost` how many trades, corrections and busts did
+not get through, where a message holds many and none is repeated.
 """
 
 import json
@@ -45,4 +46,8 @@ def _counts(stage: Stage, faults: Faults) -> Record:
     for (symbol, what), count in sorted(stage.said.items()):
         instruments.setdefault(stage.listings[symbol].key, {})[what] = count
     counts: Record = {"instruments": instruments, "wire": dict(faults.done)}
-    return counts if stage.told is None else {**counts, "told": stage.told()}
+    if stage.told is not None:
+        counts["told"] = stage.told()
+    if stage.lost is not None:
+        counts["lost"] = stage.lost()
+    return counts

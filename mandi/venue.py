@@ -105,6 +105,7 @@ def _build(
     )
     stage.heard = getattr(simulator, "heard", stage.heard)
     stage.told = getattr(simulator, "told", None)
+    stage.lost = getattr(simulator, "lost", None)
     return simulator, (stage, faults)
 
 

@@ -87,6 +87,7 @@ class Session:
         self._commands: list[Command] = []
         self.lost: str | None = None
         self._open = self._connected = False
+        self._opened_ns = 0
         self._day = -1
         self._slow: Gap | None = None
         self._conflated_before = 0
@@ -120,6 +121,7 @@ class Session:
     def on_open(self, now_ns: int) -> None:
         """The SDK's session has started and its services are open: subscribe everything, for it knows nothing."""
         self._open = self._connected = True
+        self._opened_ns = now_ns
         self.lost = None
         self.watched.clear()
         if self._restarted_from:
@@ -331,15 +333,16 @@ class Session:
 
     def _lose(self, watched: Watched, reason: str, now_ns: int) -> None:
         self.counters["losses"] += 1
-        if watched.phase is not Phase.LIVE:
-            return  # an image is on its way, or nothing can be asked
-        self._open_gap(watched, reason, now_ns)
-        self._ask(watched, RESUBSCRIBE, now_ns)
+        if watched.phase is Phase.ENDED or not self._connected:
+            return  # the end of the subscription, or of the connection, is a gap already
+        self._open_gap(watched, reason, now_ns)  # before its first image too: its trades count from the beginning
+        if watched.phase is Phase.LIVE:  # else an image is on its way, or nothing can be asked
+            self._ask(watched, RESUBSCRIBE, now_ns)
         self._judge(watched, reason, now_ns)
 
     def _open_gap(self, watched: Watched, reason: str, now_ns: int) -> None:
         if watched.gap is None:
-            seq_from = self._rows.last_seq + 1
+            seq_from = max(self._rows.last_seq + 1, self._opened_ns)
             watched.gap = self._gap(watched.security, seq_from, seq_from, reason, now_ns)
 
     def _close_gap(self, watched: Watched, now_ns: int, resolution: str) -> None:

@@ -109,14 +109,17 @@ class BloombergSimulator:
     def flush(self) -> None:
         now_ns = self._now()
         for link in list(self._links):
-            lost = link.flush(self.faults, now_ns, self._config.unsent_limit_bytes)
-            if lost:
-                self.venue.lose(link.client, sorted(lost))
+            link.flush(self.faults, now_ns, self._config.unsent_limit_bytes)
+
+    def lost(self) -> dict[str, int]:
+        """Return how many trades, corrections and busts of each instrument were told as lost on the way."""
+        return dict(self.venue.lost)
 
     # --- clients --------------------------------------------------------------------------------
 
     async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Link(cast(asyncio.Transport, writer.transport), Wire(self.faults, self._now(), _garbled))
+        wire = Wire(self.faults, self._now(), _garbled)
+        link = _Link(cast(asyncio.Transport, writer.transport), wire, self.venue)
         if self.faults.down:
             link.abort()
             return
@@ -164,37 +167,46 @@ class BloombergSimulator:
 class _Link(Link):
     # A socket and the venue's view of it.
 
-    def __init__(self, socket: Socket, wire: Wire[bytes]) -> None:
+    def __init__(self, socket: Socket, wire: Wire[bytes], venue: Venue) -> None:
         super().__init__(socket)
-        self.wire = wire
+        self.wire, self._venue = wire, venue
         self.client = Client()
 
     def answer(self, body: Body) -> None:
         if self.can_write:
             self.socket.write(frame(body))
 
-    def flush(self, faults: Faults, now_ns: int, unsent_limit_bytes: int) -> set[int]:
-        """Write what there is to say; return the subscriptions that lost something on the way."""
+    def flush(self, faults: Faults, now_ns: int, unsent_limit_bytes: int) -> None:
+        """Write what there is to say; what is lost on the way is told in its place, until that gets through."""
         events, self.client.out = self.client.out, []
         chunks = list(self.wire.due(now_ns))
-        lost: set[int] = set()
+        lost: list[Any] = []
         for kind, messages in events:
             if kind != fields.SUBSCRIPTION_DATA:
                 chunks.append(frame({"type": kind, "messages": messages}))
             elif faults.stall:
-                lost.update(wire_id for wire_id, _, _ in messages)  # told until it gets through
+                lost += messages
             else:
                 for start in range(0, len(messages), _EVENT_MESSAGES):
-                    self._send_data(messages[start : start + _EVENT_MESSAGES], faults, chunks, lost)
+                    said = self._losses(lost) + messages[start : start + _EVENT_MESSAGES]
+                    lost = [] if self._send_data(said, faults, chunks) else said
+        if lost:
+            self._venue.lose(self.client, lost)
         if chunks and self.can_write and not self.write(b"".join(chunks), unsent_limit_bytes):
             self.abort()
-        return lost
 
-    def _send_data(self, messages: list[Any], faults: Faults, chunks: list[bytes], lost: set[int]) -> None:
+    # What tells that messages were lost.
+    def _losses(self, lost: list[Any]) -> list[Any]:
+        if lost:
+            self._venue.lose(self.client, lost)
+        told, self.client.out = self.client.out, []
+        return [message for _, messages in told for message in messages]
+
+    # Returns whether the wire dropped nothing.
+    def _send_data(self, messages: list[Any], faults: Faults, chunks: list[bytes]) -> bool:
         dropped = faults.done["dropped"]
         chunks.extend(self.wire.send(frame({"type": fields.SUBSCRIPTION_DATA, "messages": messages})))
-        if faults.done["dropped"] != dropped:
-            lost.update(wire_id for wire_id, _, _ in messages)
+        return faults.done["dropped"] == dropped
 
 
 def _garbled(data: bytes) -> bytes:

@@ -18,13 +18,15 @@ NS_PER_S: Final = 1_000_000_000
 _DEAD_FIELDS: Final = frozenset(("EVT_TRADE_CANCEL_TIME_RT", "EVT_TRADE_CORRECT_TIME_RT", "EVT_TRADE_ACTION_REALTIME"))
 
 Content = dict[str, Any]
+Message = tuple[int, str, Content]
+"""Of which subscription, its name, its content."""
 
 
 class Client:
     """One connection as the streams see it: what is to be sent, in order, by type of event."""
 
     def __init__(self) -> None:
-        self.out: list[tuple[int, list[Any]]] = []
+        self.out: list[tuple[int, list[Message]]] = []
         self.subscriptions: dict[int, Subscription] = {}
 
     def say(self, kind: int, wire_id: int, name: str, content: Content) -> None:

@@ -4,13 +4,14 @@ Pure. Source: blpapi documentation (python 3.26); shapes of status messages: the
 Units: times ns UTC by the market clock; prices as doubles, as the SDK gives them.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from feeds_simulator.bloomberg import fields
 from feeds_simulator.bloomberg.securities import normalised, security_of
-from feeds_simulator.bloomberg.streams import NS_PER_S, Client, Content, Stream, Subscription
+from feeds_simulator.bloomberg.streams import NS_PER_S, Client, Content, Message, Stream, Subscription
 from feeds_simulator.events import BookEvent, BustEvent, Event, Listing, SettleEvent, StatusEvent, TradeEvent
 from feeds_simulator.news import Headline
 
@@ -65,6 +66,9 @@ class Venue:
             delay_ns = round(rights.delay_s * NS_PER_S) if security in rights.delayed else 0
             self.streams[security] = Stream(security, delay_ns)
         self._of_symbol = {symbol: self.streams[security_of(one.key)] for symbol, one in self._listings.items()}
+        self._key_of = {security_of(listing.key): listing.key for listing in self._listings.values()}
+        self.lost: Counter[str] = Counter()
+        """Trades, corrections and busts that were said and did not get through, by instrument."""
         self._volumes: dict[str, int] = {}
         self._securities_of: dict[str, list[str]] = {}
         self._news = _Desk()
@@ -246,11 +250,15 @@ class Venue:
             content = {"reason": reason(category, "ended by the source", 13)}
             subscription.client.say(fields.SUBSCRIPTION_STATUS, subscription.wire_id, "SubscriptionTerminated", content)
 
-    def lose(self, client: Client, wire_ids: Iterable[int]) -> None:
-        """Tell a client which of its subscriptions lost data on the way."""
-        for wire_id in wire_ids:
+    def lose(self, client: Client, messages: Iterable[Message]) -> None:
+        """Tell a client which of its subscriptions lost data on the way, and count what was traded in it."""
+        trades: Counter[int] = Counter()
+        for wire_id, _, content in messages:
+            trades[wire_id] += content.get("MKTDATA_EVENT_TYPE") == fields.TRADE
+        for wire_id in sorted(trades):
             subscription = client.subscriptions.get(wire_id)
             if subscription is not None:
+                self.lost[self._key_of[subscription.stream.security]] += trades[wire_id]
                 subscription.stream.lose(subscription)
 
     @staticmethod

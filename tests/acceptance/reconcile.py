@@ -8,6 +8,8 @@ Said: trades, corrections and busts by the simulator's truth (of MCX, the packet
 `trades` in each store. Aside: rows of `late`, and of `rejected` out of the log, that name the instrument. What is then
 still missing must lie in gaps of the venue that were not repeated; where it numbers nothing, in one of the instrument
 or of the whole connection. The gap of ingest's own end explains nothing: by then the venues had long said their last.
+A message of Bloomberg holds what was said in a turn, so messages do not bound rows: a gap of an instrument explains as
+many as were, by the simulator's truth, in the messages that were dropped.
 A packet of MCX tells the day's volume: what a lost one told is in the row of the next one, which is then of two trades.
 So rows of MCX may be fewer where the lots told and held of the contract are the same, and lots that differ need a gap.
 A bust that the wire doubled, of a venue that numbers nothing, is said once and aside once: the second had no effect.
@@ -63,6 +65,8 @@ class Line:
     lots_said: int | None = None
     """None: the venue's packets do not tell a day's volume."""
     lots_held: Decimal = Decimal(0)
+    struck: int | None = None
+    """Of those said: what the wire lost. None: the simulator does not tell by instrument."""
 
     @property
     def missing(self) -> int:
@@ -98,13 +102,18 @@ class Reconciliation:
             if line.missing < -self._doubled(line)
             or (
                 (line.lots_agree is False or (line.missing > 0 and not line.lots_agree))
-                and (missing[line.feed] > self.lost.get(line.feed, 0) or not self._is_owned(line))
+                and not (self._is_owned(line) and self._is_enough(line, missing[line.feed]))
             )
         ]
 
     def _doubled(self, line: Line) -> int:
         """At most so many rows of an instrument are aside because they came twice."""
         return min(line.repeated, self.wire.get(line.feed, {}).get("duplicated", 0))
+
+    def _is_enough(self, line: Line, missing_of_feed: int) -> bool:
+        if line.struck is None:
+            return missing_of_feed <= self.lost.get(line.feed, 0)
+        return line.missing <= line.struck or _WHOLE in self.channels[line.feed]
 
     def _is_owned(self, line: Line) -> bool:
         names = {line.instrument, _WHOLE}
@@ -131,9 +140,12 @@ def reconcile(data_dir: Path, stores: Tables) -> Reconciliation:
     said: Counter[tuple[str, str]] = Counter()
     lots_said: Counter[str] = Counter()
     wire: dict[str, Counter[str]] = {}
+    struck: dict[str, Counter[str]] = {}
     for venues in (run["venues"] for run in counts):
         for feed, told in venues.items():
             wire.setdefault(feed, Counter()).update(told["wire"])
+            if "lost" in told:
+                struck.setdefault(feed, Counter()).update(told["lost"])
             for instrument, events in told["instruments"].items():
                 if "told" in told:
                     events = told["told"].get(instrument, {})
@@ -145,7 +157,7 @@ def reconcile(data_dir: Path, stores: Tables) -> Reconciliation:
     repeated = Counter(dict(stores.grouped("rejected", "instrument", NO_EFFECT)))
     feed_of = {instrument: feed for feed, instrument in said}
     keys = sorted(said.keys() | {(feed_of.get(name, "?"), name) for name in held})
-    lost, reasons, channels = _lost(stores, wire)
+    lost, reasons, channels = _lost(stores, wire, struck)
     return Reconciliation(
         lines=[
             Line(
@@ -157,6 +169,7 @@ def reconcile(data_dir: Path, stores: Tables) -> Reconciliation:
                 repeated=repeated[name],
                 lots_said=lots_said.get(name),
                 lots_held=lots_held.get(name, Decimal(0)),
+                struck=struck[feed][name] if feed in struck else None,
             )
             for feed, name in keys
         ],
@@ -175,7 +188,7 @@ def _aside(stores: Tables) -> Counter[str]:
 
 
 def _lost(
-    stores: Tables, wire: Mapping[str, Mapping[str, int]]
+    stores: Tables, wire: Mapping[str, Mapping[str, int]], struck: Mapping[str, Mapping[str, int]]
 ) -> tuple[Mapping[str, int], Mapping[str, Sequence[str]], Mapping[str, set[str]]]:
     # A gap explains as many rows as it has numbers that did not come again. Where its numbers are times, it cannot say
     # how many: there the wire's own count is the most that may be missing, unless it was cut or mute.
@@ -186,7 +199,12 @@ def _lost(
         if resolution == "replay" or reason.endswith(_STOPPED):
             continue
         feed = _FEED_OF_GAPS[venue]
-        lost[feed] += max(0, seq_to - seq_from + 1 - recovered) if feed in _NUMBERED else _most_lost(wire[feed])
+        if feed in _NUMBERED:
+            lost[feed] += max(0, seq_to - seq_from + 1 - recovered)
+        elif feed in struck:
+            lost[feed] = max(lost[feed], _ANY if channel == _WHOLE else sum(struck[feed].values()))
+        else:
+            lost[feed] += _most_lost(wire[feed])
         channels.setdefault(feed, set()).add(channel)
         reasons.setdefault(feed, []).append(f"{reason} {seq_from}..{seq_to} {resolution or 'open'} +{recovered}")
     return lost, reasons, channels
@@ -276,10 +294,11 @@ def printed(name: str, found: Reconciliation, verbose: bool) -> None:
         if told:
             print(f"    {what}: {json.dumps(told)[:1_500]}", flush=True)
     for line in found.lines:
-        if verbose or line.missing or line.lots_agree is False:
+        if verbose or line.missing or line.lots_agree is False or line.struck:
             lots = (
                 "" if line.lots_said is None else f"; lots: {line.lots_said} said, {line.lots_held.normalize():f} held"
             )
+            lots = f"; {line.struck} lost on the wire" if line.struck is not None else lots
             print(f"    {line.instrument:20} {line.said} said, {line.held} held, {line.aside} aside{lots}", flush=True)
 
 

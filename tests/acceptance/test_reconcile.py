@@ -1,5 +1,6 @@
 """`mandi demo` on four venues at once: both stores hold what the simulators said, whatever went wrong on the wire."""
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -43,6 +44,51 @@ def test_where_nothing_is_numbered_a_gap_owns_up_to_its_instrument(channel: str,
     channels = {"bloomberg": frozenset({channel})}
     run = Reconciliation(lines=[line], wire={}, lost={"bloomberg": 10**9}, reasons={}, aside={}, channels=channels)
     assert run.unexplained() == ([] if explained else [line])
+
+
+@pytest.mark.parametrize(
+    ("said", "channel", "explained"),
+    [(30, "GCZ6 Comdty", True), (31, "GCZ6 Comdty", False), (31, "ticks", True), (8, "CTZ6 Comdty", False)],
+)
+def test_a_gap_of_bloomberg_owns_up_to_what_the_wire_lost(said: int, channel: str, explained: bool) -> None:
+    line = replace(GOLD, feed="bloomberg", instrument="BBG:GC:202612", said=said + 1, held=0, struck=30)
+    channels = {"bloomberg": frozenset({channel})}
+    wire = {"bloomberg": {"dropped": 1}}  # an event of many messages
+    run = Reconciliation(lines=[line], wire=wire, lost={"bloomberg": 1}, reasons={}, aside={}, channels=channels)
+    assert run.unexplained() == ([] if explained else [line])
+
+
+class Gold:
+    """Stands for the stores: seven trades of Bloomberg's gold, and one gap."""
+
+    def __init__(self, channel: str) -> None:
+        self._channel = channel
+
+    def grouped(self, table: str, by: str, where: str = "1 = 1") -> list[tuple[str, int]]:  # noqa: ARG002
+        return [("BBG:GC:202612", 7)] if table == "trades" else []
+
+    def count(self, table: str) -> int:  # noqa: ARG002
+        return 0
+
+    def lots(self) -> list[tuple[str, Decimal]]:
+        return []
+
+    def gaps(self) -> list[tuple[object, ...]]:
+        return [("BBG", self._channel, 5, 6, "snapshot", 0, "DATALOSS")]
+
+
+@pytest.mark.parametrize(("struck", "channel", "explained"), [(23, "GC", True), (22, "GC", False), (23, "CT", False)])
+def test_what_the_wire_of_bloomberg_lost_is_in_the_truth(
+    tmp_path: Path, struck: int, channel: str, explained: bool
+) -> None:
+    key = "BBG:GC:202612"
+    told = {"instruments": {key: {"trades": 30, "books": 9}}, "wire": {"dropped": 1}, "lost": {key: struck}}
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "counts-1.json").write_text(json.dumps({"venues": {"bloomberg": told}}))
+    found = reconcile(tmp_path, Gold(f"{channel}Z6 Comdty"))
+    assert [(line.missing, line.struck) for line in found.lines] == [(23, struck)]
+    assert found.lost == {"bloomberg": struck}
+    assert found.unexplained() == ([] if explained else list(found.lines))
 
 
 @pytest.mark.parametrize(("lots_held", "explained"), [(30, True), (29, False), (31, False)])

@@ -14,6 +14,7 @@ from feeds_simulator.bloomberg.blpapi.event import DeliveryQueue, Message
 from feeds_simulator.bloomberg.blpapi.subscriptionlist import parse_topic
 from feeds_simulator.bloomberg.server import SimulatorConfig
 from feeds_simulator.bloomberg.venue import Entitlements
+from feeds_simulator.events import BustEvent
 
 NOTHING = SimulatorConfig(news_every_s=1e9)
 
@@ -449,6 +450,20 @@ class TestMarketData:
             server.happen(book(USDINR, ("95.63", 1), ("95.64", 1)))
             loss, _ = until(session, "MarketDataEvents")
             assert (loss["MKTDATA_EVENT_TYPE"], loss["MKTDATA_EVENT_SUBTYPE"]) == ("SUMMARY", "DATALOSS")
+
+    def test_what_was_traded_in_a_dropped_event_is_counted_once(self) -> None:
+        with serving(NOTHING) as server, started(server.port) as session:
+            subscribed(session, "USDINR Curncy", "BID,EVT_TRADE_IDENTIFIER_RT")
+            until(session, "MarketDataEvents")
+            server.simulator.faults.drop_every = 1
+            server.happen(
+                trade(USDINR, "95.61", 1, "t1"), trade(USDINR, "95.62", 1, "t2"), book(USDINR, ("95.6", 1), None)
+            )
+            server.happen(BustEvent(T0, USDINR.symbol, "t1"))  # what tells of the loss is lost with it
+            assert server.simulator.lost() == {USDINR.key: 3}
+            server.simulator.faults.drop_every = 0
+            server.happen(trade(USDINR, "95.63", 1, "t3"))
+            assert server.simulator.lost() == {USDINR.key: 3}
 
     def test_news(self) -> None:
         with serving(NOTHING) as server, started(server.port) as session:

@@ -43,6 +43,17 @@ def test_only_what_somebody_hears_is_counted() -> None:
     assert {symbol for symbol, _ in stage.said} == {"IFEU:B:202701"}
 
 
+def test_what_the_wire_lost_is_told_by_those_who_know(tmp_path: Path) -> None:
+    faults = Faults()
+    stage = Stage("bloomberg", MarketModel(ModelConfig(start_ns=START_NS)), Script(), faults)
+    truth, path = TruthFolder(tmp_path, "r1", {"bloomberg": (stage, faults)}), tmp_path / "counts-r1.json"
+    truth.write(START_NS)
+    assert "lost" not in json.loads(path.read_text())["venues"]["bloomberg"]
+    stage.lost = lambda: {"BBG:GC:202612": 3}
+    truth.write(START_NS)
+    assert json.loads(path.read_text())["venues"]["bloomberg"]["lost"] == {"BBG:GC:202612": 3}
+
+
 def test_a_trade_that_is_told_late_is_counted_for_whoever_listens_then() -> None:
     faults, clock, told = Faults(late_every=1, late_s=10.0), [START_NS], []
     stage = Stage("ice", MarketModel(ModelConfig(start_ns=START_NS, rate=50.0)), Script(), faults)

@@ -215,6 +215,29 @@ class TestLosses:
         assert [row["quality"] for row in found["status"]] == ["GAP", "LIVE"]
         assert [row["bid_price"] for row in fed.rows() if row["kind"] == "quote"] == [95_700_000_000]
 
+    def test_a_loss_before_the_first_image_is_a_gap_from_the_subscription_on(self) -> None:
+        fed = Fed()
+        fed.session.on_open(T0)
+        fed.say(3, status(USDINR, "SubscriptionStarted", exceptions=[], streamIds=["1"]))
+        fed.say(8, data(USDINR, "SUMMARY", "DATALOSS"))
+        (opened,) = fed.ledgers()["gaps"]
+        assert (opened["channel"], opened["seq_from"], opened["ts_resolved"]) == ("USDINR Curncy", T0, None)
+        assert RESUBSCRIBE not in [command.kind for command in fed.session.commands()]  # the image is on its way
+        fed.say(8, image(USDINR))
+        (closed,) = fed.ledgers()["gaps"]
+        assert (closed["gap_id"], closed["resolution"]) == (opened["gap_id"], "snapshot")
+
+    def test_a_loss_without_subscription_or_connection_is_no_gap_of_its_own(self) -> None:
+        fed = Fed().open()
+        fed.say(3, status(USDINR, "SubscriptionFailure", reason={"category": "LIMIT", "description": "too many"}))
+        fed.ledgers()
+        fed.say(1, Message("DataLoss", {"numMessagesDropped": 9}))
+        assert [row["channel"] for row in fed.ledgers()["gaps"]] == ["GCZ6 Comdty"]
+        fed.say(2, Message("SessionConnectionDown", {"description": "reset"}))
+        fed.ledgers()
+        fed.say(1, Message("DataLoss", {"numMessagesDropped": 9}))
+        assert fed.ledgers()["gaps"] == []
+
     def test_data_loss_of_no_subscription_is_of_all(self) -> None:
         fed = Fed().open()
         fed.say(1, Message("DataLoss", {"numMessagesDropped": 9}))
