@@ -2,6 +2,9 @@
 
 Both cut at the beginning of a month: a partition of ClickHouse and of plain PostgreSQL is a month, and a chunk of
 TimescaleDB ends with one. So stores that held the same rows hold the same rows afterwards. All other tables are kept.
+
+One that is killed half way has deleted from whole tables (PostgreSQL) or whole months (ClickHouse); the next one
+deletes the rest.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -11,9 +14,15 @@ import clickhouse_connect
 import psycopg
 
 from sinks.failures import clickhouse_failures, timescale_failures
+from sinks.faults import crash_point
 from sinks.timescale import RAW_TABLES
 
 _SECOND_NS: Final = 10**9
+
+# One at a time, and none while a piece is made (make_room takes the same lock): each counts rows first and then wants
+# the table for itself, so two would wait for each other. The other may be the statement of one that was killed, for a
+# server goes on with that.
+_DROP: Final = "SELECT market.drop_before(%s, %s) FROM pg_advisory_xact_lock(hashtext('market.make_room'))"
 
 
 def cut_before(now_ns: int, keep: timedelta) -> datetime:
@@ -32,8 +41,9 @@ def expire_timescale(dsn: str, cut: datetime) -> dict[str, int]:
     with timescale_failures(), psycopg.connect(dsn, autocommit=True) as connection:
         gone = {}
         for name in RAW_TABLES:
-            [(rows,)] = connection.execute("SELECT market.drop_before(%s, %s)", [name, cut]).fetchall()
+            [(rows,)] = connection.execute(_DROP, [name, cut]).fetchall()
             gone[name] = int(rows)
+            crash_point("timescale.expire.after")
         return gone
 
 
@@ -51,6 +61,7 @@ def expire_clickhouse(url: str, cut: datetime) -> dict[str, int]:
                 ).result_rows
                 for partition, _ in partitions:
                     client.command(f"ALTER TABLE market.{name} DROP PARTITION ID '{int(partition)}'")
+                    crash_point("clickhouse.expire.after")
                 gone[name] = sum(int(rows) for _, rows in partitions)
             return gone
         finally:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from market.segments import FRAME_HEAD_BYTES, append_ns, segment_bases, segment_name
+from sinks.faults import crash_point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ def apply_retention(directory: str, keep: Retention, now_ns: int) -> list[int]:
     bases = expired(_ages(directory), keep, now_ns)
     for base in bases:
         os.unlink(os.path.join(directory, segment_name(base)))
+        crash_point("log.retention.after")
     return bases
 
 

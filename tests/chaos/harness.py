@@ -132,6 +132,10 @@ class Flows:
             del self._running[name]
             self.kills[name] += 1
 
+    def ended(self, name: str) -> int | None:
+        """Wait until a command ends by itself; return its exit code."""
+        return self._running.pop(name).wait(DEADLINE_S)
+
     def stop(self, *names: str) -> None:
         """Ask flows to end; they must end well."""
         for name in names:

@@ -1,5 +1,7 @@
 """Which segments retention deletes, and that it never makes a hole."""
 
+import multiprocessing
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,43 @@ def test_age_is_that_of_the_records_and_topics_have_their_own(tmp_path: Path) ->
         append_json(writer, 1, first=number)
     assert [int(path.stem) for path in segments(tmp_path)] == [3, 6, 9]
     writer.close()
+
+
+def write_on(directory: Path) -> None:
+    """Append what is left of 40 records; the first new segment has five old ones deleted."""
+    writer = open_writer(url_of(directory), fsync=NEVER, segment_bytes=200, retention=Retention(max_bytes=900))
+    last = writer.last_record(TP)
+    first = 0 if last is None else last.offset + 1
+    append_json(writer, 40 - first, first=first)
+    writer.close()
+
+
+@pytest.mark.parametrize("nth", range(1, 6))
+def test_a_kill_between_two_deletions_leaves_no_hole_and_the_next_writer_deletes_the_rest(
+    nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    writer = open_writer(url_of(killed), fsync=NEVER, segment_bytes=200)
+    append_json(writer, 30)
+    writer.close()
+    shutil.copytree(killed, alone)
+    write_on(alone)
+    before = segments(killed)
+    monkeypatch.setenv("MANDI_CRASH_AT", f"log.retention.after:{nth}")
+    process = multiprocessing.get_context("fork").Process(target=write_on, args=[killed])
+    process.start()
+    process.join()
+    monkeypatch.delenv("MANDI_CRASH_AT")
+    assert process.exitcode == 9
+    assert segments(killed)[:-1] == before[nth:]  # the last one has just been begun
+    reader = open_reader(url_of(killed))
+    begin = reader.begin_offset(TP)
+    left = numbers(read_all(reader, offset=begin))
+    assert left == list(range(begin, left[-1] + 1))
+    assert left[-1] >= 29
+    write_on(killed)
+    assert [path.name for path in segments(killed)] == [path.name for path in segments(alone)]
+    assert numbers(read_all(reader, offset=left[-1] + 1)) == list(
+        range(left[-1] + 1, 40)
+    )  # where a flow was, it goes on
+    reader.close()
