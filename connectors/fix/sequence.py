@@ -84,7 +84,7 @@ class Incoming:
     def progressed(self, now_ns: int) -> Gap | None:
         """`expected` moved on: return the ledger row of the hole if it is closed now."""
         if self.resend is not None:
-            self.resend.deadline_ns = now_ns + RESEND_TIMEOUT_NS
+            self.resend.deadline_ns, self.resend.attempt = now_ns + RESEND_TIMEOUT_NS, 1
             if self.expected > self.resend.until:
                 self.resend = None
         gap = self.gap

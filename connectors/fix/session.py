@@ -311,11 +311,20 @@ class FixSession:
                 self._go_on()
         elif message.seq > incoming.expected:
             self._too_high(message)
+        elif self._reaches_on(message):
+            self._gap_fill(message)
+            self._go_on()
         elif message.poss_dup:
             self.counters["duplicates"] += 1
         else:
             self.counters["too_low"] += 1
             self.logout(f"MsgSeqNum too low, expecting {incoming.expected} but received {message.seq}")
+
+    # A gap fill from where we were when we asked: what was held has brought us on, but it may fill the next hole too.
+    def _reaches_on(self, message: Message) -> bool:
+        following = message.get(fix.NEW_SEQ_NO) or b""
+        is_fill = message.poss_dup and message.type == fix.SEQUENCE_RESET
+        return is_fill and following.isdigit() and int(following[:18]) > self.incoming.expected
 
     def _consume(self, message: Message) -> None:
         if message.type == fix.SEQUENCE_RESET:

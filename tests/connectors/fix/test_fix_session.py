@@ -65,13 +65,19 @@ def test_case_02_one_request_fills_every_hole_known_when_it_is_made() -> None:
     desk, dup = Desk().live(), "43=Y|122=" + stamp()
     lost = [*range(2, 400, 40)]
     asked = desk.take(*[fix(f"35=0|34={seq}") for seq in range(2, 401) if seq not in lost])
-    asked += desk.take(fix("35=W|34=2|" + QUOTE, header=dup))  # only now are the others known to be missing
-    for seq in range(3, 401):  # the venue answers both from the first number asked for to the last one sent
-        again = f"35=W|34={seq}|{QUOTE}" if seq in lost else f"35=4|34={seq}|123=Y|36={seq + 1}"
-        asked += desk.take(fix(again, header=dup))
-    assert desk.seqs == [*range(2, 401)]
-    assert asked.count("35=2|") == 2
-    assert [gap for gap in desk.gaps if gap[2]] == [(seq, seq, "replay") for seq in lost]
+    for text in ("35=W|34=2|" + QUOTE, "35=4|34=3|123=Y|36=202", "35=W|34=202|" + QUOTE, "35=4|34=203|123=Y|36=401"):
+        asked += desk.take(fix(text, header=dup))  # the venue keeps two of those that were lost
+    assert desk.seqs == [seq for seq in range(2, 401) if seq not in lost or seq in (2, 202)]
+    assert asked.count("35=2|") == 2  # when the first was made, the other holes were not known
+    assert [gap for gap in desk.gaps if gap[2]] == [
+        (2, 2, "replay"),
+        (42, 42, "replay"),
+        (202, 202, "replay"),
+        (242, 242, "replay"),
+    ]
+    assert desk.session.incoming.resend is None
+    desk.take(fix("35=4|34=42|123=Y|36=202", header=dup), fix("35=0|34=401"))  # the answer to the second
+    assert desk.session.incoming.expected == 402
 
 
 def test_case_02_what_comes_again_costs_no_more_the_more_is_held() -> None:
@@ -108,6 +114,16 @@ def test_case_02_a_lost_resend_is_asked_again_and_then_given_up() -> None:
     assert desk.session.lost is None
     desk.wait(5)
     assert desk.session.lost is not None
+
+
+def test_case_02_a_venue_that_resends_in_pieces_is_asked_for_each_and_kept() -> None:
+    desk, dup = Desk(heartbeat_s=60).live(), "43=Y|122=" + stamp()
+    desk.session._heartbeat_ns = 600 * SECOND
+    desk.take(*[fix(f"35=0|34={seq}") for seq in range(3, 40, 2)], fix("35=W|34=2|" + QUOTE, header=dup))
+    for seq in range(4, 14, 2):  # more pieces than attempts
+        desk.take(fix(f"35=W|34={seq}|{QUOTE}", header=dup))
+        assert f"7={seq + 2}|16=0" in desk.wait(5)
+    assert desk.session.lost is None
 
 
 def test_case_03_a_possible_duplicate_is_ignored() -> None:
