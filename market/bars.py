@@ -204,12 +204,13 @@ class BarsKernel:
         accepted = judged.verdict == ACCEPTED
         venues = venue_rows(judged.rows)
         for name, index in venues:
-            known = judged.known_at[index][accepted[index]]
-            if len(known):
-                self._known_at[name] = max(self._known_at.get(name, 0), int(known.max()))
-            if self._whole_from is not None and name not in self._whole_from and len(known):
-                first = int(accepted[index].argmax())
-                self._whole_from[name] = int(values(judged.rows.column("ts_event"))[index][first])
+            mine = accepted[index]
+            if not mine.any():
+                continue
+            known = judged.known_at[index] if mine.all() else judged.known_at[index][mine]
+            self._known_at[name] = max(self._known_at.get(name, 0), int(known.max()))
+            if self._whole_from is not None and name not in self._whole_from:
+                self._whole_from[name] = int(values(judged.rows.column("ts_event"))[index][mine.argmax()])
         revising = self._fold_trades(part.trades) if len(part.trades.ts) else []
         if part.fate == APPLIED:
             emitted += self._refold(part)

@@ -46,16 +46,14 @@ class Partials:
         return len(self.ts_open)
 
     def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Partials":
-        return Partials(**{f.name: _take(getattr(self, f.name), index) for f in fields(self)})
+        return Partials(**{name: getattr(self, name)[index] for name in _COLUMNS})
 
 
-def _take(column: Any, index: Any) -> Any:
-    return column.take(index) if isinstance(column, Wide) else column[index]
+_COLUMNS: Final = tuple(f.name for f in fields(Partials))
 
 
 def _empty() -> Partials:
-    none = np.empty(0, np.int64)
-    columns: dict[str, Any] = {f.name: none for f in fields(Partials)}
+    columns: dict[str, Any] = dict.fromkeys(_COLUMNS, np.empty(0, np.int64))
     return Partials(**{**columns, "volume": wide.empty(), "notional": wide.empty()})
 
 
@@ -67,9 +65,9 @@ def concat(parts: list[Partials]) -> Partials:
     if len(parts) == 1:
         return parts[0]
     columns: dict[str, Any] = {}
-    for f in fields(Partials):
-        pieces = [getattr(part, f.name) for part in parts]
-        columns[f.name] = wide.concat(pieces) if isinstance(pieces[0], Wide) else np.concatenate(pieces)
+    for name in _COLUMNS:
+        pieces = [getattr(part, name) for part in parts]
+        columns[name] = wide.concat(pieces) if isinstance(pieces[0], Wide) else np.concatenate(pieces)
     return Partials(**columns)
 
 
@@ -223,5 +221,5 @@ def vwap(bars: Partials) -> Int64s:
     if traded.all():
         return wide.divide_half_even(bars.notional, bars.volume)
     prices = bars.close.copy()
-    prices[traded] = wide.divide_half_even(bars.notional.take(traded), bars.volume.take(traded))
+    prices[traded] = wide.divide_half_even(bars.notional[traded], bars.volume[traded])
     return prices

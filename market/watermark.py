@@ -279,8 +279,8 @@ class _VenueJudge:
             self.before, self.after = marks[:-1], marks[1:]  # as a rule: no copy
         else:
             self.before[run], self.after[run] = marks[:-1], marks[1:]
-        too_late = self.ts[run] < self.before[run] - self.lateness.allowed_ns
-        if too_late.any():
+        if n and int(self.ts[run].min()) < int(marks[-1]) - self.lateness.allowed_ns:  # or else none is late
+            too_late = self.ts[run] < self.before[run] - self.lateness.allowed_ns
             self.verdict[run][too_late & ~future[run] & ~self.clock[run]] = LATE
         if high != NO_WATERMARK:
             self.state.high = high

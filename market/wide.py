@@ -32,7 +32,7 @@ class Wide:
     def __len__(self) -> int:
         return len(self.lo)
 
-    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Wide":
+    def __getitem__(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "Wide":
         return Wide(self.hi[index], self.lo[index])
 
     def plus(self, other: "Wide") -> "Wide":
