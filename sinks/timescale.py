@@ -1,12 +1,10 @@
 """Write rows into PostgreSQL or TimescaleDB: all tables of a write in one transaction.
 
-Rows are copied as CSV straight into the table. If the store has one of their keys already (a crash, a replay), that
-copy is undone, and they go through a temporary table and ON CONFLICT on the natural key; so do those after them, until
-all of a write are new again. Measured 2026-11-21, processor time of the server for 50,000 trades: 255 ms straight,
-525 ms by way of the temporary table (docs/performance.md).
+Rows are copied straight into the table (`sinks/pgcopy.py`). If the store has one of their keys already (a crash, a
+replay), that copy is undone, and they go through a temporary table and ON CONFLICT on the natural key; so do those
+after them, until all of a write are new again. What each way costs: docs/performance.md.
 """
 
-import io
 import time
 from datetime import date
 from typing import Final
@@ -14,8 +12,6 @@ from typing import Final
 import numpy as np
 import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 from psycopg import sql
 
 from sinks.base import Rows, WriteResult
@@ -23,6 +19,7 @@ from sinks.columns import Column, TableSpec, table_spec, to_table
 from sinks.deadline import answers_within
 from sinks.failures import TIMESCALE, timescale_failures
 from sinks.faults import crash_point
+from sinks.pgcopy import binary_copy
 
 _MONTHS_AT_ONCE: Final = 24
 _DAY_NS: Final = 86_400 * 10**9
@@ -44,8 +41,6 @@ RAW_TABLES: Final = ("trades", "quotes", "books")
 # A late row may open chunks that were compressed, of which the server otherwise takes 100,000 rows a transaction.
 # Where there is no TimescaleDB it is a name without a meaning.
 _UNCOMPRESSED_ROWS: Final = "timescaledb.max_tuples_decompressed_per_dml_transaction=0"
-
-_CSV: Final = pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed")
 
 
 class TimescaleSink:
@@ -116,7 +111,7 @@ class TimescaleSink:
     def _write_table(self, connection: psycopg.Connection, spec: TableSpec, table: pa.Table) -> int:
         if table.num_rows == 0:
             return 0
-        data = csv(spec, table)
+        data = binary_copy(spec, table)
         if not spec.replaces and spec.name not in self._repeating:
             try:
                 with connection.transaction():  # within the write's own: a savepoint
@@ -128,7 +123,7 @@ class TimescaleSink:
             self._repeating.discard(spec.name)
         return written
 
-    def _upsert(self, connection: psycopg.Connection, spec: TableSpec, data: memoryview) -> int:
+    def _upsert(self, connection: psycopg.Connection, spec: TableSpec, data: bytes) -> int:
         if spec.name not in self._staged:
             connection.execute(stage_sql(spec))
             self._staged.add(spec.name)
@@ -145,15 +140,8 @@ def _make_room(connection: psycopg.Connection, name: str, table: pa.Table) -> No
         connection.execute("SELECT market.make_room(%s, %s)", [name, wanted[at : at + _MONTHS_AT_ONCE]])
 
 
-def csv(spec: TableSpec, table: pa.Table) -> memoryview:
-    """The rows of `to_table` as COPY takes them, columns in the order of the table's."""
-    buffer = io.BytesIO()
-    pyarrow.csv.write_csv(_stored_columns(spec, table), buffer, _CSV)
-    return buffer.getbuffer()
-
-
-def _copy(connection: psycopg.Connection, into: sql.Identifier, spec: TableSpec, data: memoryview) -> int:
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(into, _listed(_names(spec.columns)))
+def _copy(connection: psycopg.Connection, into: sql.Identifier, spec: TableSpec, data: bytes) -> int:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(into, _listed(_names(spec.columns)))
     with connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
             copy.write(data)
@@ -214,24 +202,3 @@ def insert_sql(spec: TableSpec) -> sql.Composed:
     version = sql.Identifier(f"{spec.version}_ns")
     newer = sql.SQL(" AND coalesce(excluded.{v}, -9223372036854775808) >= coalesce(t.{v}, -9223372036854775808)")
     return insert + update + newer.format(v=version)
-
-
-def _stored_columns(spec: TableSpec, table: pa.Table) -> pa.Table:
-    arrays, names = [], []
-    for column in spec.columns:
-        array = table.column(column.name)
-        if column.kind == "time":
-            arrays.append(_microseconds(array))
-            names.append(column.name)
-        arrays.append(array)
-        names.append(f"{column.name}_ns" if column.kind == "time" else column.name)
-    return pa.table(arrays, names=names)
-
-
-def _microseconds(nanoseconds: pa.ChunkedArray) -> pa.Array:
-    # Rounded down, before 1970 too, so that a time never moves into the next interval.
-    missing = np.asarray(nanoseconds.is_null()) if nanoseconds.null_count else None
-    whole = np.floor_divide(nanoseconds.fill_null(0).to_numpy(), 1000)
-    times = pa.array(whole, pa.int64(), mask=missing).cast(pa.timestamp("us"))
-    # The Z by hand: as CSV a column with a time zone costs pyarrow 1.8 us a row, fourteen times one without.
-    return pc.binary_join_element_wise(times.cast(pa.utf8()), "Z", "")
