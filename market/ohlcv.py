@@ -150,9 +150,9 @@ def widen(bars: Partials, window: Int64s) -> Partials:
     if len(bars) == 0:
         return bars
     same = (bars.instrument[1:] == bars.instrument[:-1]) & (window[1:] == window[:-1])
-    starts = _starts(~same)
-    if len(starts) == len(bars):
+    if not same.any():
         return replace(bars, ts_open=window)  # one narrow bar in each wide one: what a batch of a busy market comes to
+    starts = _starts(~same)
     ends = np.append(starts[1:], len(bars)) - 1
     return Partials(
         instrument=bars.instrument[starts],
