@@ -17,7 +17,7 @@ from mandi.clock import FileClock
 from mandi.opening import open_market
 from market import topics
 from market.schemas import QUOTE, TRADE
-from pipelines.ingest import POSITIONS
+from pipelines.ingest import POSITIONS, last_positions
 from sinks.embedded.processes import free_port
 from tests.chaos.harness import Flows, Stopwatch, tell, until
 from tests.chaos.logs import Rows, final_bars, open_gaps, ticks
@@ -80,7 +80,7 @@ SHORT = ("ingest.flush.after", "log.flush.mid", "ingest.positions.before")
 
 
 @pytest.mark.parametrize(
-    "points", [pytest.param(SHORT, id="short"), pytest.param(POINTS * 5, id="long", marks=pytest.mark.chaos)]
+    "points", [pytest.param(SHORT, id="short"), pytest.param(POINTS * 3, id="long", marks=pytest.mark.chaos)]
 )
 def test_a_killed_ingest_has_every_row_once(points, tmp_path) -> None:
     chance, resumed = random.Random(len(points)), Stopwatch("ingest: from its start after a kill to its next record")
@@ -95,6 +95,8 @@ def test_a_killed_ingest_has_every_row_once(points, tmp_path) -> None:
         until(lambda: written(reference) and victim.end_of(POSITIONS))
         for nth, point in enumerate(points):
             if nth % 3 == 0:
+                # Killed again and again before it repaired its books, it would miss more than the venue keeps.
+                until(lambda: caught_up(victim))
                 kill_at_random(victim, chance, resumed)
             victim.kill("ingest")
             victim.crash({"ingest": f"{point}:{chance.randint(1, 20 if 'flush' in point else 2)}"})
@@ -120,6 +122,15 @@ def start_again(victim: Flows, resumed: Stopwatch) -> None:
     with resumed.measure():
         victim.start("ingest")
         until(lambda: written(victim) > before)
+
+
+def caught_up(victim: Flows) -> bool:
+    """Whether the positions on disk know of no hole that is still to be repaired."""
+    reader = open_reader(victim.url)
+    try:
+        return all("gaps" not in positions for positions in last_positions(reader).values())
+    finally:
+        reader.close()
 
 
 def compare(reference: str, victim: str) -> None:

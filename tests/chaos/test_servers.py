@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(900)
 WITHIN_LATENESS_S = 50
 TOO_LATE_S = 90
 SLICE_LINES = 6_000
-SHORT_AND_LONG = [pytest.param(1, id="short"), pytest.param(12, id="long", marks=pytest.mark.chaos)]
+SHORT_AND_LONG = [pytest.param(1, id="short"), pytest.param(6, id="long", marks=pytest.mark.chaos)]
 
 
 @pytest.fixture
@@ -86,8 +86,10 @@ def test_a_real_day_on_the_servers_survives_kills(rounds, day, servers, kafka_ur
     settings = {**servers.environment, "MANDI_LOG": kafka_url}
     with Flows(tmp_path / "victim", settings, short_epochs=True) as flows:
         # Slowly, so that there is something to commit however long a round takes; the rest of the day at once.
-        with growing(kafka_url, market, pause_s=0.5 if rounds == 1 else 2.0):
+        with growing(kafka_url, market, pause_s=0.5 if rounds == 1 else 4.0):
             for nth in range(rounds):
+                for flow in FLOWS if nth else ():
+                    flows.kill(flow)
                 flows.crash({flow: f"{points[nth % len(points)]}:2" for flow, points in POINTS_ON_KAFKA.items()})
                 flows.start(*FLOWS)
                 until(lambda: all(output_of(flow, flows, servers) for flow in FLOWS))
@@ -111,7 +113,10 @@ def append_all(url: str, market: RealDay) -> None:
     writer.close()
 
 
-POINTS_ON_KAFKA = {**POINTS, "bars": tuple(point for point in POINTS["bars"] if point != "log.flush.mid")}
+_NEVER_HERE = ("log.flush.mid", "log.sync.after", "clickhouse.write.between_tables")
+"""A record is whole at the broker or not there; it is the broker that commits a group; and while bars is dead there are
+trades alone to write."""
+POINTS_ON_KAFKA = {flow: tuple(p for p in points if p not in _NEVER_HERE) for flow, points in POINTS.items()}
 
 
 def test_lines_out_of_order_late_and_ahead_on_the_servers(day, servers, kafka_url, embedded_hashes, tmp_path) -> None:
