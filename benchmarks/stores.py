@@ -58,28 +58,27 @@ def trades(first: int, rows: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([columns[field.name] for field in TRADES], schema=TRADES)
 
 
-def bench_stores(batches: int = BATCHES, rows: int = BATCH_ROWS) -> dict[str, dict[str, float]]:
+def bench_stores(directory: Path, batches: int = BATCHES, rows: int = BATCH_ROWS) -> dict[str, dict[str, float]]:
     """Measure new rows, the same once more (a replay), and batches half of which is there, in rows per second."""
-    with tempfile.TemporaryDirectory(prefix="mandi-bench-") as name:
-        postgres, served = EmbeddedPostgres(Path(name)), EmbeddedClickHouse(Path(name), port=0)
-        try:
-            url = served.start()
-            migrate_clickhouse(url)
-            with _database(os.environ.get("MANDI_TIMESCALE", "embedded"), postgres) as dsn:
-                found = {sink.name: _bench(sink, batches, rows) for sink in (TimescaleSink(dsn), ClickHouseSink(url))}
-                ceilings = {
-                    "timescale": _timescale_ceiling(dsn, batches, rows),
-                    "clickhouse": _clickhouse_ceiling(url, batches, rows),
-                }
-            for name, ceiling in ceilings.items():
-                found[name] |= {
-                    "ceiling_rows_per_s": round(ceiling),
-                    "of_ceiling": round(found[name]["new_rows_per_s"] / ceiling, 3),
-                }
-            return found
-        finally:
-            postgres.stop()
-            served.stop()
+    postgres, served = EmbeddedPostgres(directory), EmbeddedClickHouse(directory, port=0)
+    try:
+        url = served.start()
+        migrate_clickhouse(url)
+        with _database(os.environ.get("MANDI_TIMESCALE", "embedded"), postgres) as dsn:
+            found = {sink.name: _bench(sink, batches, rows) for sink in (TimescaleSink(dsn), ClickHouseSink(url))}
+            ceilings = {
+                "timescale": _timescale_ceiling(dsn, batches, rows),
+                "clickhouse": _clickhouse_ceiling(url, batches, rows),
+            }
+        for name, ceiling in ceilings.items():
+            found[name] |= {
+                "ceiling_rows_per_s": round(ceiling),
+                "of_ceiling": round(found[name]["new_rows_per_s"] / ceiling, 3),
+            }
+        return found
+    finally:
+        postgres.stop()
+        served.stop()
 
 
 @contextmanager
@@ -155,7 +154,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=BATCHES)
     parser.add_argument("--rows", type=int, default=BATCH_ROWS)
     arguments = parser.parse_args()
-    print(json.dumps(bench_stores(arguments.batches, arguments.rows), indent=2))
+    with tempfile.TemporaryDirectory(prefix="mandi-bench-") as name:
+        print(json.dumps(bench_stores(Path(name), arguments.batches, arguments.rows), indent=2))
 
 
 if __name__ == "__main__":
