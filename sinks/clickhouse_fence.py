@@ -5,15 +5,16 @@ any later time, also after its process has died. Whoever reads then which keys a
 them, and they are there twice. So every INSERT goes through a session of the server (HTTP `session_id`,
 `session_check`), and a writer that begins, or does not know what became of an INSERT,
 
-1. writes the name of a new session into `market.writers`,
-2. opens that session,
+1. opens a new session,
+2. writes its name into `market.writers`,
 3. makes all other sessions in `market.writers` read-only, one after the other, and only then reads keys.
 
 A session serves one request at a time. While an INSERT runs in it the server refuses the third step, which is tried
 again until that INSERT has ended; an INSERT that comes after it is refused. An INSERT that comes when the session is
 forgotten (some time after its last use, or by a restart) is refused, too. Of two writers who begin at once, whoever
-is the later one to read the names sees the other's, whose session is open by then or will find this one's name when
-it is: at most one of them is left. A writer that was shut out begins again, and reads keys again.
+is the later one to read the names sees the other's, and what has a name is open and can be shut: at most one of them
+is left. (A name before its session would be found by nobody, counted as shut, and opened then.) A session whose owner
+died before the second step has no name and no INSERT. A writer that was shut out begins again, and reads keys again.
 
 Sessions belong to a user of one server: all writers log in as the same user, and not by way of a balancer.
 
@@ -52,8 +53,8 @@ def take_over(client: Client) -> dict[str, str]:
     Raises: StoreUnavailable if an INSERT of one of them still runs after PATIENCE_S; ClickHouseError.
     """
     session = uuid4().hex
-    client.command(_ANNOUNCE, parameters={"session": session})
     client.command("SELECT 1", settings=_through(session, check="0"))
+    client.command(_ANNOUNCE, parameters={"session": session})
     others = [row[0] for row in client.query(_OTHERS, parameters={"session": session}).result_rows]
     deadline_s = time.monotonic() + PATIENCE_S
     for other in others:

@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -134,6 +136,29 @@ def test_two_that_write_the_same_rows_at_once_write_each_once(url: str) -> None:
         writer.join(timeout=60)
         assert not writer.is_alive()
     assert ask(url, "SELECT count() FROM market.trades") == ask(url, "SELECT count() FROM market.trades FINAL") == 800
+
+
+def test_who_began_while_another_was_about_to_is_shut_out_by_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, batch = batch_of("status", rows_of("status", 1)), batch_of("trades", ROWS)
+    with closing(ClickHouseSink(url)) as slow, closing(ClickHouseSink(url)) as quick:
+        client = slow._connected()
+        command, insert, asked = client.command, clickhouse._insert, count()
+
+        def paused(*arguments: Any, **options: Any) -> Any:
+            if next(asked) == 1:  # between opening its session and announcing it
+                quick.write({"status": [status]})
+            return command(*arguments, **options)
+
+        def overtaken(*arguments: Any) -> None:  # it knows by now which keys are there
+            monkeypatch.setattr(clickhouse, "_insert", insert)
+            assert quick.write({"trades": [batch]}).total_written == len(ROWS)
+            insert(*arguments)
+
+        monkeypatch.setattr(client, "command", paused)
+        slow.write({"status": [status]})
+        monkeypatch.setattr(clickhouse, "_insert", overtaken)
+        assert slow.write({"trades": [batch]}).total_written == 0
+    assert ask(url, "SELECT count() FROM market.trades") == len(ROWS)
 
 
 def test_two_that_take_turns_need_not_be_repeated_and_leave_one_session_open(url: str) -> None:
