@@ -119,10 +119,7 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
         if self._stopped:
             raise StopIteration
         if self._stop.is_set():
-            for feed in self._feeds:
-                feed.stop()
-            self._loop.close()
-            self._stopped = True  # what came until now is still to be written
+            self.close()  # what came until now is still to be written
         taken = [feed.take() for feed in self._feeds if self._stopped or feed.wait(0)]
         return [flush for flush in taken if flush.rows]
 
@@ -132,6 +129,15 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
 
     def snapshot(self) -> None:
         return None
+
+    def close(self) -> None:
+        """Stop the feeds. Bytewax asks for it also when the sink has raised."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for feed in self._feeds:
+            feed.stop()
+        self._loop.close()
 
 
 def last_positions(reader: LogReader) -> Mapping[str, Positions]:

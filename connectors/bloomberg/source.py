@@ -10,6 +10,8 @@ import importlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final
 
 from connectors.bloomberg.codec import Decoder
@@ -59,7 +61,7 @@ class _Source:
         try:
             while not stop.is_set():
                 began_s = time.monotonic()
-                await asyncio.to_thread(self._one_session, feed)
+                await _in_daemon_thread(partial(self._one_session, feed))
                 if time.monotonic() - began_s >= self._config.stable_after_s:
                     backoff.reset()
                 with contextlib.suppress(TimeoutError):
@@ -141,3 +143,20 @@ class _Source:
             session.resubscribe(entries)
         else:
             session.unsubscribe(entries)
+
+
+# Not `asyncio.to_thread`: at its end Python waits for the threads of that pool, and a call of the SDK may never return.
+async def _in_daemon_thread(work: Callable[[], None]) -> None:
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()  # whoever waits may be cancelled, the thread goes on
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # raised where it is waited for
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="bloomberg-session", daemon=True).start()
+    await asyncio.wrap_future(done)

@@ -19,6 +19,7 @@ from connectors.ticks import DepthBuilder, DetachedRows
 from market import topics
 from market.schemas import BUY, QUOTE, SET, TICKS, TRADE
 from pipelines import ingest
+from sinks.errors import WriterLocked
 from sinks.log import open_writer
 
 GOLD = topics.prices("gold")
@@ -181,3 +182,43 @@ def test_what_a_feed_met_is_counted_once(url: str) -> None:
         process._part.write_batch([told(conflated=3, frames=9)])
         process._part.write_batch([told(conflated=3), told(conflated=5, duplicates=1)])
     assert (count("conflated"), count("duplicates"), count("frames")) == (5.0, 1.0, 0.0)
+
+
+class OneFlush:
+    """Stands for a venue that says something at once."""
+
+    venue = "ice"
+
+    def __init__(self) -> None:
+        self.running = False
+
+    def start(self, *_: object) -> None:
+        self.running = True
+
+    def wait(self, *_: object) -> bool:
+        return True
+
+    def take(self) -> Flush:
+        nothing: dict[str, Any] = dict.fromkeys(("rejected", "gaps", "status", "news"))
+        return Flush(venue=self.venue, prices=[ticks(trades(1, 1))], positions={}, counters={}, **nothing)
+
+    def stop(self) -> None:
+        self.running = False
+
+
+def test_an_ingest_that_cannot_write_stops_its_feeds(url: str) -> None:
+    feed, other = OneFlush(), open_writer(url)
+    other.last_record(GOLD)  # the partition is its own from now on
+    config = ingest.IngestConfig(
+        feeds={"ice": lambda _now, _resume: feed},
+        open_reader=partial(open_reader, url),
+        open_writer=partial(open_writer, url),
+        now=lambda: 0,
+        stop=threading.Event(),
+    )
+    try:
+        with pytest.raises(WriterLocked):
+            ingest.run(config)
+    finally:
+        other.close()
+    assert not feed.running

@@ -1,5 +1,7 @@
 """The conformance cases that concern Bloomberg, over a real socket: feed, SDK facade, server."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,7 +12,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from bloomberg_events import KINDS
@@ -428,3 +430,26 @@ class TestNews:
 def test_a_missing_sdk_is_named() -> None:
     with pytest.raises(SdkMissing, match="no_such_sdk"):
         open_feed(BloombergConfig(sdk="no_such_sdk"), Clock())
+
+
+_WAITING_FOR_EVER: Final = """
+import sys, threading, types
+from connectors.bloomberg.config import BloombergConfig
+from connectors.bloomberg.source import open_feed
+from feeds_simulator.bloomberg import blpapi
+
+started = threading.Event()
+
+class Session(blpapi.Session):
+    def start(self):
+        started.set()
+        threading.Event().wait()
+
+sys.modules["sdk"] = types.SimpleNamespace(**vars(blpapi) | {"Session": Session})
+open_feed(BloombergConfig(port=1, sdk="sdk"), lambda: 0).start()
+assert started.wait(10)
+"""
+
+
+def test_a_call_of_the_sdk_that_never_returns_does_not_hold_the_process() -> None:
+    subprocess.run([sys.executable, "-c", _WAITING_FOR_EVER], check=True, timeout=20)
