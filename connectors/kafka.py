@@ -20,6 +20,7 @@ import kafka.errors
 import pyarrow as pa
 from kafka.protocol.consumer import OffsetSpec
 
+from market.kafka_away import AWAY, METADATA_MS
 from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
 from market.records import (
     CorruptRecord,
@@ -237,7 +238,7 @@ class _KafkaLogReader:
 
     def _insist(self, ask: Callable[[], T]) -> T:
         """Ask until there is an answer. Raises: LogUnavailable if told to stop meanwhile."""
-        return insist(ask, self._patience, kafka.errors.RetriableError, time.sleep)
+        return insist(ask, self._patience, AWAY, time.sleep)
 
 
 def _settings(log: KafkaLog) -> dict[str, Any]:
@@ -247,6 +248,7 @@ def _settings(log: KafkaLog) -> dict[str, Any]:
         "bootstrap_timeout_ms": _ASK_MS,
         "request_timeout_ms": 2 * _ASK_MS,
         "reconnect_backoff_max_ms": 2000,
+        "metadata_max_age_ms": METADATA_MS,
         **log.client,
     }
 

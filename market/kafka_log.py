@@ -110,7 +110,12 @@ def pauses_s() -> Iterator[float]:
         pause_s *= 2 if pause_s < _LONGEST_PAUSE_S else 1
 
 
-def insist(ask: Callable[[], T], patience: Patience, passing: type[Exception], sleep: Callable[[float], None]) -> T:
+def insist(
+    ask: Callable[[], T],
+    patience: Patience,
+    passing: type[Exception] | tuple[type[Exception], ...],
+    sleep: Callable[[float], None],
+) -> T:
     """Call `ask` until it does not raise `passing`: until the broker is there.
 
     Raises: LogUnavailable if told to stop meanwhile; whatever else `ask` raises.

@@ -20,6 +20,7 @@ import kafka.admin
 import kafka.errors
 from kafka.protocol.consumer import OffsetSpec
 
+from market.kafka_away import AWAY, METADATA_MS
 from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
 from market.records import (
     JSON_KIND,
@@ -206,7 +207,12 @@ class Topics:
 
     def __init__(self, log: KafkaLog, retention: Retention, patience: Patience) -> None:
         self._log, self._retention, self._patience = log, retention, patience
-        client = {"bootstrap_servers": list(log.servers), "bootstrap_timeout_ms": _ASK_MS, **log.client}
+        client = {
+            "bootstrap_servers": list(log.servers),
+            "bootstrap_timeout_ms": _ASK_MS,
+            "metadata_max_age_ms": METADATA_MS,
+            **log.client,
+        }
         self._admin = self._insist(lambda: kafka.admin.KafkaAdminClient(client_id="mandi-topics", **client))
         self._consumer = self._insist(
             lambda: kafka.KafkaConsumer(
@@ -249,7 +255,7 @@ class Topics:
                 self._admin.create_partitions({name: tp.partition + 1})
         except (kafka.errors.TopicAlreadyExistsError, kafka.errors.InvalidPartitionsError):
             pass  # another writer was quicker
-        except kafka.errors.RetriableError:
+        except AWAY:
             raise
         except kafka.errors.KafkaError as error:
             raise LogWriteFailed(f"the topic {name} cannot be made: {error}") from error
@@ -283,7 +289,7 @@ class Topics:
         return decode_frame(frame)
 
     def _insist(self, ask: Callable[[], T]) -> T:
-        return insist(ask, self._patience, kafka.errors.RetriableError, time.sleep)
+        return insist(ask, self._patience, AWAY, time.sleep)
 
 
 def _take(pending: list[Message]) -> list[Message]:

@@ -25,6 +25,7 @@ from kafka.protocol.metadata import FindCoordinatorRequest
 from kafka.protocol.producer import InitProducerIdRequest, ProduceRequest
 from kafka.record.memory_records import MemoryRecordsBuilder
 
+from market.kafka_away import AWAY, METADATA_MS
 from market.kafka_log import KafkaLog, insist
 from market.records import Patience, TopicPartition
 from sinks.errors import LogWriteFailed, WriterFenced
@@ -76,6 +77,7 @@ class FencedProducer:
             self._net,
             bootstrap_servers=list(log.servers),
             request_timeout_ms=_REQUEST_MS,
+            metadata_max_age_ms=METADATA_MS,
             **settings,
             **log.client,
         )
@@ -162,7 +164,7 @@ class FencedProducer:
         reason = f"{error.__name__}{f': {text}' if text else ''}"
         if issubclass(error, _FENCED):
             raise WriterFenced(tp, reason)
-        if not issubclass(error, kafka.errors.RetriableError):
+        if not issubclass(error, AWAY):
             raise LogWriteFailed(f"the broker refused a batch of {tp}: {reason}")
         return error(text)
 
@@ -204,7 +206,7 @@ class FencedProducer:
         return self._manager.run(ask)
 
     def _insist(self, ask: Callable[[], T]) -> T:
-        return insist(ask, self._patience, kafka.errors.RetriableError, time.sleep)
+        return insist(ask, self._patience, AWAY, time.sleep)
 
 
 def _raise_if(code: int) -> None:
