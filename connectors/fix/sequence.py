@@ -109,6 +109,7 @@ class Incoming:
 
     def restart(self, expected: int) -> Gap | None:
         """Count anew from `expected`; return the ledger row of a hole that will never close."""
+        self.widened()
         gap, self.gap = self.gap, None
         self.disconnect()
         self.expected = expected

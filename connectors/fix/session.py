@@ -323,7 +323,7 @@ class FixSession:
     # A gap fill from where we were when we asked: what was held has brought us on, but it may fill the next hole too.
     def _reaches_on(self, message: Message) -> bool:
         following = message.get(fix.NEW_SEQ_NO) or b""
-        is_fill = message.poss_dup and message.type == fix.SEQUENCE_RESET
+        is_fill = message.poss_dup and message.type == fix.SEQUENCE_RESET and self.incoming.gap is not None
         return is_fill and following.isdigit() and int(following[:18]) > self.incoming.expected
 
     def _consume(self, message: Message) -> None:

@@ -52,6 +52,7 @@ class Request:
     """A replay under way. `deadline_ns` moves with every message that comes of it."""
 
     id: int
+    first: int
     last: int
     image: bool
     deadline_ns: int
@@ -97,7 +98,7 @@ class Channel:
     def ask(self, request_id: int, deadline_ns: int) -> tuple[int, int]:
         """Start a request for the first hole, or its first part, with those right behind it; return its range."""
         first, last = self.last + 1, self._bridged_end()
-        self.request = Request(id=request_id, last=last, image=self.needs_image, deadline_ns=deadline_ns)
+        self.request = Request(id=request_id, first=first, last=last, image=self.needs_image, deadline_ns=deadline_ns)
         return first, last
 
     # Last number of the holes that lie close together, the first one's if the next is further off.

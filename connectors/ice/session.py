@@ -417,7 +417,7 @@ class Session:
     def _count_attempt(self, channel: Channel, done: Request, now_ns: int) -> None:
         again = channel.request
         if again is not None and channel.last < done.last:
-            again.attempt = done.attempt + 1
+            again.attempt = done.attempt + 1 if channel.last < done.first else 1
             if again.attempt > ATTEMPTS:
                 self._give_up(channel, channel.missing_end(), "replay_incomplete", now_ns)
 
@@ -426,7 +426,8 @@ class Session:
         if gap is None and end > channel.last:
             gap = self._new_gap(channel, end, now_ns)
         if gap is not None:
-            gap.seq_to, gap.reason = max(gap.seq_to, end), reason
+            # What lies behind is applied, or is a hole of its own.
+            gap.seq_to, gap.reason = max(channel.last, end), reason
         channel.skip_to(end)
         if channel.name == BOOK:
             self._book_published = channel.last

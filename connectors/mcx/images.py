@@ -192,6 +192,8 @@ class Instruments:
     def _decide(self, known: Instrument, quote: Packet, now_ns: int) -> None:
         pending, known.pending = known.pending, []
         taken = 0
+        if known.backwards(quote) and known.volume is not None and (quote.volume or 0) >= known.volume:
+            known.ts_trade = known.ts_event = 0  # a clock was ahead: what was kept goes on from the volume
         if known.backwards(quote):
             self._apply(known, quote, now_ns, image=True)
         else:

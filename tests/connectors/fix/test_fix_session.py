@@ -105,6 +105,21 @@ def test_a_hole_that_is_open_when_the_socket_goes_is_as_wide_as_what_will_be_sen
     assert desk.gaps[2:] == [(2, 9, "replay")]
 
 
+def test_case_02_a_fill_that_is_late_passes_over_nothing_that_nobody_missed() -> None:
+    desk, dup = Desk().live(), "43=Y|122=" + stamp()
+    desk.take(*[fix(f"35=0|34={seq}") for seq in range(2, 10)])
+    desk.take(fix("35=4|34=4|123=Y|36=15", header=dup))  # to a second request; 10 to 14 were lost since
+    assert desk.take(fix("35=0|34=15")).count("7=10|16=0|") == 1
+    assert desk.gaps == [(10, 14, None)]
+
+
+def test_a_reset_within_the_session_owns_up_to_what_was_held() -> None:
+    desk = Desk().live()
+    desk.take(fix("35=0|34=5"), fix("35=0|34=6"), fix("35=0|34=9"))
+    desk.take(fix("35=A|34=1|98=0|108=10|141=Y"))
+    assert desk.gaps == [(2, 4, None), (2, 9, "snapshot")]
+
+
 def test_case_02_a_lost_resend_is_asked_again_and_then_given_up() -> None:
     desk = Desk(heartbeat_s=60).live()
     desk.session._heartbeat_ns = 600 * SECOND

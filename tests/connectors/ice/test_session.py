@@ -97,6 +97,21 @@ def test_holes_close_together_are_asked_for_at_once(line: Line, venue: FakeVenue
     assert {(gap["resolution"], gap["recovered_rows"]) for gap in line.gaps().values()} == {("replay", 1)}
 
 
+def test_a_replay_that_comes_in_pieces_is_not_given_up(line: Line, venue: FakeVenue) -> None:
+    frames = [venue.trade(SYMBOL, 8000, 1)[0] for _ in range(200)]
+    for seq, frame in enumerate(frames, 1):
+        if seq % 20 != 1:
+            line.session.receive(frame, line.tick())
+    while requests := line.session.to_send():
+        for request in map(orjson.loads, requests):
+            *rows, done = venue.answer(orjson.dumps(request))
+            for frame in [*rows[:30], done]:  # more pieces than attempts
+                line.session.receive(frame, line.tick())
+    line.flush()
+    assert [row[2] for row in line.trades()] == list(range(1, 201))
+    assert {gap["resolution"] for gap in line.gaps().values()} == {"replay"}
+
+
 def test_a_hole_that_is_open_when_the_socket_goes_is_as_wide_as_what_will_be_replayed(
     line: Line, venue: FakeVenue
 ) -> None:

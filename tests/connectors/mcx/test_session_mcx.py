@@ -12,6 +12,7 @@ from connectors.mcx.instruments import Listing
 from connectors.mcx.session import Session
 from connectors.ticks import FeedOutput
 from market.instruments import InstrumentMaster
+from market.schemas import PRICE_SCALE, TRADE
 from tests.connectors.mcx import wire
 
 SECOND = 10**9
@@ -58,3 +59,20 @@ def test_connections_lost_again_before_all_images_cost_no_more_each_time() -> No
     assert [row["gap_id"] for row in closed] == [row["gap_id"] for row in written if not row["ts_resolved"]][200:]
     assert {row["resolution"] for row in closed} == {"snapshot"}
     assert "gaps" not in later.positions()
+
+
+def test_a_state_that_was_stamped_ahead_costs_no_trade_that_came_since() -> None:
+    output = FeedOutput()
+    session = session_of_two(output)
+    session.on_open(NOW)
+    session.receive(wire.frame(wire.full(), wire.full(token=SILVER)), NOW)
+    for second, volume in enumerate((110, 120, 130, 140, 150), 1):
+        now = NOW // SECOND + second
+        ahead = 3_600 if second == 2 else 0
+        session.receive(wire.frame(wire.full(volume=volume, size=10, traded=now + ahead, stamped=now)), now * SECOND)
+    asked = session.quotes_wanted(NOW + 5 * SECOND)
+    quote = Kite().decode(wire.frame(wire.full(volume=150, size=10, traded=now, stamped=now))).packets[0]
+    session.quoted(asked, {asked[0]: quote}, NOW + 6 * SECOND)
+    rows = [row for _, batch in output.ticks.take() for row in batch.to_pylist() if row["kind"] == TRADE]
+    assert [row["size"] // PRICE_SCALE for row in rows] == [10] * 5
+    assert [gap["resolution"] for gap in gaps(output)][-1] == "snapshot"
