@@ -163,6 +163,8 @@ class ClientQueue:
     # The two modes
 
     def _emit(self, feed: Feed, update: Update) -> None:
+        if self.closed:
+            return  # the hub offers until the close handshake is over
         if self.blocked:
             self._wait(feed, update)
             return
@@ -172,6 +174,8 @@ class ClientQueue:
         self._append(frame)
 
     def _put(self, frame: bytes, feed: Feed | None, seq: int) -> None:
+        if self.closed:
+            return
         if self.blocked:
             self._enter(QueuedEntry(frame, feed, seq, None))
             if self.overflowed and not self.awake:

@@ -27,6 +27,11 @@ from gateway.protocol import Subscribe
 def hub_with(queue: ClientQueue, *channels: str, conflate_ms: int = 0) -> Hub:
     hub = Hub(epoch="e1", now=lambda: T0_NS, counts=Counts())
     hub.finish_prime()
+    join(hub, queue, *channels, conflate_ms=conflate_ms)
+    return hub
+
+
+def join(hub: Hub, queue: ClientQueue, *channels: str, conflate_ms: int = 0) -> None:
     hub.join(queue)
     for request_id, channel in enumerate(channels):
         hub.subscribe(
@@ -40,7 +45,6 @@ def hub_with(queue: ClientQueue, *channels: str, conflate_ms: int = 0) -> Hub:
                 since=None,
             ),
         )
-    return hub
 
 
 def overflowed(queue: ClientQueue) -> bool:
@@ -64,6 +68,21 @@ def test_a_blocked_client_gets_the_newest_quote_and_the_number_skipped() -> None
     (update,) = drain_all(queue)
     assert (update["seq"], update["skipped"], update["data"]["seq"]) == (50, 48, 49)
     assert queue.conflated == 48
+
+
+def test_a_client_that_is_being_closed_costs_the_others_nothing() -> None:
+    slow, well = new_queue(), new_queue()
+    hub = hub_with(slow, "quotes", "trades")
+    join(hub, well, "quotes", "trades")
+    hub.publish(TOPIC, rows("ticks", quote(1), trade(1)))
+    slow.blocked = True
+    hub.publish(TOPIC, rows("ticks", quote(2), trade(2)))
+    slow.abandon()  # it did not take what waited; until the close handshake is over the hub goes on offering
+    hub.publish(TOPIC, rows("ticks", quote(3), trade(3), trade(4), quote(4)))
+    told = [(m["channel"], m["seq"], m["data"]["seq"]) for m in drain_all(well) if m["op"] == "update"]
+    assert sorted(told) == [(channel, n, n) for channel in ("quotes", "trades") for n in range(1, 5)]
+    assert slow.empty
+    assert slow.queued_bytes == 0
 
 
 def test_final_bars_and_revisions_are_never_conflated() -> None:
