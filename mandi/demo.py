@@ -162,6 +162,7 @@ class _Demo:
         self._supervisor.stop(["simulate"])
         if self._options.duration_s is not None:
             self._catch_up()
+        self._supervisor.signal_stop(_DERIVED)  # all at once: one that is busy costs its whole time
         self._supervisor.stop(_DERIVED)
         self._supervisor.signal_stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])
         self._supervisor.stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])

@@ -158,6 +158,8 @@ class EmbeddedPostgres:
         """Stop the server: open transactions are rolled back, committed data is flushed."""
         with locked(self.data_dir / ".postgres.lock"):
             pid = self.pid
+            if pid is None and self._child is not None:
+                pid = self._child.pid  # so young that it has not written its file yet
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, none
                 if pid is not None and not self._gone(pid):
                     signal_quietly(pid, number)
@@ -334,16 +336,25 @@ def _system_user() -> pwd.struct_passwd:
     return pwd.getpwnam(SYSTEM_USER)
 
 
+def _give_up(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
 def main() -> int:
     """Serve a data directory in the foreground until SIGTERM or SIGINT. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m sinks.embedded.postgres", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     server = EmbeddedPostgres(parser.parse_args().data_dir)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _give_up)
     try:
         server.start()
     except EmbeddedServerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except SystemExit:  # told to end while it starts; the server has a session of its own, and would stay
+        server.stop()
+        raise
     asked = run_until_signal(lambda: server.pid is not None)
     server.stop()
     return 0 if asked else 1

@@ -105,3 +105,14 @@ def test_the_foreground_mode_ends_with_its_server(data_dir: Path) -> None:
         process.terminate()
         assert process.wait(10) == 0
     assert server.pid is None
+
+
+def test_told_to_end_while_it_starts_the_foreground_mode_leaves_nothing(data_dir: Path) -> None:
+    command = [sys.executable, "-m", "sinks.embedded.postgres", "--data-dir", str(data_dir)]
+    with subprocess.Popen(command) as process:
+        server = EmbeddedPostgres(data_dir)
+        assert wait_until(lambda: server.pid is not None, 30)  # the server has begun, and is not ready yet
+        process.terminate()
+        assert process.wait(10) == 0
+    assert server.pid is None
+    assert not list(data_dir.glob("postgres/postmaster.pid"))
