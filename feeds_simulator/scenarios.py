@@ -46,11 +46,15 @@ class When:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """Set fields of `Faults` at some venues. `first_of`: only at the first of these that is served."""
+    """Set fields of `Faults` at some venues.
+
+    `first_of`: only at the first of these that is served. `unless`: not while one of these is.
+    """
 
     when: When
     faults: Mapping[str, float | int | bool]
     first_of: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +153,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         text="one venue's clock is 5 h 30 min ahead (MCX, local time taken for UTC), else 3 min (ICE)",
         acts=(
             Wire(when=_for(120, 300), faults={"clock_offset_s": 19_800.0}, first_of=("mcx",)),
-            Wire(when=_for(120, 300), faults={"clock_offset_s": 180.0}, first_of=("ice",)),
+            Wire(when=_for(120, 300), faults={"clock_offset_s": 180.0}, first_of=("ice",), unless=("mcx",)),
         ),
     ),
     "disconnect": Scenario(
@@ -278,6 +282,8 @@ class Script:
 
     def strikes(self, act: Wire, venue: str) -> bool:
         """Say whether an act on the wire is for this venue."""
+        if any(name in self.venues for name in act.unless):
+            return False
         served: Iterable[str] = (name for name in act.first_of if name in self.venues)
         return not act.first_of or next(iter(served), None) == venue
 

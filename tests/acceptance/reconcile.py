@@ -38,6 +38,7 @@ from tests.acceptance.stores import BothStores
 _SAID: Final = ("trades", "corrections", "busts")
 _FEED_OF_GAPS: Final = {"ICE": "ice", "XIMC": "mcx", "CME": "cme", "BBG": "bloomberg"}
 _NUMBERED: Final = {"ice", "cme"}
+_SAY_NO_TRADE: Final = {"book", "status"}  # channels of ICE: what is missing there is no trade
 _WHOLE: Final = "ticks"  # the channel of a gap that is of no single instrument
 _STOPPED: Final = "stopped"  # how the reason of the last gap ends
 _ANY: Final = 10**9
@@ -196,7 +197,7 @@ def _lost(
     reasons: dict[str, list[str]] = {}
     channels: dict[str, set[str]] = {}
     for venue, channel, seq_from, seq_to, resolution, recovered, reason in stores.gaps():
-        if resolution == "replay" or reason.endswith(_STOPPED):
+        if resolution == "replay" or reason.endswith(_STOPPED) or channel in _SAY_NO_TRADE:
             continue
         feed = _FEED_OF_GAPS[venue]
         if feed in _NUMBERED:
