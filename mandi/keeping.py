@@ -26,6 +26,7 @@ from sinks import archive
 from sinks.migrations import read_migrations
 
 MANIFEST: Final = "manifest.json"
+_MANIFEST_KEYS: Final = {"mandi": str, "migrations": dict, "flows": list, "sha256": dict}
 
 
 def backup(settings: Settings, to: Path) -> int:
@@ -71,12 +72,13 @@ def restore(settings: Settings, source: Path) -> int:
     """Put a backup into empty stores: rows first, positions last, and no position that the backup does not have.
 
     Raises: MandiError for a backup whose files are not as they were, newer than this installation, or a flow that
-        runs; SinkError for stores that have rows.
+        runs; SinkError for a store that has rows. Then neither store is touched, nor a position.
     """
     manifest = _checked(source)
     flows: list[str] = manifest["flows"]
     here = kept_stores(settings.recovery_dir)
     with _stopped(settings, [*dict.fromkeys([*flows, *here])]), open_stores(settings) as stores:
+        archive.refuse_rows(stores.timescale, stores.clickhouse)
         rows = {"timescale": archive.load_timescale(stores.timescale, source / "timescale")}
         for store in here.values():  # from now on they are of other rows; without one a flow reads the log anew
             shutil.rmtree(store)
@@ -167,7 +169,7 @@ def _checked(source: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MandiError(f"{source} is no whole backup: it has no {MANIFEST}")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest = _manifest(json.loads(path.read_text()))
     except ValueError as error:
         raise MandiError(f"{path} is not what was backed up: {error}") from error
     for name, expected in manifest["sha256"].items():
@@ -180,6 +182,19 @@ def _checked(source: Path) -> dict[str, Any]:
                 f"the backup was made by mandi {manifest['mandi']}, which is newer: {min(missing)} is unknown here"
             )
     return manifest
+
+
+def _manifest(found: object) -> dict[str, Any]:
+    """What was read of a manifest, if it has the shape of one. Raises: ValueError."""
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds no object but {found!r:.40}")
+    for key, kind in _MANIFEST_KEYS.items():
+        if not isinstance(found.get(key), kind):
+            raise ValueError(f"it has no '{key}'")
+    for store in STORES:
+        if not isinstance(found["migrations"].get(store), list):
+            raise ValueError(f"it has no 'migrations' of {store}")
+    return found
 
 
 def _files(directory: Path) -> list[Path]:

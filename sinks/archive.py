@@ -31,6 +31,22 @@ _BATCH_ROWS: Final = 200_000
 _COLUMNS: Final = "columns.json"
 
 
+def refuse_rows(dsn: str, url: str) -> None:
+    """See that neither store has rows, before one of them is touched.
+
+    Raises: StoreRejected if one has; StoreUnavailable.
+    """
+    with timescale_failures(), psycopg.connect(dsn) as connection:
+        for name in table_names():
+            _refuse_timescale_rows(connection, name)
+    with clickhouse_failures():
+        client = _client(url)
+        try:
+            _refuse_clickhouse_rows(client)
+        finally:
+            client.close()
+
+
 def dump_timescale(dsn: str, to: Path) -> dict[str, int]:
     """Write the rows of all tables into the new directory `to`, in one snapshot; return their number by table.
 
@@ -63,8 +79,7 @@ def load_timescale(dsn: str, source: Path) -> dict[str, int]:
     columns: dict[str, list[str]] = json.loads((source / _COLUMNS).read_text())
     with timescale_failures(), psycopg.connect(dsn) as connection:
         for name, names in columns.items():
-            if connection.execute(_exists(name)).fetchone() != (False,):
-                raise _has_rows(TIMESCALE, name)
+            _refuse_timescale_rows(connection, name)
             statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
                 sql.Identifier("market", name), sql.SQL(", ").join(map(sql.Identifier, names))
             )
@@ -93,8 +108,10 @@ def empty_timescale(dsn: str) -> None:
         connection.execute(sql.SQL("TRUNCATE {}").format(tables))
 
 
-def _exists(name: str) -> sql.Composed:
-    return sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier("market", name))
+def _refuse_timescale_rows(connection: psycopg.Connection, name: str) -> None:
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier("market", name))
+    if connection.execute(query).fetchone() != (False,):
+        raise _has_rows(TIMESCALE, name)
 
 
 def _timescale_columns(name: str) -> list[str]:
@@ -145,9 +162,7 @@ def load_clickhouse(url: str, source: Path) -> dict[str, int]:
     with clickhouse_failures():
         client = _client(url)
         try:
-            for name in table_names():
-                if _count(client, name):
-                    raise _has_rows(CLICKHOUSE, name)
+            _refuse_clickhouse_rows(client)
             try:
                 for path in sorted(source.glob("*.parquet")):
                     counts[path.stem] = _load_table(client, path)
@@ -184,6 +199,12 @@ def empty_clickhouse(url: str) -> None:
 def _truncate(client: Client) -> None:
     for name in table_names():
         client.command(f"TRUNCATE TABLE {stored_table(table_spec(name))}")
+
+
+def _refuse_clickhouse_rows(client: Client) -> None:
+    for name in table_names():
+        if _count(client, name):
+            raise _has_rows(CLICKHOUSE, name)
 
 
 def _count(client: Client, name: str) -> int:

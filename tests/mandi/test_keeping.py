@@ -120,14 +120,24 @@ def test_a_damaged_or_unfinished_backup_is_refused_before_anything_is_touched(
     assert mandi("restore", kept) == 1
     assert "trades.parquet is not what was backed up" in capsys.readouterr().err
     file.write_bytes(whole)
-    manifest = json.loads((kept / "manifest.json").read_text())
-    manifest["migrations"]["timescale"].append("9999_of_tomorrow")
-    (kept / "manifest.json").write_text(json.dumps(manifest))
+    whole_manifest = json.loads((kept / "manifest.json").read_text())
+    whole_manifest["migrations"]["timescale"].append("9999_of_tomorrow")
+    (kept / "manifest.json").write_text(json.dumps(whole_manifest))
     assert mandi("restore", kept) == 1
     assert "9999_of_tomorrow is unknown here" in capsys.readouterr().err
     (kept / "manifest.json").write_text("{")
     assert mandi("restore", kept) == 1
     assert "manifest.json is not what was backed up" in capsys.readouterr().err
+    for manifest, lack in [
+        ({}, "it has no 'mandi'"),
+        ([], "it holds no object but []"),
+        (None, "it holds no object but None"),
+        (whole_manifest | {"sha256": None}, "it has no 'sha256'"),
+        (whole_manifest | {"migrations": {"timescale": []}}, "it has no 'migrations' of clickhouse"),
+    ]:
+        (kept / "manifest.json").write_text(json.dumps(manifest))
+        assert mandi("restore", kept) == 1
+        assert capsys.readouterr().err == f"mandi: {kept / 'manifest.json'} is not what was backed up: {lack}\n"
     (kept / "manifest.json").unlink()
     assert mandi("restore", kept) == 1
     assert len(set(hashes(empty_stores)[0].values())) == 1  # nothing in any table
@@ -200,6 +210,27 @@ def test_a_restore_leaves_no_position_that_the_backup_does_not_have(
     assert advance(tmp_path / "data", "bars", 4) == [3]
     assert advance(tmp_path / "data", "joins", 2) == [0, 1]
     assert advance(tmp_path / "data", "mirror", 2) == [0, 1]
+
+
+@pytest.mark.parametrize("has_rows", ["timescale", "clickhouse"])
+def test_a_restore_that_is_refused_touches_neither_store_nor_a_position(
+    has_rows: str, mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    advance(tmp_path / "data", "bars", 3)
+    mandi("backup", tmp_path / "kept")
+    for flow in ("bars", "webhooks"):
+        advance(tmp_path / "data", flow, 5)
+    if has_rows == "clickhouse":  # PostgreSQL was lost and made anew
+        empty_timescale(empty_stores[0])
+    else:
+        empty_clickhouse(empty_stores[1])
+    before = hashes(empty_stores)
+    assert mandi("restore", tmp_path / "kept") == 1
+    assert f"{has_rows} rejected the rows: " in capsys.readouterr().err
+    assert hashes(empty_stores) == before
+    for flow in ("bars", "webhooks"):
+        assert advance(tmp_path / "data", flow, 6) == [5]
 
 
 def test_a_restore_that_dies_between_the_stores_leaves_no_position(
