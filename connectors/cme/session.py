@@ -51,6 +51,7 @@ class Session:
         self._images = 0
         self._asked: dict[str, int] = {}  # subscriptions under way: id -> deadline
         self._clock_sent = 0
+        self._missing_to = int(resume.get("missing", 0)) if resume else 0  # of a hole that was open then
         self._owned_to = 0  # of this count: up to where a hole that will not close is in the ledger
         self._handlers: dict[bytes, Callable[[Message], Fault | None]] = {
             cme.INCREMENTAL: self._entries.incremental,
@@ -148,9 +149,9 @@ class Session:
             session, first, reason = self.session_id, expected, "session_reset"
         else:
             return
-        gap = Gap(seq_from=first, seq_to=first, ts_detected=now_ns, reason=reason)
+        gap = Gap(seq_from=first, seq_to=max(first, self._missing_to), ts_detected=now_ns, reason=reason)
         self._ledger.gap(session, gap, "snapshot", now_ns)
-        self._given_up = None
+        self._given_up, self._missing_to = None, 0
 
     def on_message(self, message: Message) -> Fault | None:
         """Take the next message of the session."""

@@ -101,11 +101,15 @@ class Incoming:
 
     def widened(self) -> Gap | None:
         """Let the open hole reach over what is held, before that is forgotten; return its row if it is another now."""
-        gap = self.gap
-        if gap is None or max(self.held, default=0) <= gap.seq_to:
+        gap, end = self.gap, self.missing_to()
+        if gap is None or end == gap.seq_to:
             return None
-        gap.seq_to = max(self.held)
+        gap.seq_to = end
         return gap
+
+    def missing_to(self) -> int:
+        """Return the highest number that is lost if what is held is forgotten; 0 if no hole is open."""
+        return 0 if self.gap is None else max(self.gap.seq_to, max(self.held, default=0))
 
     def restart(self, expected: int) -> Gap | None:
         """Count anew from `expected`; return the ledger row of a hole that will never close."""

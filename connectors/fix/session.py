@@ -101,8 +101,12 @@ class FixSession:
     # ---- positions
 
     def positions(self) -> dict[str, int | str]:
-        """Return the last number applied, and one of ours that is past any we sent since they were written."""
-        return {"in": self.incoming.expected - 1, "out": self._outgoing.reserved()}
+        """Return the last number applied, and one of ours that is past any we sent since they were written.
+
+        `missing`: up to where numbers are missing behind the last applied; 0 if none is.
+        """
+        missing = self.incoming.missing_to()
+        return {"in": self.incoming.expected - 1, "out": self._outgoing.reserved(), "missing": missing}
 
     # ---- events
 

@@ -244,6 +244,22 @@ def test_case_10_a_session_that_begins_anew_owns_up_to_what_was_held_too(peer: P
     assert ids(desk) == []
 
 
+def test_case_10_a_restarted_process_owns_up_to_what_the_one_before_held(peer: Peer, start: Start) -> None:
+    first = live(peer, start)
+    lost = peer.seq + 1
+    peer.skip(2)
+    peer.send(peer.text(trade("t1")) + peer.text(trade("t2")))
+    last = peer.seq
+    first.until(lambda: any(row["seq_from"] == lost for row in first.gaps))
+    assert first.last is not None
+    positions = dict(first.last.positions)  # as if killed here
+    first.feed.stop()
+    second = start(positions)
+    peer.logged_on()  # the venue counts anew
+    second.until(lambda: second.gaps)
+    assert [(row["seq_from"], row["seq_to"], row["reason"]) for row in second.gaps] == [(lost, last, "session_reset")]
+
+
 def test_case_10_logon_with_a_number_too_high_asks_for_what_is_missing(peer: Peer, start: Start) -> None:
     desk = live(peer, start)
     lost = peer.seq + 1
