@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from market.clock import MarketClock
+from mandi.errors import MandiError
+from market.clock import BadClock, MarketClock
 
 _CHECK_EVERY_S: Final = 0.25
 
@@ -14,6 +15,8 @@ class FileClock:
     """`now()` in ns of market time. A change of the file takes effect in every process within half a second.
 
     Anchors are written to take effect a little in the future, so that all processes change over together.
+
+    Raises: MandiError if the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +40,10 @@ class FileClock:
         """Replace the anchors for every process that uses this file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
-        fresh.write_text(clock.to_json())
+        with fresh.open("w") as file:
+            file.write(clock.to_json())
+            file.flush()
+            os.fsync(file.fileno())  # or a power failure may leave the name without its content
         fresh.replace(self._path)
         self._reload()
 
@@ -49,4 +55,8 @@ class FileClock:
         stamp = (found.st_ino, found.st_mtime_ns)
         if stamp != self._stamp:
             self._stamp = stamp
-            self._clock = MarketClock.from_json(self._path.read_text())
+            try:
+                self._clock = MarketClock.from_json(self._path.read_bytes())
+            except BadClock as bad:
+                text = f"{self._path} is damaged: {bad}. Delete it: market time is wall time then, or what a demo sets"
+                raise MandiError(text) from bad

@@ -11,6 +11,7 @@ import orjson
 
 from connectors.log import describe, open_reader
 from mandi.clock import FileClock
+from mandi.errors import MandiError
 from mandi.scrape import scrape
 from mandi.serving import bundle_dir
 from mandi.settings import EMBEDDED, Settings
@@ -100,7 +101,11 @@ def _dashboard(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
-    clock = FileClock(settings.clock_file).clock
+    try:
+        clock = FileClock(settings.clock_file).clock
+    except MandiError as damaged:
+        yield Finding(False, "market clock", str(damaged))
+        return
     newest = clock.anchors[-1]
     ahead_h = (newest.market_ns - newest.wall_ns) / 3.6e12 if newest.wall_ns else 0.0
     yield Finding(None, f"market clock {ahead_h:+.1f} h from the wall, at speed {newest.speed:g}")

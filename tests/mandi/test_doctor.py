@@ -52,6 +52,15 @@ def test_a_store_that_is_away_is_named_with_what_to_do(found) -> None:
         assert setting in finding.do
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"anchors": []}', "\udcff"])
+def test_a_damaged_market_clock_is_named_with_what_to_do(found, tmp_path: Path, text: str) -> None:
+    (tmp_path / "clock.json").write_bytes(text.encode(errors="surrogateescape"))
+    clock = about(found(), "market clock")
+    assert clock.ok is False
+    assert "clock.json is damaged" in clock.do
+    assert "Delete it" in clock.do
+
+
 def test_a_database_that_lets_nobody_in_is_not_well_though_its_port_is_open(found, postgres_dsn: str) -> None:
     wrong = postgres_dsn.replace("@", "x@", 1)
     finding = about(found(MANDI_TIMESCALE=wrong), "TimescaleDB")
