@@ -82,9 +82,11 @@ class Venue:
 
     def open(self, price: int) -> None:
         """Begin the session, with a first book."""
+        before = self.quotes
         self.say(*(StatusEvent(self.clock.ns, one.symbol, "OPEN") for one in self._market.listings.values()))
         self.say(self._book(price))
-        self.until(lambda: self.states.get(None) == "LIVE")
+        # With its quote: one that came later would be taken for the answer to the next.
+        self.until(lambda: self.states.get(None) == "LIVE" and self.quotes > before)
 
     def trade(self, price: int, qty: int) -> None:
         """Let lots trade at a price in ticks."""
