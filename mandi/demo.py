@@ -157,22 +157,18 @@ class _Demo:
         # Who receives stops before who sends: what was said is not lost in between.
         self._supervisor.send("simulate", signal.SIGUSR1)
         self._stop.wait(self._options.settle_s)
-        self._supervisor.signal_stop(_SOURCES)
-        self._supervisor.stop(_SOURCES)
+        self._supervisor.stop_together(_SOURCES)
         self._supervisor.stop(["simulate"])
         if self._options.duration_s is not None:
             self._catch_up()
-        self._supervisor.signal_stop(_DERIVED)  # all at once: one that is busy costs its whole time
-        self._supervisor.stop(_DERIVED)
-        self._supervisor.signal_stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])
-        self._supervisor.stop(["timescale", "clickhouse", WEBHOOKS, "gateway"])
+        self._supervisor.stop_together(_DERIVED)  # one that is busy costs its whole time
+        self._supervisor.stop_together(["timescale", "clickhouse", WEBHOOKS, "gateway"])
         if self._options.duration_s is not None:
             assert self._stores is not None
             summary = demo_summary(self._settings.log, self._stores)
             summary["seconds"] = round(time.monotonic() - self._began, 3)
             print(orjson.dumps(summary).decode(), flush=True)
-        self._supervisor.signal_stop(["postgres", "chdb"])
-        self._supervisor.stop(["postgres", "chdb"])
+        self._supervisor.stop_together(["postgres", "chdb"])
         if self._options.duration_s is None:
             self._shown.say(f"stopped in {time.monotonic() - began:.1f} s; the next start resumes from here")
         return 0

@@ -103,10 +103,11 @@ class Supervisor:
             if running is not None:
                 self._stop(running)
 
-    def signal_stop(self, names: Sequence[str]) -> None:
-        """Ask several children to stop at once; `stop` then waits for them."""
+    def stop_together(self, names: Sequence[str]) -> None:
+        """Stop children that need not wait for each other: all are asked at once."""
         for name in names:
             self.send(name, signal.SIGTERM)
+        self.stop(names)
 
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a child a signal, if it runs."""

@@ -8,6 +8,7 @@ known to the store by the order of its inserts only, so the older versions stay 
 import gzip
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -39,12 +40,8 @@ def refuse_rows(dsn: str, url: str) -> None:
     with timescale_failures(), psycopg.connect(dsn) as connection:
         for name in table_names():
             _refuse_timescale_rows(connection, name)
-    with clickhouse_failures():
-        client = _client(url)
-        try:
-            _refuse_clickhouse_rows(client)
-        finally:
-            client.close()
+    with clickhouse_failures(), closing(_client(url)) as client:
+        _refuse_clickhouse_rows(client)
 
 
 def dump_timescale(dsn: str, to: Path) -> dict[str, int]:
@@ -125,12 +122,8 @@ def dump_clickhouse(url: str, to: Path) -> dict[str, int]:
     Raises: StoreUnavailable, StoreRejected, OSError.
     """
     to.mkdir(parents=True)
-    with clickhouse_failures():
-        client = _client(url)
-        try:
-            return {name: _dump_table(client, name, to / f"{name}.parquet") for name in table_names()}
-        finally:
-            client.close()
+    with clickhouse_failures(), closing(_client(url)) as client:
+        return {name: _dump_table(client, name, to / f"{name}.parquet") for name in table_names()}
 
 
 def _dump_table(client: Client, name: str, path: Path) -> int:
@@ -159,18 +152,14 @@ def load_clickhouse(url: str, source: Path) -> dict[str, int]:
     Raises: StoreRejected if it has rows already, or lacks a column; StoreUnavailable; OSError.
     """
     counts: dict[str, int] = {}
-    with clickhouse_failures():
-        client = _client(url)
+    with clickhouse_failures(), closing(_client(url)) as client:
+        _refuse_clickhouse_rows(client)
         try:
-            _refuse_clickhouse_rows(client)
-            try:
-                for path in sorted(source.glob("*.parquet")):
-                    counts[path.stem] = _load_table(client, path)
-            except BaseException:
-                _truncate(client)
-                raise
-        finally:
-            client.close()
+            for path in sorted(source.glob("*.parquet")):
+                counts[path.stem] = _load_table(client, path)
+        except BaseException:
+            _truncate(client)
+            raise
     return counts
 
 
@@ -188,12 +177,8 @@ def _load_table(client: Client, path: Path) -> int:
 
 def empty_clickhouse(url: str) -> None:
     """Delete all rows of all tables. Raises: StoreUnavailable, StoreRejected."""
-    with clickhouse_failures():
-        client = _client(url)
-        try:
-            _truncate(client)
-        finally:
-            client.close()
+    with clickhouse_failures(), closing(_client(url)) as client:
+        _truncate(client)
 
 
 def _truncate(client: Client) -> None:

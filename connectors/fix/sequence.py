@@ -44,6 +44,7 @@ class Incoming:
     held: dict[int, Message] = field(default_factory=dict)
     gap: Gap | None = None
     resend: Resend | None = None
+    _highest_held: int = 0
     _order: list[int] = field(default_factory=list)
     """A heap of what is held, and of what no longer is: a look at all of it for each message that comes again would
     take longer than the venue takes to send the next."""
@@ -54,6 +55,7 @@ class Incoming:
             return False
         if message.seq not in self.held:
             self.held[message.seq] = message
+            self._highest_held = max(self._highest_held, message.seq)
             heapq.heappush(self._order, message.seq)
         return True
 
@@ -77,8 +79,9 @@ class Incoming:
         """Start a resend of all there is, unless one is under way; `until`: at least so far."""
         if self.resend is not None:
             return False
-        until = max(until, max(self.held, default=until))
-        self.resend = Resend(until=until, deadline_ns=now_ns + RESEND_TIMEOUT_NS, attempt=attempt)
+        self.resend = Resend(
+            until=max(until, self._highest_held), deadline_ns=now_ns + RESEND_TIMEOUT_NS, attempt=attempt
+        )
         return True
 
     def progressed(self, now_ns: int) -> Gap | None:
@@ -97,6 +100,7 @@ class Incoming:
         """Forget what belongs to the socket: what was held will be sent again."""
         self.held.clear()
         self._order.clear()
+        self._highest_held = 0
         self.resend = None
 
     def widened(self) -> Gap | None:
@@ -109,7 +113,7 @@ class Incoming:
 
     def missing_to(self) -> int:
         """Return the highest number that is lost if what is held is forgotten; 0 if no hole is open."""
-        return 0 if self.gap is None else max(self.gap.seq_to, max(self.held, default=0))
+        return 0 if self.gap is None else max(self.gap.seq_to, self._highest_held)
 
     def restart(self, expected: int) -> Gap | None:
         """Count anew from `expected`; return the ledger row of a hole that will never close."""

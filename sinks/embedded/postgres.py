@@ -349,13 +349,12 @@ def main() -> int:
         signal.signal(number, _give_up)
     try:
         server.start()
+        asked = run_until_signal(lambda: server.pid is not None)
     except EmbeddedServerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except SystemExit:  # told to end while it starts; the server has a session of its own, and would stay
-        server.stop()
-        raise
-    asked = run_until_signal(lambda: server.pid is not None)
+        asked = True
     server.stop()
     return 0 if asked else 1
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from market.schemas import BUST, CORRECTION, DIRTY, IMAGE, QUOTE, STATE, TRADE
-from tests.connectors.cme.peer import GC, Peer, Start, change, ids, live, prices, trade
+from tests.connectors.cme.peer import GC, Desk, Peer, Start, change, ids, live, prices, trade
 from tests.connectors.fix.wire import SECOND, T0, fix, stamp
 
 
@@ -230,13 +230,18 @@ def test_case_10_logon_that_counts_from_one_begins_anew_with_a_gap(peer: Peer, s
     desk.until(lambda: any(row["reason"] == "session_reset" for row in desk.gaps))
 
 
-def test_case_10_a_session_that_begins_anew_owns_up_to_what_was_held_too(peer: Peer, start: Start) -> None:
+def with_a_hole(peer: Peer, start: Start) -> tuple[Desk, int, int]:
+    """A session that holds two trades behind a hole: its desk, the first number lost and the last one sent."""
     desk = live(peer, start)
     lost = peer.seq + 1
     peer.skip(2)
     peer.send(peer.text(trade("t1")) + peer.text(trade("t2")))
-    last = peer.seq
     desk.until(lambda: any(row["seq_from"] == lost for row in desk.gaps))
+    return desk, lost, peer.seq
+
+
+def test_case_10_a_session_that_begins_anew_owns_up_to_what_was_held_too(peer: Peer, start: Start) -> None:
+    desk, lost, last = with_a_hole(peer, start)
     peer.logged_on()
     desk.until(lambda: any(row["reason"] == "session_reset" for row in desk.gaps))
     newest = {row["gap_id"]: row for row in desk.gaps}
@@ -245,12 +250,7 @@ def test_case_10_a_session_that_begins_anew_owns_up_to_what_was_held_too(peer: P
 
 
 def test_case_10_a_restarted_process_owns_up_to_what_the_one_before_held(peer: Peer, start: Start) -> None:
-    first = live(peer, start)
-    lost = peer.seq + 1
-    peer.skip(2)
-    peer.send(peer.text(trade("t1")) + peer.text(trade("t2")))
-    last = peer.seq
-    first.until(lambda: any(row["seq_from"] == lost for row in first.gaps))
+    first, lost, last = with_a_hole(peer, start)
     assert first.last is not None
     positions = dict(first.last.positions)  # as if killed here
     first.feed.stop()
