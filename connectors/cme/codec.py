@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from connectors.cme.constants import BID, OFFER
 from connectors.cme.dialects import Dialect
 from connectors.fix.fields import Layout
-from connectors.fix.session import Body
+from connectors.fix.outgoing import Body
 from connectors.fix.values import parse_time
 from market.instruments import MONTH_CODES, InstrumentKey
 from market.schemas import BUY, SELL, UNKNOWN_SIDE

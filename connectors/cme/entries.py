@@ -13,8 +13,8 @@ from connectors.cme.dialects import RPT_SEQ, Dialect
 from connectors.cme.ledger import Ledger
 from connectors.errors import PriceRefused, ValueRefused
 from connectors.fix.constants import BAD_FORMAT, MSG_SEQ_NUM, REQUIRED_TAG_MISSING, SENDING_TIME, VALUE_INCORRECT
+from connectors.fix.header import Fault
 from connectors.fix.message import Message
-from connectors.fix.session import Fault
 from connectors.fix.values import parse_count, parse_decimal, parse_small, parse_time
 from connectors.prices import rule_of
 from connectors.ticks import FeedOutput, check_trade

@@ -23,9 +23,10 @@ from connectors.cme.entries import Entries
 from connectors.cme.ledger import Ledger
 from connectors.fix.constants import BUSINESS_REJECT, REJECT, SECOND_NS
 from connectors.fix.framing import Garbled
+from connectors.fix.header import Fault
 from connectors.fix.message import Message
 from connectors.fix.sequence import Gap
-from connectors.fix.session import LIVE, Fault, FixSession
+from connectors.fix.session import LIVE, FixSession
 from connectors.ticks import FeedOutput
 
 Positions = Mapping[str, int | str]

@@ -67,6 +67,7 @@ LOGON_TIMEOUT_NS: Final = 10 * SECOND_NS  # QuickFIX's default
 LOGOUT_TIMEOUT_NS: Final = 2 * SECOND_NS  # QuickFIX's default
 RESEND_TIMEOUT_NS: Final = 5 * SECOND_NS  # our choice: without progress
 RESEND_ATTEMPTS: Final = 3  # then the connection is given up, and the next one asks again
+UNANSWERED_CONNECTIONS: Final = 2  # then the next begins anew: live data is worth more than the hole
 
 RETRY_S: Final = 5.0  # our choice: a refused log-on must not become a hot loop; doubles with each refusal
 RETRY_CAP_S: Final = 60.0

@@ -17,11 +17,11 @@ from connectors.fix.config import RAW_DATA_AUTH, USERNAME_AUTH, SessionConfig
 from connectors.fix.dictionary import MESSAGES, UNSUPPORTED
 from connectors.fix.fields import Fields
 from connectors.fix.framing import Frame, Framer, Garbled
+from connectors.fix.header import Fault, HeaderCheck
 from connectors.fix.message import Message
-from connectors.fix.outgoing import Body as Body
-from connectors.fix.outgoing import Outgoing
+from connectors.fix.outgoing import Body, Outgoing
 from connectors.fix.sequence import Gap, Incoming
-from connectors.fix.values import parse_count, parse_recent_time, parse_time
+from connectors.fix.values import parse_count
 from connectors.ticks import RAW_CHARACTERS
 
 CLOSED: Final = "closed"
@@ -30,9 +30,6 @@ LIVE: Final = "live"
 
 _EXPECTING: Final = re.compile(r"[Ee]xpect(?:ing|ed) (\d{1,9})\b")
 _TEXT_CHARACTERS: Final = 200
-
-Fault = tuple[int, int]
-"""(SessionRejectReason, tag it refers to; 0 if none)."""
 
 
 class Application(Protocol):
@@ -74,13 +71,12 @@ class FixSession:
         resume: Mapping[str, int | str] | None = None,
     ) -> None:
         self._config, self._application, self.counters = config, application, counters
-        self._begin_string = config.begin_string.encode()
-        self._ours, self._theirs = config.sender.encode(), config.target.encode()
-        self._framer, self._fields = Framer(), Fields()
+        self._framer, self._fields, self._header = Framer(), Fields(), HeaderCheck(config)
         self.incoming = Incoming(expected=int(resume["in"]) + 1 if resume else 1)
         self._outgoing = Outgoing(config, int(resume["out"]) if resume else 1)
         self._reset_next = config.reset_on_logon or resume is None
         self._reset_asked = False
+        self._unanswered = 0  # connections in a row that were given up for a ResendRequest without an answer
         self.phase = CLOSED
         self.lost: str | None = None
         self._refusals = 0
@@ -117,7 +113,7 @@ class FixSession:
         self._outgoing.connect(now_ns)
         self.phase, self.lost, self._tested = LOGGING_ON, None, False
         self._deadline_ns = now_ns + fix.LOGON_TIMEOUT_NS
-        self._reset_asked = self._reset_next
+        self._reset_asked = self._reset_next or self._unanswered >= fix.UNANSWERED_CONNECTIONS
         if self._reset_asked:
             self._outgoing.restart()
         self.send(fix.LOGON, self._logon_body())
@@ -222,6 +218,7 @@ class FixSession:
         late = self.incoming.resend
         assert late is not None
         if late.attempt >= fix.RESEND_ATTEMPTS:
+            self._unanswered += 1
             self._lose(f"no answer to ResendRequest from {self.incoming.expected}")
             return
         self.incoming.resend = None
@@ -260,52 +257,19 @@ class FixSession:
                 self._answer_resend(message)  # now: waiting for our own hole to close would be a deadlock
             self._in_sequence(message)
 
-    # Header checks that do not depend on the message. A message that fails one may still be resent, hence no consuming.
     def _is_ours(self, message: Message, begin_string: bytes) -> bool:
-        at, values = message.layout.at, message.values
-        if begin_string != self._begin_string:
-            self.logout(f"BeginString {begin_string.decode('ascii', 'replace')} is not {self._config.begin_string}")
-            return False
-        try:
-            if values[at[fix.SENDER_COMP_ID]] != self._theirs or values[at[fix.TARGET_COMP_ID]] != self._ours:
-                self._reject(message, (fix.COMP_ID_PROBLEM, 0))
-                self.logout("CompID problem")
-                return False
-            message.sending_ns = parse_recent_time(values[at[fix.SENDING_TIME]])
-        except KeyError as missing:
-            self._refuse(message, (fix.REQUIRED_TAG_MISSING, int(missing.args[0])))
-            return False
-        except ValueRefused:
-            self._refuse(message, (fix.BAD_FORMAT, fix.SENDING_TIME))
-            return False
-        offset = message.sending_ns - self._now_ns
-        if not -fix.SENDING_TIME_LIMIT_NS <= offset <= fix.SENDING_TIME_LIMIT_NS:
-            self._application.on_skew(offset, self._now_ns)
-            self._reject(message, (fix.SENDING_TIME_ACCURACY, fix.SENDING_TIME))
-            self.logout("SendingTime accuracy problem")
-            return False
-        if fix.POSS_DUP_FLAG in at and message.flag(fix.POSS_DUP_FLAG):
-            message.poss_dup = True
-            return self._is_honest_duplicate(message)
-        return True
-
-    def _is_honest_duplicate(self, message: Message) -> bool:
-        original = message.get(fix.ORIG_SENDING_TIME)
-        if original is None:
-            if message.type == fix.SEQUENCE_RESET:
-                return True  # some engines leave it out there
-            self._refuse(message, (fix.REQUIRED_TAG_MISSING, fix.ORIG_SENDING_TIME))
-            return False
-        try:
-            sent_ns = parse_time(original)
-        except ValueRefused:
-            self._refuse(message, (fix.BAD_FORMAT, fix.ORIG_SENDING_TIME))
-            return False
-        if sent_ns > message.sending_ns:
-            self._reject(message, (fix.SENDING_TIME_ACCURACY, fix.ORIG_SENDING_TIME))
-            self.logout("OrigSendingTime is after SendingTime")
-            return False
-        return True
+        problem = self._header.problem(message, begin_string, self._now_ns)
+        if problem is None:
+            return True
+        if problem.skew_ns:
+            self._application.on_skew(problem.skew_ns, self._now_ns)
+        if problem.fault is not None and not problem.logout:
+            self._refuse(message, problem.fault)
+        elif problem.fault is not None:
+            self._reject(message, problem.fault)
+        if problem.logout:
+            self.logout(problem.logout)
+        return False
 
     def _in_sequence(self, message: Message) -> None:
         incoming = self.incoming
@@ -404,6 +368,7 @@ class FixSession:
             self._consume(held)
         closed = incoming.progressed(self._now_ns)
         if closed is not None:
+            self._unanswered = 0
             self._application.on_gap(closed, "replay", self._now_ns)
         first = incoming.first_held()
         if first is not None and self.lost is None:
@@ -474,6 +439,8 @@ class FixSession:
         self.phase, self._deadline_ns, self._refusals = LIVE, None, 0
         self._penalty = False
         self._reset_next = self._config.reset_on_logon
+        if fresh:
+            self._unanswered = 0
         self._agree_heartbeat(message)
         expected = incoming.expected
         if fresh:
@@ -514,6 +481,7 @@ class FixSession:
     def _logged_out(self, message: Message) -> None:
         text = message.text(fix.TEXT)[:_TEXT_CHARACTERS]
         if self.phase == LOGGING_ON:
+            self._unanswered = 0  # if it was to begin anew, that is what was refused
             expecting = _EXPECTING.search(text)
             if expecting is not None and int(expecting[1]) >= self._outgoing.following:
                 self._outgoing.following = int(expecting[1])  # the venue counted on: not a refusal of who we are

@@ -131,6 +131,37 @@ def test_case_02_a_lost_resend_is_asked_again_and_then_given_up() -> None:
     assert desk.session.lost is not None
 
 
+def without_an_answer(desk: Desk, seq: int) -> str:
+    """Heartbeats with a hole before them, no answer to what is asked; then the next connection's Logon."""
+    for later in range(4):
+        desk.take(fix(f"35=0|34={seq + later}", at=desk.now))
+        desk.wait(5)
+    assert desk.session.lost is not None
+    desk.session.on_close()
+    return desk.open()
+
+
+def test_case_02_a_venue_that_never_resends_costs_the_hole_and_not_the_feed() -> None:
+    desk = Desk().live()
+    assert "141=Y" not in without_an_answer(desk, 5)
+    desk.take(fix("35=A|34=9|98=0|108=10", at=desk.now))
+    assert "34=1|98=0|108=10|141=Y" in without_an_answer(desk, 10)
+    desk.take(fix("35=A|34=1|98=0|108=10|141=Y", at=desk.now), fix("35=0|34=2", at=desk.now))
+    assert desk.gaps[-1] == (2, 12, "snapshot")
+    assert desk.seqs == [2]
+    assert "141=Y" not in without_an_answer(desk, 5)  # it counts anew
+
+
+def test_case_02_a_venue_that_refuses_to_begin_anew_is_asked_for_the_hole_again() -> None:
+    desk = Desk().live()
+    without_an_answer(desk, 5)
+    desk.take(fix("35=A|34=9|98=0|108=10", at=desk.now))
+    without_an_answer(desk, 10)
+    desk.take(fix("35=5|34=1|58=no reset within the week", at=desk.now))
+    desk.session.on_close()
+    assert "141=Y" not in desk.open()
+
+
 def test_case_02_a_venue_that_resends_in_pieces_is_asked_for_each_and_kept() -> None:
     desk, dup = Desk(heartbeat_s=60).live(), "43=Y|122=" + stamp()
     desk.session._heartbeat_ns = 600 * SECOND
