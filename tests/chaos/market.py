@@ -8,7 +8,7 @@ seed gives the same rows for ever.
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 from arrivals import batch
@@ -21,10 +21,20 @@ from tests.acceptance.files import FileOracle
 
 T0 = 1_790_000_000 * SECOND
 LEDGER = TopicPartition(topics.STATUS, topics.FROM_INGEST)
-SHARDS = {
+Shards = Mapping[str, tuple[tuple[str, str], ...]]
+"""Venue and instrument, by shard."""
+
+SHARDS: Shards = {
     "gold": (("XCEC", "XCEC:GC:202612"), ("XCEC", "XCEC:GC:202702"), ("XIMC", "XIMC:GOLD:202612")),
     "cotton": (("IFUS", "IFUS:CT:202612"),),
 }
+WIDE: Shards = {
+    "gold": SHARDS["gold"],
+    "natgas": (("XNYM", "XNYM:NG:202612"),),
+    "copper": (("XCEC", "XCEC:HG:202612"),),
+    "usdinr": (("XNSE", "XNSE:USDINR:202612"),),
+}
+"""One for each of four lanes, and for both of two: SHARDS are in one lane (pipelines.engine.cluster.lane_of)."""
 ROWS_A_RECORD = 24
 NS_A_ROW = SECOND // 10
 
@@ -32,16 +42,17 @@ NS_A_ROW = SECOND // 10
 class Market:
     """Appends records to a log, one after the other, and tells the oracle of each row."""
 
-    def __init__(self, seed: int) -> None:
-        self._rows = _rows(random.Random(seed))
+    def __init__(self, seed: int, shards: Shards = SHARDS) -> None:
+        self._shards = shards
+        self._rows = _rows(random.Random(seed), [pair for pairs in shards.values() for pair in pairs])
         self._ledger = _ledger_batches()
-        self.oracles: dict[str, FileOracle] = {shard: FileOracle() for shard in SHARDS}
+        self.oracles: dict[str, FileOracle] = {shard: FileOracle() for shard in shards}
         self.records = 0
 
     def append_to(self, writer: LogWriter) -> None:
         """Append the next record of each shard, sometimes a ledger row, and flush."""
         rows = list(itertools.islice(self._rows, ROWS_A_RECORD))
-        for shard, instruments in SHARDS.items():
+        for shard, instruments in self._shards.items():
             mine = [row for row in rows if (row.venue, row.instrument) in instruments or _beats(row, instruments)]
             if mine:
                 writer.append(topics.prices(shard), "ticks", batch(mine).select(TICKS.names), key=shard)
@@ -67,8 +78,7 @@ def _beats(row: Row, instruments: tuple[tuple[str, str], ...]) -> bool:
     return row.instrument is None and any(row.venue == venue for venue, _ in instruments)
 
 
-def _rows(chance: random.Random) -> Iterator[Row]:
-    everything = [pair for pairs in SHARDS.values() for pair in pairs]
+def _rows(chance: random.Random, everything: Sequence[tuple[str, str]]) -> Iterator[Row]:
     now, recent = T0, deque[tuple[str, str, str]](maxlen=40)
     for number in itertools.count():
         now += chance.randrange(2 * NS_A_ROW)
