@@ -6,7 +6,8 @@ pauses; memory holds what one flush holds. A record is never dropped: it is ackn
 
 **Taking over.** A new writer of a partition that has records first repeats the newest one without its rows (an event as
 it is, with `repeats` in its meta). That record carries the new epoch, so from there on the broker refuses the writer
-before it; and it came last, so nothing can lie behind the `last_record` that the new writer goes on from.
+before it; and it came last, so nothing can lie behind the `last_record` that the new writer goes on from. Where the
+newest record was written under another id, it is repeated under that one first (sinks/kafka_producer.py).
 """
 
 import time
@@ -157,13 +158,15 @@ class _KafkaLogWriter:
 
     def _take_over(self, tp: TopicPartition) -> _Tail:
         end, newest = self._topics.newest(tp)
+        if newest is not None and (fence := self._producer.shut_out(tp, self._repeated(newest, end)[0])) is not None:
+            end, newest = fence + 1, newest if fence == end else self._topics.before(tp, fence)
         while newest is not None:
             claim, frame = self._repeated(newest, end)
             written = self._producer.send({tp: [claim]})[tp]
             if written == end:
                 return _Tail(end + 1, frame)
             # The writer before us was quicker, for the last time: the newest record is its own, right before our claim.
-            end, newest = written + 1, self._topics.record(tp, written - 1)
+            end, newest = written + 1, self._topics.before(tp, written)
         # Nothing to repeat. A writer before us, if there is one, is shut out by our first record.
         return _Tail(end, b"")
 
@@ -233,11 +236,18 @@ class Topics:
     def newest(self, tp: TopicPartition) -> tuple[int, Record | None]:
         """Return the end of a partition and its newest record; None if it holds none."""
         end, begin = self._insist(lambda: self._ends(tp))
-        return end, self.record(tp, end - 1) if end > begin else None
+        return end, self.before(tp, end, begin) if end > begin else None
 
-    def record(self, tp: TopicPartition, offset: int) -> Record:
-        """Return the record at an offset that is in the log."""
-        return self._insist(lambda: self._record(tp, offset))
+    def before(self, tp: TopicPartition, offset: int, begin: int = 0) -> Record:
+        """Return the record before an offset, which is in the log.
+
+        A repeated one that came too late is passed over: records were written between it and the one it repeats, and a
+        writer that died has left it.
+        """
+        found = self._insist(lambda: self._record(tp, offset - 1))
+        if offset - 1 > begin and found.offset != offset - 1 and _is_repeated(found):
+            return self.before(tp, offset - 1, begin)
+        return found
 
     def close(self) -> None:
         self._consumer.close(autocommit=False)
@@ -290,6 +300,10 @@ class Topics:
 
     def _insist(self, ask: Callable[[], T]) -> T:
         return insist(ask, self._patience, AWAY, time.sleep)
+
+
+def _is_repeated(record: Record) -> bool:
+    return "repeats" in record.meta or (record.kind != JSON_KIND and record.num_rows == 0)
 
 
 def _take(pending: list[Message]) -> list[Message]:

@@ -1,7 +1,7 @@
 """Write JSON messages to topics of their own on Kafka, for programs that do not read our frames.
 
 Delivery: `write` returns when all brokers in sync have acknowledged; it waits for a broker that is away. The newest
-    writer of a topic is the only one, from its first message on.
+    writer of a topic is the only one, from its first message on, which may be there twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +34,7 @@ class JsonMirror:
         ts_ms = self._clock_ns() // 1_000_000
         for start in range(0, len(rows), _MESSAGES):
             messages = [Message(key.encode(), value, ts_ms) for key, value in rows[start : start + _MESSAGES]]
+            producer.shut_out(tp, messages[0])
             producer.send({tp: messages})
 
     def close(self) -> None:

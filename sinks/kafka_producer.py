@@ -5,6 +5,11 @@ library gives a stable id to transactions alone, whose markers take offsets of t
 id (`InitProducerId` with a transactional id named for it), which plain idempotent batches then carry. From the first
 batch of a new writer on, the broker refuses those of the one before it.
 
+A broker forgets names and producers after a while (sinks/kafka_batches.py), and neither is relied upon. A name that was
+forgotten gets another id: the new writer then shuts out the id of the newest batch, too (`shut_out`). A producer that
+was forgotten is refused nothing, also not what it repeats: so who has heard nothing of a partition for _SURE_S first
+looks at what lies there behind its own last batch.
+
 One request is under way at a time, sent and awaited by the caller: what is not acknowledged is in the caller's hands,
 and nothing is in memory twice.
 
@@ -13,7 +18,7 @@ Source: KIP-98 (idempotent producer), KIP-360; kafka.server ProducerStateManager
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -29,6 +34,7 @@ from market.kafka_away import AWAY, METADATA_MS
 from market.kafka_log import KafkaLog, insist
 from market.records import Patience, TopicPartition
 from sinks.errors import LogWriteFailed, WriterFenced
+from sinks.kafka_batches import LAST_EPOCH, Batch, batch_in, batch_request, end_in, end_request, raise_if
 
 _REQUEST_MS: Final = 10_000
 _RECONNECT_MS: Final = 2000
@@ -42,6 +48,11 @@ _NONE: Final = -1
 _PRODUCE_VERSION: Final = 9  # later ones name topics by id
 _INIT_VERSION: Final = 4
 _COORDINATOR_VERSION: Final = 4
+_SURE_S: Final = 60.0
+"""Far less than a broker remembers a producer, a day. The look costs a millisecond, and only after such a pause."""
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine sleeps."""
+
 _FENCED: Final = (kafka.errors.InvalidProducerEpochError, kafka.errors.ProducerFencedError)
 
 T = TypeVar("T")
@@ -58,11 +69,26 @@ class Message:
 
 @dataclass(slots=True)
 class _Identity:
-    """Under which id a partition is written, and the number of the next record."""
+    """Under which id a partition is written, and the number of the next record.
+
+    `end` is the offset behind what was acknowledged, None before anything was; `heard_s` when the request was sent that
+    was answered last; `before` who wrote the newest batch when the partition was claimed.
+    """
 
     producer_id: int
     epoch: int
+    before: Batch | None
+    heard_s: float
     sequence: int = 0
+    end: int | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A batch that is not acknowledged yet."""
+
+    data: bytearray
+    records: int
 
 
 class FencedProducer:
@@ -88,6 +114,19 @@ class FencedProducer:
         """Get the partition's producer id with a new epoch. Older writers are shut out by the first batch under it."""
         self._insist(lambda: self._claim(tp))
 
+    def shut_out(self, tp: TopicPartition, message: Message) -> int | None:
+        """Shut out who wrote the newest batch when the partition was claimed, if under another id than ours is.
+
+        `message`, which may be there twice, is written under that id with the last epoch there is. Returns its offset;
+        None if there was nobody to shut out. Raises: as `send`.
+        """
+        ours = self._identities[tp]
+        before, ours.before = ours.before, None
+        if before is None or before.producer_id in (_NONE, ours.producer_id) or before.epoch == LAST_EPOCH:
+            return None
+        last = _Identity(before.producer_id, LAST_EPOCH, None, _now_s())
+        return self._write({tp: [message]}, {tp: last})[tp]
+
     def send(self, messages: Mapping[TopicPartition, Sequence[Message]]) -> dict[TopicPartition, int]:
         """Write one batch into each claimed partition; return the offset of each one's first record.
 
@@ -95,13 +134,7 @@ class FencedProducer:
 
         Raises: WriterFenced; LogWriteFailed if the broker refuses for good; LogUnavailable if told to stop meanwhile.
         """
-        waiting = {tp: self._batch(tp, batch) for tp, batch in messages.items()}
-        offsets: dict[TopicPartition, int] = {}
-        self._insist(lambda: self._attempt(waiting, offsets))
-        for tp, batch in messages.items():
-            identity = self._identities[tp]
-            identity.sequence = (identity.sequence + len(batch)) % _SEQUENCES
-        return offsets
+        return self._write(messages, {tp: self._identities[tp] for tp in messages})
 
     def close(self) -> None:
         self._manager.close()
@@ -112,7 +145,7 @@ class FencedProducer:
         name = f"mandi/{self._log.name_of(tp.topic)}/{tp.partition}"
         find = FindCoordinatorRequest(key_type=_TRANSACTION, coordinator_keys=[name], min_version=_COORDINATOR_VERSION)
         (coordinator,) = self._ask(find).coordinators
-        _raise_if(coordinator.error_code)
+        raise_if(coordinator.error_code)
         request = InitProducerIdRequest(
             transactional_id=name,
             transaction_timeout_ms=_TRANSACTION_MS,
@@ -120,44 +153,79 @@ class FencedProducer:
             producer_epoch=_NONE,
             max_version=_INIT_VERSION,
         )
+        asked_s = _now_s()
         answer = self._ask(request, coordinator.node_id)
-        _raise_if(answer.error_code)
-        self._identities[tp] = _Identity(answer.producer_id, answer.producer_epoch)
+        raise_if(answer.error_code)
+        self._identities[tp] = _Identity(answer.producer_id, answer.producer_epoch, self._newest(tp), asked_s)
 
-    def _batch(self, tp: TopicPartition, messages: Sequence[Message]) -> bytearray:
-        identity = self._identities[tp]
-        builder = MemoryRecordsBuilder(
-            _RECORD_FORMAT,
-            _UNCOMPRESSED,
-            batch_size=_SEQUENCES,  # no limit: how much to send at once is the caller's choice
-            producer_id=identity.producer_id,
-            producer_epoch=identity.epoch,
-            base_sequence=identity.sequence,
-            transactional=False,
-        )
-        for message in messages:
-            builder.append(message.ts_ms, message.key, message.value)
-        builder.close()
-        batch: bytearray = builder.buffer()
-        return batch
+    def _newest(self, tp: TopicPartition) -> Batch | None:
+        """The newest batch of a partition; None if it holds none."""
+        (leader,) = self._leaders([tp])
+        end = end_in(self._ask(end_request(self._log.name_of(tp.topic), tp.partition), leader))
+        try:
+            return self._batch_at(tp, leader, end - 1) if end > 0 else None
+        except kafka.errors.OffsetOutOfRangeError:  # retention has deleted all
+            return None
 
-    def _attempt(self, waiting: dict[TopicPartition, bytearray], offsets: dict[TopicPartition, int]) -> None:
+    def _batch_at(self, tp: TopicPartition, leader: int, offset: int) -> Batch | None:
+        return batch_in(self._ask(batch_request(self._log.name_of(tp.topic), tp.partition, offset), leader))
+
+    def _write(
+        self, messages: Mapping[TopicPartition, Sequence[Message]], identities: Mapping[TopicPartition, _Identity]
+    ) -> dict[TopicPartition, int]:
+        waiting = {tp: _Waiting(_batch(identities[tp], batch), len(batch)) for tp, batch in messages.items()}
+        offsets: dict[TopicPartition, int] = {}
+        self._insist(lambda: self._attempt(waiting, identities, offsets))
+        return offsets
+
+    def _attempt(
+        self,
+        waiting: dict[TopicPartition, _Waiting],
+        identities: Mapping[TopicPartition, _Identity],
+        offsets: dict[TopicPartition, int],
+    ) -> None:
         """Send what waits, once; move what was acknowledged from `waiting` to `offsets`. Raises: what to wait for."""
+
+        def written(tp: TopicPartition, offset: int, sent_s: float) -> None:
+            identity, records = identities[tp], waiting.pop(tp).records
+            offsets[tp], identity.end, identity.heard_s = offset, offset + records, sent_s
+            identity.sequence = (identity.sequence + records) % _SEQUENCES
+
         failure: Exception | None = None
         for leader, tps in self._leaders(waiting).items():
-            answer = self._ask(self._request({tp: waiting[tp] for tp in tps}), leader)
-            for topic in answer.responses:
+            sent_s = _now_s()
+            for tp in tps:
+                if self._is_written(tp, leader, identities[tp], sent_s):
+                    written(tp, identities[tp].end or 0, sent_s)
+            left = {tp: waiting[tp].data for tp in tps if tp in waiting}
+            for topic in self._ask(self._request(left), leader).responses if left else ():
                 for part in topic.partition_responses:
                     tp = TopicPartition(self._log.topic_of(topic.name) or "", part.index)
                     error = kafka.errors.for_code(part.error_code)
                     if error is kafka.errors.NoError:
-                        offsets[tp] = part.base_offset
-                        del waiting[tp]
+                        written(tp, part.base_offset, sent_s)
                     else:
                         failure = self._judge(tp, error, part.error_message)
         if failure is not None:
             self._manager.cluster.request_update()
             raise failure
+
+    def _is_written(self, tp: TopicPartition, leader: int, identity: _Identity, now_s: float) -> bool:
+        """Whether what is about to be sent is in the log; after a pause in which the broker may have forgotten us.
+
+        Raises: WriterFenced if it is another writer's batch that lies behind our last one; LogWriteFailed if ours is
+            not there any more.
+        """
+        if identity.end is None or now_s < identity.heard_s + _SURE_S:
+            return False
+        try:
+            found = self._batch_at(tp, leader, identity.end)
+        except kafka.errors.OffsetOutOfRangeError:
+            raise LogWriteFailed(f"{tp} has lost record {identity.end - 1}: it was cut, or made anew") from None
+        if found not in (None, (identity.producer_id, identity.epoch, identity.sequence)):
+            raise WriterFenced(tp, f"record {identity.end} is not ours")
+        identity.heard_s = now_s
+        return found is not None
 
     def _judge(self, tp: TopicPartition, error: type[Exception], text: str | None) -> Exception:
         """Return an error that passes; raise one that does not."""
@@ -181,7 +249,7 @@ class FencedProducer:
             max_version=_PRODUCE_VERSION,
         )
 
-    def _leaders(self, tps: Mapping[TopicPartition, object]) -> dict[int, list[TopicPartition]]:
+    def _leaders(self, tps: Iterable[TopicPartition]) -> dict[int, list[TopicPartition]]:
         found: dict[int, list[TopicPartition]] = {}
         for tp in tps:
             theirs = kafka.TopicPartition(self._log.name_of(tp.topic), tp.partition)
@@ -209,7 +277,22 @@ class FencedProducer:
         return insist(ask, self._patience, AWAY, time.sleep)
 
 
-def _raise_if(code: int) -> None:
-    error = kafka.errors.for_code(code)
-    if error is not kafka.errors.NoError:
-        raise error
+def _batch(identity: _Identity, messages: Sequence[Message]) -> bytearray:
+    builder = MemoryRecordsBuilder(
+        _RECORD_FORMAT,
+        _UNCOMPRESSED,
+        batch_size=_SEQUENCES,  # no limit: how much to send at once is the caller's choice
+        producer_id=identity.producer_id,
+        producer_epoch=identity.epoch,
+        base_sequence=identity.sequence,
+        transactional=False,
+    )
+    for message in messages:
+        builder.append(message.ts_ms, message.key, message.value)
+    builder.close()
+    batch: bytearray = builder.buffer()
+    return batch
+
+
+def _now_s() -> float:
+    return time.clock_gettime(_CLOCK)
