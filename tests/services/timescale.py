@@ -1,6 +1,7 @@
 """A real TimescaleDB: Debian's PostgreSQL 17 with the extension (Apache edition), in a root folder of its own.
 
 The folder is made once with mmdebstrap from the machine's own Debian mirror and entered with chroot, so both need root.
+MANDI_TEST_TIMESCALE_ROOT names another such folder, for instance one with Timescale's own edition, built from source.
 """
 
 import os
@@ -24,6 +25,8 @@ def root_folder() -> Path:
     """Return the root folder with the server in it, made by the first call. Raises: Missing."""
     if os.geteuid() != 0:
         raise Missing("TimescaleDB for tests runs in a root folder of its own, which needs root (mmdebstrap, chroot)")
+    if given := os.environ.get("MANDI_TEST_TIMESCALE_ROOT"):
+        return Path(given)
     with package(f"timescale-{_SUITE}") as (target, part):
         if part is not None:
             _install_mmdebstrap()
