@@ -27,7 +27,8 @@ class GatewayConfig:
     log_url: str
     host: str = "127.0.0.1"
     port: int = 8080  # 0: a free one, told by on_listening
-    timescale_dsn: str | None = field(default=None, repr=False)  # may hold a password
+    timescale_dsn: str | Callable[[], str] | None = field(default=None, repr=False)
+    """May hold a password. A function is asked before each new connection: an embedded store may have moved."""
     bundle_dir: Path | None = None
     allowed_origins: tuple[str, ...] = ()  # besides the page's own host, such as "https://desk.example"
     auth: AuthConfig | None = None  # None: anyone may see everything, on loopback only

@@ -7,7 +7,7 @@ out of the index and are turned round. The range is half-open: [from, to).
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
@@ -281,7 +281,7 @@ class Store:
     Raises: StoreDown from every read while the store is not configured, not reachable or too slow.
     """
 
-    def __init__(self, dsn: str | None) -> None:
+    def __init__(self, dsn: str | Callable[[], str] | None) -> None:
         self._dsn = dsn
         self._idle: list[_Connection] = []
         self._slots = asyncio.Semaphore(CONNECTIONS)
@@ -324,7 +324,7 @@ class Store:
             except psycopg.Error as error:
                 raise StoreDown(f"the history store does not answer: {_reason(error)}") from error
 
-    async def _read_from(self, dsn: str, sql: str, parameters: Mapping[str, object]) -> bytes:
+    async def _read_from(self, dsn: str | Callable[[], str], sql: str, parameters: Mapping[str, object]) -> bytes:
         # A restart of the server leaves dead connections behind; only a fresh one tells whether it is down.
         while self._idle:
             connection = self._idle.pop()
@@ -348,9 +348,9 @@ class Store:
                 await connection.close()
         return b"[]" if row is None else row[0].encode()
 
-    async def _connect(self, dsn: str) -> _Connection:
+    async def _connect(self, dsn: str | Callable[[], str]) -> _Connection:
         return await psycopg.AsyncConnection.connect(
-            dsn,
+            dsn if isinstance(dsn, str) else dsn(),
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
             options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on -c TimeZone=UTC",

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -76,12 +76,11 @@ def run_cluster(settings: Settings, flow: str, size: ClusterSize, words: Sequenc
     stop = threading.Event()
     directory = settings.recovery_dir / flow
     directory.mkdir(parents=True, exist_ok=True)
-    with service(settings, stop):
+    with service(settings, flow, stop):
         try:
             with locked(flow, directory) as lock_fd:
                 group = _Group(settings, flow, size, words, lock_fd)
-                with open_stores(settings, only=written, may_be_away=True) as stores:
-                    group.addresses = {"MANDI_TIMESCALE": stores.timescale, "MANDI_CLICKHOUSE": stores.clickhouse}
+                with open_stores(settings, only=written, may_be_away=True):
                     group.run(stop)
         except FlowLocked as error:
             raise MandiError(str(error)) from error
@@ -112,7 +111,6 @@ class _Group:
     size: ClusterSize
     words: Sequence[str]
     lock_fd: int
-    addresses: Mapping[str, str] = field(default_factory=dict)
     members: list[_Member] = field(default_factory=list)
     _began_s: float = 0.0
     _epoch: int | None = None
@@ -210,8 +208,9 @@ class _Group:
         pulse = Pulse()
         environment = {
             **os.environ,
-            **self.addresses,
             "MANDI_DATA_DIR": str(self.settings.data_dir),
+            "MANDI_TIMESCALE": self.settings.timescale,
+            "MANDI_CLICKHOUSE": self.settings.clickhouse,
             SEAT: seat.to_text(),
             PARENT: str(os.getpid()),
             PULSE: str(pulse.write_fd),

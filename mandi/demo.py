@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import orjson
-import prometheus_client
 
 from feeds_simulator.backend.desk import USERS
 from mandi.alerting import alertmanager_config, scrape_targets, write_json, write_private
@@ -23,6 +23,8 @@ from mandi.display import Display, Vitals, display
 from mandi.errors import MandiError
 from mandi.flows import WEBHOOKS
 from mandi.opening import closes_soon, open_market
+from mandi.process import LOOPBACK, serve_metrics
+from mandi.running import registered
 from mandi.scrape import scrape
 from mandi.settings import EMBEDDED, Settings
 from mandi.stores import Stores, clickhouse_answers, migrate_stores, postgres_answers
@@ -72,16 +74,26 @@ def demo(settings: Settings, options: DemoOptions) -> int:
     """Run the pipeline until Ctrl-C or for its duration; return the exit code. Raises: MandiError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with _only_one(settings.data_dir), display() as shown, _interruptible() as stop:
+        _check(settings, options)
         clock = FileClock(settings.clock_file)
         open_market(clock, options.speed, shown.say)
         supervisor = Supervisor(settings.data_dir / "logs", shown.say)
-        try:
-            run = _Demo(settings, options, clock, supervisor, shown, stop)
-            run.start()
-            run.watch()
-            return run.finish()
-        finally:
-            supervisor.stop()
+        metrics_url = serve_metrics(LOOPBACK, 0)
+        with registered(settings.data_dir, "demo", metrics_url):
+            try:
+                run = _Demo(settings, options, clock, supervisor, shown, stop)
+                run.start(urlsplit(metrics_url).netloc)
+                run.watch()
+                return run.finish()
+            finally:
+                supervisor.stop()
+
+
+def _check(settings: Settings, options: DemoOptions) -> None:
+    if options.port and not port_is_free(options.port):
+        raise MandiError(f"port {options.port} is taken: choose another with --port, or 0 for a free one")
+    if settings.webhooks is not None:
+        endpoints(settings)  # a mistake in the file ends the start, and not its flow again and again
 
 
 class _Demo:
@@ -103,13 +115,9 @@ class _Demo:
         self._stores: Stores | None = None
         self._began = time.monotonic()
 
-    def start(self) -> None:
-        if self._options.port and not port_is_free(self._port):
-            raise MandiError(f"port {self._port} is taken: choose another with --port, or 0 for a free one")
-        if self._settings.webhooks is not None:
-            endpoints(self._settings)  # a mistake in the file ends the start, and not its flow again and again
-        self._metrics["demo"] = f"127.0.0.1:{free_port()}"
-        prometheus_client.start_http_server(_port_of(self._metrics["demo"]), addr="127.0.0.1")
+    def start(self, metrics: str) -> None:
+        """Start all; `metrics` is where the demo's own are."""
+        self._metrics["demo"] = metrics
         self._stores = self._start_stores()
         migrate_stores(self._stores)
         venue_port = free_port()

@@ -2,17 +2,17 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import orjson
-
 from connectors.log import describe, open_reader
 from mandi.clock import FileClock
 from mandi.errors import MandiError
-from mandi.scrape import scrape
+from mandi.running import Process, processes
+from mandi.scrape import Metrics, scrape
 from mandi.serving import bundle_dir
 from mandi.settings import EMBEDDED, Settings
 from mandi.stores import clickhouse_answers, postgres_answers
@@ -21,12 +21,14 @@ from market.records import LogUnavailable, Patience
 from pipelines.engine import recovery
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
+from sinks.embedded.shared import EmbeddedServer, is_used
 from sinks.errors import SinkError, StoreUnavailable
 from sinks.migrations import unapplied_clickhouse, unapplied_timescale
 
 _LEAST_FREE_BYTES: Final = 2 * 2**30
 _MOST_LAG_RECORDS: Final = 10_000
 _MANY_RESTARTS: Final = 3
+_PATIENCE_S: Final = 3.0  # for the answer of a process that is busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +153,24 @@ def _recovery(settings: Settings) -> Iterator[Finding]:
 def _stores(settings: Settings) -> Iterator[Finding]:
     if settings.timescale == EMBEDDED:
         server = EmbeddedPostgres(settings.data_dir)
-        yield _embedded("PostgreSQL (embedded)", server.pid, postgres_answers(server), "postgres.log", settings)
+        yield _embedded("PostgreSQL (embedded)", server, lambda: postgres_answers(server), "postgres.log")
     else:
         yield _answering("TimescaleDB", "MANDI_TIMESCALE", lambda: unapplied_timescale(settings.timescale))
     if settings.clickhouse == EMBEDDED:
         engine = EmbeddedClickHouse(settings.data_dir)
-        yield _embedded("ClickHouse (chDB)", engine.pid, clickhouse_answers(engine), "clickhouse.log", settings)
+        yield _embedded("ClickHouse (chDB)", engine, lambda: clickhouse_answers(engine), "clickhouse.log")
     else:
         yield _answering("ClickHouse", "MANDI_CLICKHOUSE", lambda: unapplied_clickhouse(settings.clickhouse))
 
 
-def _embedded(name: str, pid: int | None, answers: bool, log: str, settings: Settings) -> Finding:
-    if pid is None:
-        return Finding(None, f"{name} is not running: it starts with what needs it")
-    return Finding(answers, f"{name} runs as process {pid}", f"it does not answer: see {settings.data_dir / log}")
+def _embedded(name: str, server: EmbeddedServer, answers: Callable[[], bool], log: str) -> Finding:
+    pid, see = server.pid, f"see {server.data_dir / log}"
+    if pid is not None:
+        return Finding(answers(), f"{name} runs as process {pid}", f"it does not answer: {see}")
+    if is_used(server.data_dir, server.name):
+        do = f"whoever uses it starts it again, every few seconds. If it does not stay up: {see}"
+        return Finding(False, f"{name} does not run, though a process uses it", do)
+    return Finding(None, f"{name} is not running: it starts with what needs it")
 
 
 def _answering(name: str, setting: str, unapplied: Callable[[], list[str]]) -> Finding:
@@ -182,28 +188,59 @@ def _answering(name: str, setting: str, unapplied: Callable[[], list[str]]) -> F
 
 
 def _processes(settings: Settings) -> Iterator[Finding]:
-    path = settings.data_dir / "endpoints.json"
-    urls: list[str] = orjson.loads(path.read_bytes())["metrics"] if path.exists() else []
-    found = scrape(urls)
-    if not found.samples:
+    known = processes(settings.data_dir)
+    live = [process for process in known if process.is_alive]
+    yield from _ended(known, {process.name for process in live}, {process.pid for process in live})
+    if not live:
         yield Finding(None, "no pipeline is running on this data directory")
         return
-    yield Finding(True, "a pipeline is running")
-    waiting = [url for url in urls if scrape([url]).total("mandi_log_away")]  # every process has one of these
+    yield Finding(True, f"a pipeline is running: {', '.join(_named(process) for process in live)}")
+    found = {_named(process): scrape(process.metrics, _PATIENCE_S) for process in live if process.is_here}
+    waiting = [name for name, its in found.items() if its.total("mandi_log_away")]
     if waiting:
-        what = f"{len(waiting)} of {len(urls)} processes wait for the log's broker"
+        what = f"{len(waiting)} of {len(live)} processes wait for the log's broker"
         yield Finding(False, what, "start it: docs/runbook.md, 'the broker is down'. All go on by themselves")
+    for name, its in found.items():
+        yield from _process(settings, name, its)
+    gaps = Counter[str]()
+    for its in found.values():
+        gaps.update(its.by_label("mandi_gaps_total", "venue"))
+    for venue, count in sorted(gaps.items()):
+        yield Finding(None, f'{count:,.0f} gaps seen from {venue}: `mandi sql "SELECT * FROM market.gaps"`')
+
+
+def _named(process: Process) -> str:
+    return f"{process.name} ({process.pid})" if process.is_here else f"{process.name} ({process.pid} on {process.host})"
+
+
+def _ended(known: Sequence[Process], names: set[str], pids: set[int]) -> Iterator[Finding]:
+    """Those that were killed or failed, and that nobody has started again, nor will."""
+    for process in known:
+        if not process.is_alive and process.name not in names and process.supervisor not in pids:
+            do = f"read what it said, and start it again: `{process.command}`. If it is not wanted: rm {process.file}"
+            yield Finding(False, f"{_named(process)} ended without being told to", do)
+
+
+def _process(settings: Settings, name: str, found: Metrics) -> Iterator[Finding]:
+    """What a process says of itself."""
+    if not found.samples:
+        yield Finding(False, f"{name} does not answer", "it hangs, or was stopped: end it, and start it again")
     for sink, away in found.by_label("mandi_sink_away", "sink").items():
         if away:
             do = "docs/runbook.md, 'a store is down': its flow goes on by itself, and the log holds the rows meanwhile"
             yield Finding(False, f"the flow of {sink} waits for its store", do)
     for process, times in found.by_label("mandi_process_restarts_total", "process").items():
-        if times > _MANY_RESTARTS:
-            do = f"read {settings.data_dir / 'logs' / process}.log: docs/runbook.md, 'a process does not stay up'"
-            yield Finding(False, f"{process} was started again {times:.0f} times", do)
-    for topic, lag in sorted(found.by_label("mandi_log_lag_rows", "topic").items()):
+        if times:
+            ok = False if times > _MANY_RESTARTS else None
+            do = f"read {_log_of(settings, process)}: docs/runbook.md, 'a process does not stay up'"
+            often = "once" if times == 1 else f"{times:.0f} times"
+            yield Finding(ok, f"{process} was started again {often} by {name}", do)
+    for (topic, consumer), lag in sorted(found.by_labels("mandi_log_lag_rows", "topic", "consumer").items()):
         if lag > _MOST_LAG_RECORDS:
-            yield Finding(False, f"a consumer is {lag:,.0f} records behind {topic}", "see its log for retries")
-    open_gaps = found.by_label("mandi_gaps_total", "venue")
-    for venue, gaps in sorted(open_gaps.items()):
-        yield Finding(None, f'{gaps:,.0f} gaps seen from {venue}: `mandi sql "SELECT * FROM market.gaps"`')
+            yield Finding(False, f"{consumer} is {lag:,.0f} records behind {topic}", "see its log for retries")
+
+
+def _log_of(settings: Settings, process: str) -> Path:
+    alone = {EmbeddedPostgres.name: "postgres.log", EmbeddedClickHouse.name: "clickhouse.log"}
+    log = settings.data_dir / "logs" / f"{process}.log"
+    return log if log.exists() or process not in alone else settings.data_dir / alone[process]

@@ -26,7 +26,7 @@ from mandi.supervisor import Child, Supervisor, mandi_command
 from market.records import OffsetOutOfRange
 from market.watermark import Lateness
 from pipelines.engine.recovery import FlowLocked, run_flow
-from sinks.base import Retry, RetryingSink, Sink
+from sinks.base import ReopenedSink, Retry, RetryingSink, Sink
 
 if TYPE_CHECKING:
     from mandi.stores import Stores
@@ -62,6 +62,7 @@ def ingest_named(settings: Settings, sources: Sequence[str]) -> None:
 
 def ingest_backend(settings: Settings) -> None:
     """Run the trading backend's dataflow. Raises: UsageError without an address, or with one that cannot be."""
+    from connectors.backend.source import BACKEND
     from mandi.feeds import open_backend
     from pipelines import backend
 
@@ -73,7 +74,7 @@ def ingest_backend(settings: Settings) -> None:
         now=FileClock(settings.clock_file),
         stop=stop,
     )
-    with service(settings, config.stop):
+    with service(settings, BACKEND, config.stop):
         backend.run(config)
 
 
@@ -90,7 +91,7 @@ def ingest_venues(settings: Settings, venues: Sequence[str] = ()) -> None:
         now=FileClock(settings.clock_file),
         stop=stop,
     )
-    with service(settings, config.stop):
+    with service(settings, " ".join(["ingest", *venues]), config.stop):
         # The feeds' threads and the flow's take turns at the interpreter; 5 ms a turn would be most of the latency.
         sys.setswitchinterval(_SWITCH_S)
         ingest.run(config)
@@ -106,7 +107,7 @@ def run_one(settings: Settings, flow: str, lateness: Lateness) -> None:
         raise UsageError(f"there is no flow '{flow}'; choose among {', '.join((*FLOWS, *NAMED))}")
     stop = threading.Event()
     die_with_launcher()
-    with service(settings, stop):
+    with service(settings, flow, stop):
         try:
             judging = {
                 "bars": _run_bars,
@@ -250,14 +251,18 @@ def _run_store(settings: Settings, name: str, stop: threading.Event, lateness: L
 
 
 def open_sink(name: str, stores: "Stores") -> Sink:
-    """Open the sink of the store of that name."""
+    """Open the sink of the store of that name, wherever that is each time."""
+    return ReopenedSink(name, lambda: _sink_at(name, stores.address(name)))
+
+
+def _sink_at(name: str, address: str) -> Sink:
     if name == "timescale":
         from sinks.timescale import TimescaleSink
 
-        return TimescaleSink(stores.timescale)
+        return TimescaleSink(address)
     from sinks.clickhouse import ClickHouseSink
 
-    return ClickHouseSink(stores.clickhouse)
+    return ClickHouseSink(address)
 
 
 def _patient(name: str, stores: "Stores", stop: threading.Event, on_wait: Callable[[], None]) -> Sink:
@@ -296,18 +301,24 @@ def run_several(settings: Settings, flows: Sequence[str], lateness: Lateness, si
     supervisor = Supervisor(settings.data_dir / "logs", say)
     stop = threading.Event()
     written = tuple(name for name in STORES if name in flows)
-    with service(settings, stop), open_stores(settings, only=written, may_be_away=True) as stores:
+    with service(settings, "run", stop), open_stores(settings, only=written, may_be_away=True):
         environment = {
             "MANDI_DATA_DIR": str(settings.data_dir),
-            "MANDI_TIMESCALE": stores.timescale,
-            "MANDI_CLICKHOUSE": stores.clickhouse,
+            "MANDI_TIMESCALE": settings.timescale,
+            "MANDI_CLICKHOUSE": settings.clickhouse,
         }
-        for flow in flows:
+        for number, flow in enumerate(flows):
             command = mandi_command("run", flow, *lateness_words(lateness), *size.words(flow))
-            supervisor.start(Child(name=flow, command=command, environment=environment))
+            ports = _metrics_port(settings, number * (1 if size == ALONE else 1 + size.processes))
+            supervisor.start(Child(name=flow, command=command, environment=environment | ports))
         while not stop.wait(0.2):
             supervisor.poll()
         supervisor.stop()
+
+
+def _metrics_port(settings: Settings, number: int) -> dict[str, str]:
+    """Behind that of the supervisor, where there is one: each process has its own."""
+    return {"MANDI_METRICS_PORT": str(settings.metrics_port + 1 + number)} if settings.metrics_port else {}
 
 
 def lateness_words(lateness: Lateness) -> list[str]:

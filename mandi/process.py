@@ -17,11 +17,14 @@ import prometheus_client
 import uvloop
 
 from mandi.pulse import beat
+from mandi.running import Entry, registered
 from mandi.settings import Settings
 from mandi.supervisor import die_with_parent
 from market.records import LogUnavailable
 from sinks.errors import StoreUnavailable
 
+LOOPBACK: Final = "127.0.0.1"
+ANY_ADDRESS: Final = ("0.0.0.0", "::", "")
 TRIM_EVERY_S: Final = 30.0
 
 _log: Final = logging.getLogger(__name__)
@@ -33,8 +36,8 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def service(settings: Settings, stop: threading.Event | None = None) -> Iterator[None]:
-    """Run a service; `stop` is set on SIGTERM and Ctrl-C.
+def service(settings: Settings, name: str, stop: threading.Event | None = None) -> Iterator[Entry]:
+    """Run a service; `stop` is set on SIGTERM and Ctrl-C. `mandi doctor` knows it by `name`.
 
     A service that is told to stop while its store or broker is away ends well: what it had in hand comes again.
     """
@@ -43,16 +46,22 @@ def service(settings: Settings, stop: threading.Event | None = None) -> Iterator
     gc.freeze()  # what was imported is never garbage: looking through it again and again took 50 ms each time
     beat()
     trim_heap(TRIM_EVERY_S)
-    if settings.metrics_port is not None:
-        prometheus_client.start_http_server(settings.metrics_port, addr=settings.metrics_host)
+    url = serve_metrics(settings.metrics_host if settings.metrics_port else LOOPBACK, settings.metrics_port or 0)
     if stop is not None:
         _set_on_signal(stop)
     try:
-        yield
+        with registered(settings.data_dir, name, url) as entry:
+            yield entry
     except (StoreUnavailable, LogUnavailable) as error:
         if stop is None or not stop.is_set():
             raise
         _log.warning("stopped while it waited (%s); what was not written comes again at the next start", error)
+
+
+def serve_metrics(host: str, port: int) -> str:
+    """Serve what this process exports; port 0 takes a free one. Returns the address for this host."""
+    server, _ = prometheus_client.start_http_server(port, addr=host)
+    return f"http://{LOOPBACK if host in ANY_ADDRESS else host}:{server.server_port}/metrics"
 
 
 def _set_on_signal(stop: threading.Event) -> None:

@@ -27,7 +27,7 @@ def prune(settings: Settings, every_s: float | None) -> int:
         _prune(settings)
         return 0
     stop = threading.Event()
-    with service(settings, stop):
+    with service(settings, "prune", stop):
         while not stop.is_set():
             Retry(stop=stop, on_retry=_tell).repeat(lambda: _prune(settings))
             stop.wait(every_s)

@@ -22,6 +22,11 @@ class Metrics:
     def by_label(self, name: str, label: str) -> dict[str, float]:
         return {dict(its)[label]: value for (found, its), value in self.samples.items() if found == name}
 
+    def by_labels(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+        """The same of several labels."""
+        samples = ((dict(its), value) for (found, its), value in self.samples.items() if found == name)
+        return {tuple(its[label] for label in labels): value for its, value in samples}
+
 
 def scrape(urls: Iterable[str], timeout_s: float = 0.5) -> Metrics:
     """Read /metrics of every URL that answers."""

@@ -15,7 +15,7 @@ from gateway.server import serve as serve_gateway
 from mandi.clock import FileClock
 from mandi.errors import UsageError
 from mandi.health import health
-from mandi.process import run_async, say, service
+from mandi.process import ANY_ADDRESS, LOOPBACK, run_async, say, service
 from mandi.settings import Settings
 from mandi.stores import Stores, migrate_store, open_stores
 from sinks.base import Retry
@@ -33,18 +33,27 @@ class ServeOptions:
 
 def serve(settings: Settings, options: ServeOptions) -> None:
     """Serve until stopped; without history as long as the store is away."""
-    with service(settings), open_stores(settings, only=(TIMESCALE,), may_be_away=True) as stores, _awaited(stores):
+    with (
+        service(settings, "gateway") as entry,
+        open_stores(settings, only=(TIMESCALE,), may_be_away=True) as stores,
+        _awaited(stores),
+    ):
+
+        def listening(host: str, port: int) -> None:
+            say(f"dashboard on http://{host}:{port}/")
+            entry.add(f"http://{LOOPBACK if host in ANY_ADDRESS else host}:{port}/metrics")
+
         config = GatewayConfig(
             log_url=settings.log,
             host=options.host,
             port=options.port,
-            timescale_dsn=stores.timescale,
+            timescale_dsn=partial(stores.address, TIMESCALE),
             bundle_dir=bundle_dir(),
             allowed_origins=tuple((settings.allowed_origins or "").replace(",", " ").split()),
             auth=_auth(settings),
             anonymous_user=settings.anonymous_user or "",
             health=partial(health, settings.data_dir / "targets.json"),
-            on_listening=lambda host, port: say(f"dashboard on http://{host}:{port}/"),
+            on_listening=listening,
         )
         try:
             run_async(lambda stop: serve_gateway(config, FileClock(settings.clock_file), stop))

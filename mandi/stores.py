@@ -3,8 +3,8 @@
 import logging
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,8 +13,10 @@ import psycopg
 
 from mandi.errors import MandiError
 from mandi.settings import EMBEDDED, Settings
+from pipelines import metrics
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
+from sinks.embedded.shared import EmbeddedServer, shared
 from sinks.errors import EmbeddedServerError, StoreRejected, StoreUnavailable
 from sinks.failures import CLICKHOUSE, TIMESCALE, timescale_refuses
 from sinks.migrations import migrate_clickhouse, migrate_timescale, unapplied_clickhouse, unapplied_timescale
@@ -31,32 +33,49 @@ class Stores:
     timescale: str = field(repr=False)
     clickhouse: str = field(repr=False)
     away: frozenset[str] = frozenset()
+    moving: Mapping[str, Callable[[], str]] = field(default_factory=dict, repr=False)
+    """Those that may be somewhere else when they are started again, and who knows where."""
+
+    def address(self, name: str) -> str:
+        """Where a store is now."""
+        if name in self.moving:
+            return self.moving[name]()
+        return self.timescale if name == TIMESCALE else self.clickhouse
 
 
 @contextmanager
 def open_stores(
     settings: Settings, *, migrate: bool = True, only: tuple[str, ...] = STORES, may_be_away: bool = False
 ) -> Iterator[Stores]:
-    """Yield the addresses of migrated stores; embedded ones we had to start are stopped at the end.
+    """Yield the addresses of migrated stores; embedded ones are kept running until the last who uses them is done.
 
     `only` names the stores that are wanted; of those that `may_be_away` it is told which are.
     Raises: MandiError with what to do about it; StoreUnavailable, MigrationError.
     """
-    started: list[EmbeddedPostgres | EmbeddedClickHouse] = []
-    try:
-        timescale, clickhouse = settings.timescale, settings.clickhouse
-        if timescale == EMBEDDED and TIMESCALE in only:
-            timescale = _start(EmbeddedPostgres(settings.data_dir), started)
-        if clickhouse == EMBEDDED and CLICKHOUSE in only:
-            clickhouse = _start(EmbeddedClickHouse(settings.data_dir), started)
-        stores = Stores(timescale=timescale, clickhouse=clickhouse)
+    timescale, clickhouse = settings.timescale, settings.clickhouse
+    moving: dict[str, Callable[[], str]] = {}
+    with ExitStack() as held:
+        try:
+            if timescale == EMBEDDED and TIMESCALE in only:
+                postgres = EmbeddedPostgres(settings.data_dir)
+                timescale = held.enter_context(_running(postgres))
+                moving[TIMESCALE] = lambda: postgres.dsn
+            if clickhouse == EMBEDDED and CLICKHOUSE in only:
+                engine = EmbeddedClickHouse(settings.data_dir)
+                clickhouse = held.enter_context(_running(engine))
+                moving[CLICKHOUSE] = lambda: engine.url
+        except EmbeddedServerError as error:
+            raise MandiError(str(error)) from error
+        stores = Stores(timescale=timescale, clickhouse=clickhouse, moving=moving)
         wanted = only if migrate else ()
         yield replace(stores, away=frozenset(name for name in wanted if not _is_ready(stores, name, may_be_away)))
-    except EmbeddedServerError as error:
-        raise MandiError(str(error)) from error
-    finally:
-        for server in reversed(started):
-            server.stop()
+
+
+@contextmanager
+def _running(server: EmbeddedServer) -> Iterator[str]:
+    restarts = metrics.PROCESS_RESTARTS.labels(server.name)  # from 0: the first restart is then a rise
+    with shared(server, restarts.inc) as address:
+        yield address
 
 
 def migrate_stores(stores: Stores) -> list[str]:
@@ -70,9 +89,10 @@ def migrate_store(stores: Stores, name: str) -> list[str]:
     Asks first what there is to do: that gives a server that is mute up within seconds.
     Raises: StoreUnavailable, StoreRejected, MigrationError.
     """
+    address = stores.address(name)
     if name == TIMESCALE:
-        return migrate_timescale(stores.timescale) if unapplied_timescale(stores.timescale) else []
-    return migrate_clickhouse(stores.clickhouse) if unapplied_clickhouse(stores.clickhouse) else []
+        return migrate_timescale(address) if unapplied_timescale(address) else []
+    return migrate_clickhouse(address) if unapplied_clickhouse(address) else []
 
 
 def _is_ready(stores: Stores, name: str, may_be_away: bool) -> bool:
@@ -80,7 +100,7 @@ def _is_ready(stores: Stores, name: str, may_be_away: bool) -> bool:
     try:
         migrate_store(stores, name)
     except (StoreUnavailable, StoreRejected) as error:
-        if isinstance(error, StoreRejected) or (name == TIMESCALE and timescale_refuses(stores.timescale)):
+        if isinstance(error, StoreRejected) or (name == TIMESCALE and timescale_refuses(stores.address(name))):
             do = f"correct {_SETTINGS[name]}, or the rights of its user"
             raise MandiError(f"{name} refuses us: {error.reason}; {do}") from error
         if not may_be_away:
@@ -111,11 +131,3 @@ def clickhouse_answers(server: EmbeddedClickHouse) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _start(server: EmbeddedPostgres | EmbeddedClickHouse, started: list[EmbeddedPostgres | EmbeddedClickHouse]) -> str:
-    was_running = server.pid is not None
-    address = server.start()
-    if not was_running:
-        started.append(server)
-    return address

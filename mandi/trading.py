@@ -38,5 +38,5 @@ def _run(settings: Settings, options: TradingOptions, dsn: str) -> None:
     def ready() -> None:
         say("trading backend: schema trading, outbox trading.outbox")
 
-    with service(settings):
+    with service(settings, "trading"):
         run_async(lambda stop: serve(config, FileClock(settings.clock_file), stop, ready))

@@ -50,7 +50,7 @@ def simulate(settings: Settings, options: SimulateOptions) -> None:
     unknown = [venue for venue in options.venues if venue not in SIMULATORS]
     if unknown:
         raise UsageError(f"there is no simulated venue '{unknown[0]}'; choose among {', '.join(SIMULATORS)}")
-    with service(settings):
+    with service(settings, " ".join(["simulate", *options.venues])):
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
         try:
             run_async(partial(_serve, settings, options, FileClock(settings.clock_file)))

@@ -107,6 +107,25 @@ class Retry:
                 return done
 
 
+class ReopenedSink:
+    """A sink that is opened anew after each failure: its store may have come back at another address."""
+
+    def __init__(self, name: str, open_sink: Callable[[], Sink]) -> None:
+        self.name, self._open, self._sink = name, open_sink, open_sink()
+
+    def write(self, rows: Rows) -> WriteResult:
+        """Write `rows`. Raises: as `Sink.write`."""
+        try:
+            return self._sink.write(rows)
+        except StoreUnavailable:
+            self._sink.close()
+            self._sink = self._open()
+            raise
+
+    def close(self) -> None:
+        self._sink.close()
+
+
 @dataclass(slots=True)
 class RetryingSink:
     """A sink whose writes survive an outage of its store.

@@ -38,6 +38,7 @@ from sinks.embedded.processes import (
     wait_until,
     write_private,
 )
+from sinks.embedded.shared import used
 from sinks.errors import EmbeddedServerError
 
 DEFAULT_PORT: Final = 8123
@@ -57,6 +58,8 @@ class EmbeddedClickHouse:
         server.stop()
     """
 
+    name: Final = "chdb"
+
     def __init__(self, data_dir: Path, port: int = DEFAULT_PORT) -> None:
         self.data_dir = data_dir.resolve()
         self._port = port
@@ -74,6 +77,12 @@ class EmbeddedClickHouse:
         self._collect_child()
         pid = _read_run_file(self.data_dir).get("pid")
         return pid if pid is not None and alive(pid) and _is_owned(self.data_dir) else None
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the live server is one that this object started."""
+        self._collect_child()
+        return self._child is not None
 
     def start(self) -> str:
         """Start the server, or adopt the one that serves this data directory; return its URL.
@@ -227,13 +236,14 @@ def main() -> int:
 
 def _watch_over(server: EmbeddedClickHouse) -> int:
     """Stand in for a live server that outlived whoever started it: end when it ends, and end it when told to."""
-    pid = server.pid
-    if pid is None:
-        sys.stderr.write(f"another process holds {server.data_dir}/clickhouse and does not serve it\n")
-        return 1
-    asked = run_until_signal(lambda: server.pid == pid)
-    if asked:
-        server.stop()
+    with used(server.data_dir, server.name):
+        pid = server.pid
+        if pid is None:
+            sys.stderr.write(f"another process holds {server.data_dir}/clickhouse and does not serve it\n")
+            return 1
+        asked = run_until_signal(lambda: server.pid == pid)
+        if asked:
+            server.stop()
     return 0 if asked else 1
 
 

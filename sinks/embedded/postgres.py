@@ -44,6 +44,7 @@ from sinks.embedded.processes import (
     wait_until,
     write_private,
 )
+from sinks.embedded.shared import used
 from sinks.errors import EmbeddedServerError
 
 SYSTEM_USER: Final = "embedded_postgres"
@@ -110,6 +111,8 @@ class EmbeddedPostgres:
         server.stop()
     """
 
+    name: Final = "postgres"
+
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.resolve()
         self.cluster = self.data_dir / "postgres"
@@ -129,6 +132,12 @@ class EmbeddedPostgres:
         self._collect_child()
         found = read_postmaster(self.cluster)
         return found.pid if found is not None and self._is_ours(found.pid) else None
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the live server is one that this object started."""
+        self._collect_child()
+        return self._child is not None
 
     def start(self) -> str:
         """Start the server, or adopt the one that serves this data directory; return its DSN.
@@ -347,15 +356,16 @@ def main() -> int:
     server = EmbeddedPostgres(parser.parse_args().data_dir)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _give_up)
-    try:
-        server.start()
-        asked = run_until_signal(lambda: server.pid is not None)
-    except EmbeddedServerError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except SystemExit:  # told to end while it starts; the server has a session of its own, and would stay
-        asked = True
-    server.stop()
+    with used(server.data_dir, server.name):
+        try:
+            server.start()
+            asked = run_until_signal(lambda: server.pid is not None)
+        except EmbeddedServerError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        except SystemExit:  # told to end while it starts; the server has a session of its own, and would stay
+            asked = True
+        server.stop()
     return 0 if asked else 1
 
 

@@ -14,7 +14,7 @@ from mandi.process import service
 from mandi.settings import load
 
 directory, stop = Path(sys.argv[1]), threading.Event()
-with service(load(directory), stop):
+with service(load(directory), "told", stop):
     os.kill(os.getpid(), signal.SIGTERM)
     assert stop.wait(10)
     for thread in threading.enumerate():  # one that ends with the signal has ended
