@@ -63,11 +63,11 @@ def open_segments(connection: psycopg.Connection, name: str, table: pa.Table) ->
         return False
     found = stretches(name, table, _compressed_chunks(connection, name, first, last))
     # An UPDATE of no row: the server opens each segment in which there could be one, and must not foresee that none is.
+    # Its column is none of the key: one of those cannot be changed in a compressed chunk (2.29).
     opening = sql.SQL(
-        "UPDATE {table} SET {column} = {column} WHERE {same} AND {at} BETWEEN %s AND %s AND random() < 0"
+        "UPDATE {table} SET venue = venue WHERE {same} AND {at} BETWEEN %s AND %s AND random() < 0"
     ).format(
         table=sql.Identifier("market", name),
-        column=sql.Identifier(of_segment[0]),
         same=sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(each)) for each in of_segment),
         at=sql.Identifier(at),
     )
