@@ -25,7 +25,7 @@ from mandi.flows import WEBHOOKS
 from mandi.opening import closes_soon, open_market
 from mandi.process import LOOPBACK, serve_metrics
 from mandi.running import registered
-from mandi.scrape import scrape
+from mandi.scrape import Metrics, scrape
 from mandi.settings import EMBEDDED, Settings
 from mandi.stores import Stores, clickhouse_answers, migrate_stores, postgres_answers
 from mandi.summary import demo_summary
@@ -185,8 +185,7 @@ class _Demo:
         """Let the flows read what there is, so that the counts are whole; not after Ctrl-C: the next start goes on."""
         deadline, steady, behind = time.monotonic() + _CATCH_UP_S, 0, 0
         while steady < _STEADY_LOOKS and time.monotonic() < deadline and not self._stop.wait(1.0):
-            self._supervisor.poll()
-            found = scrape(self._metrics_urls())
+            found = self._scraped()
             behind = round(found.total("mandi_log_lag_rows"))
             silent = _READ_PRICES - found.by_label("mandi_log_lag_rows", "consumer").keys()
             steady = 0 if silent or behind > _DRAINED_SOON else steady + 1
@@ -281,7 +280,7 @@ class _Demo:
             return False
 
     def _look(self, rows_before: float, elapsed_s: float) -> float:
-        found = scrape(self._metrics_urls())
+        found = self._scraped()
         rows = found.total("mandi_rows_total", stage="ingest")
         self._shown.show(
             Vitals(
@@ -297,6 +296,16 @@ class _Demo:
             )
         )
         return rows
+
+    def _scraped(self) -> Metrics:
+        """Ask every process for its metrics, and between one and the next look after all: some may not answer soon."""
+
+        def urls() -> Iterator[str]:
+            for url in self._metrics_urls():
+                self._supervisor.poll()
+                yield url
+
+        return scrape(urls())
 
     def _stay_open(self) -> None:
         """Shortly before the first product closes, move the market clock to the next open session."""

@@ -8,14 +8,15 @@ import threading
 import time
 from typing import Final
 
+from sinks.embedded.frozen import Frozen, Steps
+
 PULSE: Final = "MANDI_PULSE_FD"
-FROZEN_S: Final = 5.0
 HUNG_S: Final = 30.0
-"""What was stopped is given up after the first. Another one that is silent may only be short of processor, and a
-restart would make that worse."""
+"""After it a child is given up that is silent and not stopped: it may only be short of processor, and a restart would
+make that worse. One that is stopped is given up after FROZEN_S."""
 
 _EVERY_S: Final = 0.5
-_OVERSLEPT_S: Final = 2.0  # a parent that was stopped itself cannot judge
+_LOOK_AFTER_S: Final = 0.75  # who was heard since then is not stopped
 
 waiting: Final[set[str]] = set()
 """What this process waits for now, of things outside: `log`, `timescale`, `clickhouse`."""
@@ -39,35 +40,31 @@ def beat() -> None:
 
 
 class Pulse:
-    """In the parent: what is heard of one child. The child inherits `write_fd`, named by PULSE in its environment."""
+    """In the parent: what is heard of one child. The child inherits `write_fd`, named by PULSE in its environment.
+
+    One that never beats is watched, too, for whether it is stopped.
+    """
 
     def __init__(self) -> None:
         self._read_fd, self.write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
-        self._heard_s: float | None = None  # before the first beat a child is starting, and may take its time
-        self._listened_s = time.monotonic()
+        self._has_beaten = False  # before the first beat a child is starting, and may take its time
+        self._silent_s = 0.0
+        self._steps, self._frozen = Steps(), Frozen()
         self.waits = False
 
     def started(self) -> None:
         """The child has its copy of the pipe."""
         os.close(self.write_fd)
 
-    def silent_s(self) -> float:
-        """How long nothing was heard; 0 before the first beat, and when the parent did not listen itself."""
-        now_s = time.monotonic()
-        said = self._take()
-        overslept = now_s > self._listened_s + _OVERSLEPT_S
-        self._listened_s = now_s
-        if said:
-            self.waits = said.endswith(b"w")
-        if said or (overslept and self._heard_s is not None):
-            self._heard_s = now_s
-        return 0.0 if self._heard_s is None else now_s - self._heard_s
-
     def is_lost(self, pid: int) -> bool:
-        """Whether the child has been silent for so long that it must be replaced."""
-        silent_s = self.silent_s()
-        return silent_s > HUNG_S or (silent_s > FROZEN_S and _is_stopped(pid))
+        """Whether the child must be replaced: it is stopped, or has been silent for too long. Ask often."""
+        said, step_s = self._take(), self._steps.next_s()
+        if said:
+            self.waits, self._has_beaten = said.endswith(b"w"), True
+        self._silent_s = 0.0 if said else self._silent_s + step_s
+        is_stopped = self._frozen.among([pid] if self._silent_s > _LOOK_AFTER_S else [])
+        return bool(is_stopped) or (self._has_beaten and self._silent_s > HUNG_S)
 
     def close(self) -> None:
         os.close(self._read_fd)
@@ -77,12 +74,3 @@ class Pulse:
             return os.read(self._read_fd, 1 << 16)
         except BlockingIOError:
             return b""
-
-
-def _is_stopped(pid: int) -> bool:
-    import psutil  # not for a child, which has other things to import
-
-    try:
-        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-    except psutil.Error:
-        return False  # it died: its parent sees that

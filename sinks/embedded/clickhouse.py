@@ -28,6 +28,7 @@ from typing import IO, Final
 from sinks.embedded.processes import (
     LOOPBACK,
     POLL_S,
+    Watch,
     alive,
     collect,
     free_port,
@@ -241,7 +242,7 @@ def _watch_over(server: EmbeddedClickHouse) -> int:
         if pid is None:
             sys.stderr.write(f"another process holds {server.data_dir}/clickhouse and does not serve it\n")
             return 1
-        asked = run_until_signal(lambda: server.pid == pid)
+        asked = run_until_signal(Watch(lambda: pid if server.pid == pid else None).is_running)
         if asked:
             server.stop()
     return 0 if asked else 1

@@ -32,8 +32,10 @@ import psycopg
 from psycopg import sql
 
 from sinks.embedded.access import grant_search
+from sinks.embedded.frozen import is_stopped
 from sinks.embedded.processes import (
     LOOPBACK,
+    Watch,
     alive,
     collect,
     free_port,
@@ -54,6 +56,7 @@ DATABASE: Final = "mandi"
 START_TIMEOUT_S: Final = 60.0  # a crash recovery of a large log may take this long
 STOP_TIMEOUT_S: Final = 10.0
 START_ATTEMPTS: Final = 3
+CONNECT_TIMEOUT_S: Final = 5  # a server that is stopped takes a connection, and says nothing
 ORPHAN_PATIENCE_S: Final = 0.3  # an idle backend notices the death of its postmaster at once
 
 _SERVER: Final = "PostgreSQL"
@@ -317,11 +320,15 @@ class EmbeddedPostgres:
         try:
             self._create_database()
         except psycopg.OperationalError:
+            pid = self.pid
+            if pid is not None and is_stopped(pid):  # whoever started it is gone, and nobody else would end it
+                signal_quietly(pid, signal.SIGKILL)
             return False
         return True
 
     def _create_database(self) -> None:
-        with psycopg.connect(self.dsn.removesuffix(DATABASE) + "postgres", autocommit=True) as connection:
+        dsn = self.dsn.removesuffix(DATABASE) + "postgres"
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
             if found is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
@@ -359,7 +366,7 @@ def main() -> int:
     with used(server.data_dir, server.name):
         try:
             server.start()
-            asked = run_until_signal(lambda: server.pid is not None)
+            asked = run_until_signal(Watch(lambda: server.pid).is_running)
         except EmbeddedServerError as error:
             sys.stderr.write(f"{error}\n")
             return 1

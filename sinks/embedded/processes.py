@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,11 @@ from typing import Final
 
 import psutil
 
+from sinks.embedded.frozen import Frozen
+
 LOOPBACK: Final = "127.0.0.1"
 POLL_S: Final = 0.01
+_FAMILY_EVERY_S: Final = 0.5  # to list the processes of a machine takes milliseconds
 
 _given: Final = set[int]()
 
@@ -107,3 +111,29 @@ def run_until_signal(still_running: Callable[[], bool], poll_s: float = 0.1) -> 
         if not still_running():
             return False
     return True
+
+
+class Watch:
+    """Kills what is stopped of a server that somebody else started, or that has several processes."""
+
+    def __init__(self, server: Callable[[], int | None]) -> None:
+        """`server` gives the id of its first process, or None when that is gone."""
+        self._server, self._frozen = server, Frozen()
+        self._next_s = 0.0
+
+    def is_running(self) -> bool:
+        """Whether the server is there. Ask a few times a second."""
+        pid = self._server()
+        if pid is not None and time.monotonic() >= self._next_s:
+            for frozen in self._frozen.among(_family(pid)):
+                sys.stderr.write(f"process {frozen} of the server did not move; killed\n")
+                signal_quietly(frozen, signal.SIGKILL)
+            self._next_s = time.monotonic() + _FAMILY_EVERY_S
+        return pid is not None
+
+
+def _family(pid: int) -> list[int]:
+    try:
+        return [pid, *(child.pid for child in psutil.Process(pid).children())]
+    except psutil.NoSuchProcess:
+        return []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from sinks.base import delay_s
-from sinks.embedded.processes import wait_until
+from sinks.embedded.processes import Watch, wait_until
 
 LOOK_S: Final = 0.5
 STEADY_S: Final = 30.0
@@ -130,15 +130,19 @@ def _kept(server: EmbeddedServer, users: IO[str], on_restart: Callable[[], None]
 
 
 class _Keeper:
-    """Starts a server again that is gone: after a moment, in which its supervisor may, then ever more seldom."""
+    """Starts a server again that is gone: after a moment, in which its supervisor may, then ever more seldom.
+
+    What is frozen of it is killed.
+    """
 
     def __init__(self, server: EmbeddedServer, on_restart: Callable[[], object], stop: threading.Event) -> None:
         self._server, self._on_restart, self._stop = server, on_restart, stop
+        self._watch = Watch(lambda: server.pid)
         self._attempts, self._began_s = 0, time.monotonic()
 
     def run(self) -> None:
         while not self._stop.wait(LOOK_S):
-            if self._server.pid is None:
+            if not self._watch.is_running():
                 self._revive()
             elif time.monotonic() > self._began_s + STEADY_S:
                 self._attempts = 0

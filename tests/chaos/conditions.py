@@ -30,7 +30,7 @@ from tests.pipelines.test_anomalies_flow import quotes
 from tests.pipelines.test_forecasts_flow import T0_NS, encoded
 from tests.pipelines.test_forecasts_flow import append as append_batch
 
-_PAUSE_S: Final = 4.0  # the supervisor gives up what stands still for 5 s
+_PAUSE_S: Final = 2.0  # the supervisor gives up what stands still for 3.5 s
 _INSIDE: Final = Path(__file__).parent / "inside"
 _ORDER: Final = "lose-a-row"
 _BAR_NS: Final = 5 * 10**9

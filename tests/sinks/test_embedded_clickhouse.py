@@ -24,7 +24,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sinks.embedded.clickhouse import EmbeddedClickHouse
-from sinks.embedded.processes import collect, wait_until
+from sinks.embedded.processes import alive, collect, wait_until
 
 TABLE = "CREATE TABLE IF NOT EXISTS default.t (a Int64, b String) ENGINE = MergeTree ORDER BY a"
 
@@ -284,6 +284,18 @@ def test_a_second_process_that_is_told_to_stop_stops_the_first(data_dir: Path) -
     second.terminate()
     assert second.wait(20) == 0
     assert server.pid is None
+
+
+def test_a_second_process_ends_the_first_if_it_is_frozen(data_dir: Path) -> None:
+    server = EmbeddedClickHouse(data_dir, port=0)
+    server.start()
+    first = server.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    assert second_process(server).wait(30) == 1
+    assert not alive(first)
+    ask(server.start(), "SELECT 1")
+    server.stop()
 
 
 def test_stopping_does_not_wait_for_a_long_query(data_dir: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sinks.embedded import postgres
 from sinks.embedded.access import can_search
 from sinks.embedded.postgres import EmbeddedPostgres
-from sinks.embedded.processes import wait_until
+from sinks.embedded.processes import alive, wait_until
 
 
 @pytest.fixture
@@ -105,6 +106,53 @@ def test_the_foreground_mode_ends_with_its_server(data_dir: Path) -> None:
         process.terminate()
         assert process.wait(10) == 0
     assert server.pid is None
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["server", "backend"])
+def test_the_foreground_mode_kills_what_is_frozen(whole: bool, data_dir: Path) -> None:
+    """All of it, and then it ends; or what serves one client, and the server goes on."""
+    command = [sys.executable, "-m", "sinks.embedded.postgres", "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        server = EmbeddedPostgres(data_dir)
+        assert wait_until(lambda: (data_dir / "postgres.dsn").exists(), 30)
+        with psycopg.connect(server.dsn) as client:
+            frozen = server.pid if whole else client.info.backend_pid
+            assert frozen is not None
+            os.kill(frozen, signal.SIGSTOP)
+            assert wait_until(lambda: not alive(frozen), 30)
+            client.close()
+        if whole:
+            assert process.wait(30) == 1
+        else:
+            assert wait_until(lambda: answers(server), 30)
+            process.terminate()
+            assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert f"process {frozen} of the server did not move; killed" in process.stderr.read()
+    assert server.pid is None
+
+
+def answers(server: EmbeddedPostgres) -> bool:
+    try:
+        return ask(server.dsn, "SELECT 1") == 1
+    except psycopg.OperationalError:
+        return False
+
+
+def test_a_frozen_server_that_nobody_watches_is_replaced_by_the_next_start(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed supervisor leaves it so: a connection would be taken, and never answered."""
+    monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)
+    server, other = EmbeddedPostgres(data_dir), EmbeddedPostgres(data_dir)
+    with psycopg.connect(server.start()) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
+    frozen = server.pid
+    assert frozen is not None
+    os.kill(frozen, signal.SIGSTOP)
+    assert ask(other.start(), "SELECT n FROM kept") == 7
+    assert server.pid not in (None, frozen)
+    other.stop()
 
 
 def test_told_to_end_while_it_starts_the_foreground_mode_leaves_nothing(data_dir: Path) -> None:

@@ -71,6 +71,16 @@ def test_a_killed_one_is_started_again_by_one_of_its_users(make: Make) -> None:
     assert seen.pid is None
 
 
+def test_a_frozen_one_is_killed_and_started_again(make: Make) -> None:
+    restarts: list[int] = []
+    seen = make()
+    with shared(make(), lambda: restarts.append(1)):
+        frozen = seen.pid
+        assert frozen is not None
+        os.kill(frozen, signal.SIGSTOP)
+        assert wait_until(lambda: bool(restarts) and seen.pid not in (None, frozen), PATIENCE_S)
+
+
 def test_one_that_was_left_by_a_killed_user_is_stopped_by_the_last_of_the_others(make: Make) -> None:
     seen = make()
     text = f"""
