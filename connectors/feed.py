@@ -18,7 +18,7 @@ import uvloop
 from connectors.errors import FeedFailed
 from connectors.ticks import DetachedRows, FeedOutput, row_batch
 
-_STOP_TIMEOUT_S: Final = 5.0
+_STOP_TIMEOUT_S: Final = 1.5  # of the three seconds that a supervisor gives an ingest of several feeds
 
 _log = logging.getLogger(__name__)
 

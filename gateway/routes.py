@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from connectors.daemon import in_daemon_thread
 from gateway import openapi
 from gateway.auth import Grant
 from gateway.config import GatewayConfig
@@ -34,7 +35,7 @@ class Report:
     async def newest(self) -> Mapping[str, Any]:
         async with self._lock:
             if self._read is not None and time.monotonic() >= self._until_s:
-                self._found = await asyncio.to_thread(self._read)
+                self._found = await asyncio.wrap_future(in_daemon_thread(self._read, "health"))
                 self._until_s = time.monotonic() + HEALTH_FOR_S
             return self._found
 

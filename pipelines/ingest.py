@@ -25,6 +25,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.daemon import in_daemon_thread
 from connectors.feed import Feed, FeedLoop, Flush, Positions
 from connectors.ticks import DetachedRows, Row
 from market import topics
@@ -135,8 +136,8 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
         if self._stopped:
             return
         self._stopped = True
-        for feed in self._feeds:
-            feed.stop()
+        for stopped in [in_daemon_thread(feed.stop, f"{feed.venue}-stop") for feed in self._feeds]:
+            stopped.result()  # at the same time: each may have to wait for its venue
         self._loop.close()
 
 

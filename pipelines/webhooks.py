@@ -9,11 +9,13 @@ Step ids are stable: recovery is keyed by them.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from threading import Event
+from time import monotonic
 from typing import Any, Final
 
 import bytewax.operators as op
@@ -21,17 +23,23 @@ import orjson
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.daemon import in_daemon_thread
 from market import topics
 from market.records import JSON_KIND, LogReader, LogWriter, Record, TopicPartition, joined
 from pipelines import metrics
 from pipelines.engine.log_source import LogSource
 from pipelines.engine.observe import Lag
 from pipelines.engine.outputs import guarded
+from sinks.errors import StoreUnavailable
 from sinks.faults import crash_point
 from sinks.webhooks import Courier, Dead, Message
 
 _POLL: Final = timedelta(milliseconds=200)
 _LARGEST_EXACT: Final = 2**53  # what every JSON reader has exactly
+_LOOK_S: Final = 0.1
+_PATIENCE_S: Final = 1.5
+"""Once we are told to stop, a receiver has this long for each answer. Its supervisor gives a flow three seconds."""
+
 _DEAD: Final = TopicPartition(topics.WEBHOOKS_DEAD, topics.FROM_ANALYTICS)
 
 
@@ -102,7 +110,7 @@ class _PostSink(FixedPartitionedSink[Message, None]):
         return ["post"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Message, None]:
-        return guarded(_PostPart(self.config.open_couriers(), self.config.open_writer()))
+        return guarded(_PostPart(self.config.open_couriers(), self.config.open_writer(), self.config.stop))
 
 
 @dataclass(slots=True)
@@ -111,18 +119,20 @@ class _PostPart(StatefulSinkPartition[Message, None]):
 
     couriers: Sequence[Courier]
     writer: LogWriter
-    pool: ThreadPoolExecutor = field(init=False)
+    stop: Event
+    answered_s: float = 0.0
 
     def __post_init__(self) -> None:
         for courier in self.couriers:
             for outcome in ("delivered", "dead", "retried"):
                 metrics.WEBHOOKS.labels(courier.endpoint.name, outcome)  # from 0: the first one is then a rise
-        self.pool = ThreadPoolExecutor(max(1, len(self.couriers)), thread_name_prefix="webhook")
 
     def write_batch(self, values: list[Message]) -> None:
-        futures = [self.pool.submit(_deliver_all, courier, values) for courier in self.couriers]
-        for future in futures:
-            for dead in future.result():
+        self.answered_s = monotonic()
+        rounds = [in_daemon_thread(partial(self._deliver_all, courier, values), "webhook") for courier in self.couriers]
+        self._wait_for(rounds)
+        for done in rounds:
+            for dead in done.result():
                 self._bury(dead)
         crash_point("webhooks.write.after")
 
@@ -130,8 +140,31 @@ class _PostPart(StatefulSinkPartition[Message, None]):
         self.writer.sync()
 
     def close(self) -> None:
-        self.pool.shutdown()
         self.writer.close()
+
+    def _wait_for(self, rounds: Sequence[Future[list[Dead]]]) -> None:
+        """Wait for all answers; told to stop, only as long as some come. What was not acknowledged comes again."""
+        told_s: float | None = None
+        while waiting := wait(rounds, _LOOK_S).not_done:
+            if self.stop.is_set():
+                told_s = told_s or monotonic()
+                if monotonic() > max(told_s, self.answered_s) + _PATIENCE_S:
+                    mute = [
+                        each.endpoint.name for each, one in zip(self.couriers, rounds, strict=True) if one in waiting
+                    ]
+                    raise StoreUnavailable(", ".join(mute), "no answer, and we were told to stop")
+
+    def _deliver_all(self, courier: Courier, messages: Sequence[Message]) -> list[Dead]:
+        name, dead = courier.endpoint.name, []
+        for message in messages:
+            if message.topic not in courier.endpoint.topics:
+                continue
+            found = courier.deliver(message)
+            self.answered_s = monotonic()
+            metrics.WEBHOOKS.labels(name, "delivered" if found is None else "dead").inc()
+            if found is not None:
+                dead.append(found)
+        return dead
 
     def _bury(self, dead: Dead) -> None:
         letter = {
@@ -144,15 +177,3 @@ class _PostPart(StatefulSinkPartition[Message, None]):
         }
         self.writer.append(_DEAD, JSON_KIND, orjson.dumps(letter), key=dead.endpoint)
         self.writer.flush()
-
-
-def _deliver_all(courier: Courier, messages: Sequence[Message]) -> list[Dead]:
-    name, dead = courier.endpoint.name, []
-    for message in messages:
-        if message.topic not in courier.endpoint.topics:
-            continue
-        found = courier.deliver(message)
-        metrics.WEBHOOKS.labels(name, "delivered" if found is None else "dead").inc()
-        if found is not None:
-            dead.append(found)
-    return dead

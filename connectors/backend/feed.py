@@ -25,7 +25,9 @@ from market.trade_events import EventRefused, TradeEvent, parse_event
 
 MAX_WAITING: Final = 50_000
 _READ_S: Final = 0.25  # how long a stop may have to wait
-_STOP_TIMEOUT_S: Final = 5.0
+_STOP_TIMEOUT_S: Final = (
+    1.5  # of the three seconds that a supervisor gives; the threads may wait for a server for longer
+)
 MUTE_S: Final = 15.0
 """A read that takes as long has met a server that takes what is sent and never answers: no connection breaks then."""
 
@@ -131,9 +133,10 @@ class BackendFeed:
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
+        end_s = time.monotonic() + _STOP_TIMEOUT_S
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(_STOP_TIMEOUT_S)
+                thread.join(max(0.0, end_s - time.monotonic()))
 
     # ---- the threads
 

@@ -10,7 +10,6 @@ import importlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from connectors.bloomberg.codec import Decoder
 from connectors.bloomberg.config import BloombergConfig
 from connectors.bloomberg.constants import MKTDATA, NEWS_SERVICE, SESSION_STATUS
 from connectors.bloomberg.session import NEWS_KEY, RESUBSCRIBE, SUBSCRIBE, Command, Session
+from connectors.daemon import in_daemon_thread
 from connectors.errors import SdkMissing
 from connectors.feed import FeedThread, Positions
 from connectors.ticks import FeedOutput
@@ -61,7 +61,7 @@ class _Source:
         try:
             while not stop.is_set():
                 began_s = time.monotonic()
-                await _in_daemon_thread(partial(self._one_session, feed))
+                await asyncio.wrap_future(in_daemon_thread(partial(self._one_session, feed), "bloomberg-session"))
                 if time.monotonic() - began_s >= self._config.stable_after_s:
                     backoff.reset()
                 with contextlib.suppress(TimeoutError):
@@ -143,20 +143,3 @@ class _Source:
             session.resubscribe(entries)
         else:
             session.unsubscribe(entries)
-
-
-# Not `asyncio.to_thread`: at its end Python waits for the threads of that pool, and a call of the SDK may never return.
-async def _in_daemon_thread(work: Callable[[], None]) -> None:
-    done: Future[None] = Future()
-    done.set_running_or_notify_cancel()  # whoever waits may be cancelled, the thread goes on
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # raised where it is waited for
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    threading.Thread(target=run, name="bloomberg-session", daemon=True).start()
-    await asyncio.wrap_future(done)

@@ -1,4 +1,4 @@
-"""A broker's REST interface: GET, in a thread of the loop's pool, with errors that say what the broker said."""
+"""A broker's REST interface: GET, in a thread of its own, with errors that say what the broker said."""
 
 import asyncio
 import gzip
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Final
 
+from connectors.daemon import in_daemon_thread
 from connectors.errors import RestRefused
 from connectors.mcx.quotes import read_refusal
 
@@ -24,7 +25,7 @@ class Rest:
 
     async def get(self, path: str) -> bytes:
         """Return the body. Raises: RestRefused."""
-        return await asyncio.to_thread(self._get, path)
+        return await asyncio.wrap_future(in_daemon_thread(lambda: self._get(path), "mcx-rest"))
 
     def _get(self, path: str) -> bytes:
         request = urllib.request.Request(self._base_url + path, headers=dict(self._headers()))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from connectors.daemon import in_daemon_thread
 from connectors.errors import RestRefused
 from connectors.feed import FeedThread, Positions
 from connectors.mcx.angel import Angel
@@ -48,10 +49,12 @@ class _Source:
 
     async def run(self, feed: FeedThread, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._list(feed, stop))
+            asking = [tasks.create_task(work) for work in (self._list(feed, stop), self._ask(feed, stop))]
             tasks.create_task(self._connect(feed, stop))
-            tasks.create_task(self._ask(feed, stop))
             tasks.create_task(self._watch(feed, stop))
+            await stop.wait()
+            for task in asking:  # an answer that is not there by now is not needed, and may never come
+                task.cancel()
 
     async def _connect(self, feed: FeedThread, stop: asyncio.Event) -> None:
         await _either(self._listed, stop)
@@ -80,10 +83,10 @@ class _Source:
         today = date_of(self._now())
         if self._config.broker == KITE:
             text = await self._rest.get("/instruments/MCX")
-            dump = await asyncio.to_thread(lambda: read_kite(text.decode("utf-8", "replace"), today))
+            dump = await _aside(lambda: read_kite(text.decode("utf-8", "replace"), today))
         else:
             text = await self._rest.get(_SCRIP_MASTER)
-            dump = await asyncio.to_thread(read_angel, text, today)
+            dump = await _aside(lambda: read_angel(text, today))
         if not dump.listings:
             raise RestRefused(200, "DataException", f"no future of ours in the dump ({dict(dump.skipped)})")
         return dump
@@ -144,6 +147,10 @@ class _Source:
         if config.broker != KITE:
             return {}
         return {"X-Kite-Version": "3", "Authorization": f"token {config.api_key}:{config.access_token()}"}
+
+
+async def _aside(work: Callable[[], Dump]) -> Dump:
+    return await asyncio.wrap_future(in_daemon_thread(work, "mcx-dump"))
 
 
 async def _pause(stop: asyncio.Event, delay_s: float) -> None:
