@@ -16,7 +16,6 @@ from psycopg import sql
 
 from sinks.base import Rows, WriteResult
 from sinks.columns import Column, TableSpec, table_spec, to_table
-from sinks.compressed import COMPRESSED, compresses, open_segments
 from sinks.deadline import answers_within
 from sinks.failures import TIMESCALE, timescale_failures
 from sinks.faults import crash_point
@@ -26,7 +25,6 @@ _MONTHS_AT_ONCE: Final = 24
 _DAY_NS: Final = 86_400 * 10**9
 STATEMENT_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 10
-_LATE_FACTOR: Final = 2  # so many statements' time may one take that inserts into compressed chunks
 _ANSWER_FACTOR: Final = 3  # a write may take this many times as long as one statement: then its server is mute
 
 _POSTGRES_TYPES: Final = {
@@ -57,7 +55,6 @@ class TimescaleSink:
         self._dsn = dsn
         self._statement_timeout_s = statement_timeout_s
         self._connection: psycopg.Connection | None = None
-        self._compresses = False
         self._staged: set[str] = set()
         self._repeating: set[str] = set()  # tables whose last write had keys that were there
 
@@ -76,7 +73,6 @@ class TimescaleSink:
                         _make_room(connection, name, tables[name])
                     with connection.transaction():
                         for name in sorted(tables):  # one order in every writer: no deadlocks between tables
-                            self._make_way(connection, name, tables[name])
                             written[name] = self._write_table(connection, table_spec(name), tables[name])
                         crash_point("timescale.write.before_commit")
         except BaseException:
@@ -110,14 +106,7 @@ class TimescaleSink:
                 keepalives_count=3,
                 tcp_user_timeout=30_000,
             )
-            self._compresses = compresses(self._connection)
         return self._connection
-
-    # Where rows are scattered they go into compressed chunks one by one: 50,000 end within two statements' time.
-    def _make_way(self, connection: psycopg.Connection, name: str, table: pa.Table) -> None:
-        if self._compresses and name in COMPRESSED and table.num_rows and open_segments(connection, name, table):
-            patience_ms = int(_LATE_FACTOR * self._statement_timeout_s * 1000)
-            connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(patience_ms))
 
     def _write_table(self, connection: psycopg.Connection, spec: TableSpec, table: pa.Table) -> int:
         if table.num_rows == 0:
