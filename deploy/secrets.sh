@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p secrets
-chmod 0700 secrets # the files themselves are read by users of the containers
+chmod 0700 secrets
 
 word() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 make_up() { [ -e "secrets/$1" ] || printf '%s' "$2" >"secrets/$1"; }
@@ -23,4 +23,6 @@ MANDI_BACKEND_OUTBOX_HOURS=24
 "
 make_up webhooks.toml "# The receivers of webhooks, and their keys: docs/oncall.md.
 "
+# Users of the containers read the files, whatever the umask here: it is the directory that keeps others out.
+chmod 0644 secrets/*
 echo "deploy/secrets: $(ls secrets | tr '\n' ' ')"

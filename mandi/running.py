@@ -64,7 +64,7 @@ class Entry:
     def remove(self) -> None:
         """Take the file away, and those that others left: of the same name, or that we supervise."""
         for other in processes(self._directory.parent):
-            if not other.is_alive and (other.name == self._name or other.supervisor == os.getpid()):
+            if not other.is_alive and (other.name == self._name or (other.is_here and other.supervisor == os.getpid())):
                 other.file.unlink(missing_ok=True)
         if self._held is not None:
             self._path.unlink(missing_ok=True)

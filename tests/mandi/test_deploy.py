@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -37,6 +38,18 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["bash", place / "secrets.sh"], check=True, capture_output=True)
         assert before.items() <= {path.name: path.read_text() for path in place.glob("secrets/*")}.items()
     return place / "secrets"
+
+
+def test_containers_can_read_them_whatever_the_umask_and_nobody_else_here(tmp_path: Path) -> None:
+    (tmp_path / "secrets.sh").write_text(read("deploy/secrets.sh"))
+    made = tmp_path / "secrets"
+    for _ in range(2):  # what is there is repaired: an earlier run may have had another umask
+        subprocess.run(["bash", "-c", f"umask 077; bash {tmp_path / 'secrets.sh'}"], check=True, capture_output=True)
+        assert {path.name: path.stat().st_mode & 0o777 for path in made.iterdir()} == dict.fromkeys(
+            os.listdir(made), 0o644
+        )
+        assert made.stat().st_mode & 0o777 == 0o700
+        (made / "postgres").chmod(0o600)
 
 
 @pytest.mark.parametrize("name", OURS)
