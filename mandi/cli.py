@@ -9,6 +9,7 @@ from typing import Final
 
 from mandi import __version__, settings
 from mandi.errors import MandiError, UsageError
+from mandi.flow_names import FLOWS, NAMED
 from mandi.settings import Settings
 
 Command = Callable[[Settings, argparse.Namespace], int]
@@ -154,8 +155,7 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     run = _add(
         commands,
         "run",
-        "Run dataflows: bars, quality, book, anomalies, arbitrage, joins, forecasts, fits, timescale, clickhouse "
-        "(default: all).",
+        f"Run dataflows: {', '.join(FLOWS)} (default: all of these); {', '.join(NAMED)} only by name.",
         _run,
     )
     run.add_argument("flows", nargs="*", metavar="FLOW")
@@ -311,7 +311,7 @@ def _ingest(found: Settings, parsed: argparse.Namespace) -> int:
 
 def _run(found: Settings, parsed: argparse.Namespace) -> int:
     from mandi.cluster import ALONE, ClusterSize, run_cluster
-    from mandi.flows import FLOWS, lateness_words, run_one, run_several
+    from mandi.flows import lateness_words, run_one, run_several
 
     flows, size = parsed.flows or list(FLOWS), ClusterSize(processes=parsed.processes, workers=parsed.workers)
     if len(flows) > 1:

@@ -21,7 +21,7 @@ from mandi.alerting import alertmanager_config, scrape_targets, write_json, writ
 from mandi.clock import FileClock
 from mandi.display import Display, Vitals, display
 from mandi.errors import MandiError
-from mandi.flows import WEBHOOKS
+from mandi.flow_names import WEBHOOKS
 from mandi.opening import closes_soon, open_market
 from mandi.process import LOOPBACK, serve_metrics
 from mandi.running import registered

@@ -18,6 +18,7 @@ from bytewax.dataflow import Dataflow
 from mandi.clock import FileClock
 from mandi.cluster import ALONE, ClusterSize, die_with_launcher
 from mandi.errors import MandiError, UsageError
+from mandi.flow_names import FLOWS, MIRROR, NAMED, WEBHOOKS
 from mandi.log import json_mirror, log_reader, log_writer
 from mandi.process import say, service
 from mandi.pulse import waiting
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
 C = TypeVar("C")  # the configuration of a flow
 
 _SWITCH_S: Final = 0.0005
-FLOWS: Final = (
-    *("bars", "quality", "book", "anomalies", "arbitrage", "joins", "forecasts", "fits"),
-    *("timescale", "clickhouse"),
-)
-MIRROR: Final = "mirror"
-WEBHOOKS: Final = "webhooks"
-NAMED: Final = (MIRROR, WEBHOOKS)
-"""Flows that run only when they are named."""
 _log: Final = logging.getLogger(__name__)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mandi import __version__
 from mandi.errors import MandiError, UsageError
-from mandi.flows import FLOWS, NAMED, WEBHOOKS
+from mandi.flow_names import FLOWS, NAMED, WEBHOOKS
 from mandi.settings import Settings
 from mandi.stores import STORES, open_stores
 from pipelines.engine.recovery import FlowLocked, StoreDamaged, copy_store, kept_stores, locked

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mandi.cli import duration_ns
+from mandi.flow_names import FLOWS, NAMED
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLD = ROOT / "docs" / "examples" / "gold.csv"
@@ -130,6 +131,11 @@ def test_wrong_usage_is_2(mandi) -> None:
 def test_every_command_has_help(mandi) -> None:
     for command in ("demo", "simulate", "ingest", "run", "serve", "replay", "sql", "migrate", "doctor", "bench"):
         assert "--data-dir" in mandi(command, "--help").stdout
+
+
+def test_the_help_of_run_names_every_flow(mandi) -> None:
+    said = " ".join(mandi("run", "--help").stdout.split())
+    assert f"{', '.join(FLOWS)} (default: all of these); {', '.join(NAMED)} only by name" in said
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from docs_pages import ROOT, read, rows, ticked
 import mandi
 from mandi import demo
 from mandi.cli import _parser
-from mandi.flows import FLOWS, NAMED
+from mandi.flow_names import FLOWS, NAMED
 
 COMPOSE: dict[str, Any] = yaml.safe_load(read("deploy/compose.yaml"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

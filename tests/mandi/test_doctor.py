@@ -15,7 +15,7 @@ from conftest import new_database
 
 from mandi import settings
 from mandi.doctor import Finding, examine
-from mandi.flows import FLOWS, NAMED
+from mandi.flow_names import FLOWS, NAMED
 from mandi.running import registered
 from pipelines.engine.recovery import run_flow
 from sinks.embedded.processes import free_port
