@@ -30,35 +30,30 @@ _MANIFEST_KEYS: Final = {"mandi": str, "migrations": dict, "flows": list, "sha25
 
 
 def backup(settings: Settings, to: Path) -> int:
-    """Write a backup into the new directory `to`, which has its name only once it is on disk.
+    """Write a backup into the new directory `to`, which has its name only once it is on disk; one that fails is none.
 
     Raises: UsageError if `to` is there already; MandiError if it lacks positions, once all else is in it; SinkError,
         OSError.
     """
     if to.exists():
         raise UsageError(f"{to} is there already: a backup is a new directory")
-    partial = to.with_name(f"{to.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700, parents=True)  # it holds trades, and pickles that are loaded
-    with open_stores(settings) as stores:
+    with open_stores(settings) as stores, _whole(to) as partial:
         here = kept_stores(settings.recovery_dir)
         lacking = _copy_positions({flow: (store, partial / "recovery" / flow) for flow, store in here.items()})
+        flows = [flow for flow in here if flow not in lacking]
         rows = {
             "timescale": archive.dump_timescale(stores.timescale, partial / "timescale"),
             "clickhouse": archive.dump_clickhouse(stores.clickhouse, partial / "clickhouse"),
         }
-    flows = [flow for flow in here if flow not in lacking]
-    manifest = {
-        "mandi": __version__,
-        "migrations": {store: [each.name for each in read_migrations(store)] for store in STORES},
-        "rows": rows,
-        "flows": flows,
-        "lacking": lacking,
-        "sha256": {str(file.relative_to(partial)): _checksum(file) for file in _files(partial)},
-    }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    _sync(partial)
-    partial.replace(to)
+        manifest = {
+            "mandi": __version__,
+            "migrations": {store: [each.name for each in read_migrations(store)] for store in STORES},
+            "rows": rows,
+            "flows": flows,
+            "lacking": lacking,
+            "sha256": {str(file.relative_to(partial)): _checksum(file) for file in _files(partial)},
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     print(f"{_counted(rows)}\nand the positions of {', '.join(flows) or 'no flow'} are in {to}")
     if lacking:
         raise MandiError(
@@ -66,6 +61,21 @@ def backup(settings: Settings, to: Path) -> int:
             f"there; to mend it, stop the flow, `mandi rebuild {' '.join(lacking)}`, start it, and back up again"
         )
     return 0
+
+
+@contextmanager
+def _whole(to: Path) -> Iterator[Path]:
+    """Yield a directory to fill, which is `to` once it is on disk, and nothing if that fails."""
+    partial = to.with_name(f"{to.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+    try:
+        partial.mkdir(mode=0o700, parents=True)  # it holds trades, and pickles that are loaded
+        yield partial
+        _sync(partial)
+        partial.replace(to)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def restore(settings: Settings, source: Path) -> int:

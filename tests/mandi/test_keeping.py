@@ -20,6 +20,8 @@ from pipelines.engine.recovery import copy_store, locked, resume_epoch, run_flow
 from sinks.archive import empty_clickhouse, empty_timescale
 from sinks.canonical import canonical_hash
 from sinks.clickhouse import ClickHouseSink
+from sinks.embedded.processes import free_port
+from sinks.errors import StoreUnavailable
 from sinks.timescale import TimescaleSink
 
 Mandi = Callable[..., int]
@@ -104,6 +106,27 @@ def test_positions_of_a_backup_are_never_newer_than_its_rows(
     assert (resume_epoch(kept) or 0) < (resume_epoch(now) or 0)
     rows = json.loads((tmp_path / "kept" / "manifest.json").read_text())["rows"]
     assert rows["timescale"]["trades"] == rows["clickhouse"]["trades"] == 100
+
+
+@pytest.mark.parametrize("away", ["at its beginning", "in the middle"])
+def test_a_backup_that_fails_leaves_nothing(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    fill(empty_stores)
+    place = tmp_path / "new" / "kept"
+    if away == "in the middle":  # once the rows of the other store are there
+
+        def dies(_url: str, _to: Path) -> dict[str, int]:
+            assert list(place.with_name("kept.partial").glob("timescale/*"))
+            raise StoreUnavailable("clickhouse", "it was killed")
+
+        monkeypatch.setattr(keeping.archive, "dump_clickhouse", dies)
+    else:
+        monkeypatch.setenv("MANDI_CLICKHOUSE", f"http://127.0.0.1:{free_port()}")
+    assert mandi("backup", place) == 1
+    assert not place.exists()
+    assert not place.with_name("kept.partial").exists()
+    monkeypatch.undo()
 
 
 def test_a_damaged_or_unfinished_backup_is_refused_before_anything_is_touched(
