@@ -26,6 +26,7 @@ COPY pipelines pipelines
 COPY gateway gateway
 COPY feeds_simulator feeds_simulator
 COPY mandi mandi
+COPY benchmarks benchmarks
 COPY sql sql
 COPY dashboards/prometheus dashboards/prometheus
 COPY --from=dashboard /src/dist dashboards/web/dist

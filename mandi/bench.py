@@ -46,7 +46,9 @@ def _machine() -> dict[str, object]:
 def _commit() -> str:
     """The commit of the checkout; `-dirty` where the tree differs from it."""
     here = Path(__file__).resolve().parent
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True
-    )
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, cwd=here, capture_output=True, text=True)
+    except FileNotFoundError:  # there is no git in the image
+        return "not a checkout"
     return found.stdout.strip() if found.returncode == 0 else "not a checkout"

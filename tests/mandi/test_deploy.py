@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from docs_pages import ROOT, read, rows, ticked
 
 import mandi
+from benchmarks import SUITE
 from mandi import demo
 from mandi.cli import _parser
 from mandi.flow_names import FLOWS, NAMED
@@ -175,15 +177,51 @@ def test_every_process_is_scraped() -> None:
         assert port == ("8080" if host == "gateway" else own)
 
 
+def copied() -> list[str]:
+    """What goes into the image of this repository."""
+    lines = re.findall(r"^COPY (?!--from)(\S+(?: \S+)*) \S+$", DOCKERFILE, re.MULTILINE)
+    return " ".join(lines).split()
+
+
+BENCHMARKS = """
+import sys
+sys.modules |= dict.fromkeys(sys.argv[1].split(","))  # cannot be imported: they are not in the image
+import benchmarks, os
+from benchmarks import SUITE
+from mandi.bench import _commit
+from mandi.cli import main
+assert benchmarks.__file__.startswith(os.getcwd())
+assert main(["bench"]) == 0
+print([run().__name__ for run, _ in SUITE.values()], _commit())
+"""
+
+
+def test_the_image_can_run_the_benchmarks(tmp_path: Path) -> None:
+    for path in copied():
+        if (ROOT / path).is_dir() and not path.startswith("dashboards"):
+            (tmp_path / path).symlink_to(ROOT / path)
+    extra = "confluent_kafka,exchange_calendars,hypothesis,kiteconnect,pytest,yaml,tests"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", BENCHMARKS, extra],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},  # there is no git, either
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    listed, said = done.stdout.splitlines()[:-1], done.stdout.splitlines()[-1]
+    assert [line.split()[0] for line in listed] == [*SUITE]
+    assert said.endswith("not a checkout")
+
+
 def test_the_image_holds_the_packages_and_the_versions_of_the_lock_file() -> None:
-    copied = re.findall(r"^COPY (?!--from)(\S+(?: \S+)*) \S+$", DOCKERFILE, re.MULTILINE)
-    for path in " ".join(copied).split():
+    for path in copied():
         assert (ROOT / path).exists(), path
         assert any(
             path == kept or path.startswith(f"{kept}/") for kept in re.findall(r"^!(.+)$", read(".dockerignore"), re.M)
         )
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"benchmarks", "tests"}
-    assert packages <= set(" ".join(copied).split())
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert packages <= set(copied())
     pins = re.compile(r"^([\w.-]+==\S+)", re.MULTILINE)
     run, dev = (set(pins.findall(read(f"requirements/{name}.txt"))) for name in ("run", "dev"))
     assert run < dev
