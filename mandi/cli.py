@@ -14,6 +14,7 @@ from mandi.settings import Settings
 
 Command = Callable[[Settings, argparse.Namespace], int]
 
+_MOST_PER_SECOND: Final = 1e6
 _DURATION_UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
@@ -81,6 +82,29 @@ def _factor(text: str) -> float:
     return speed
 
 
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= _MOST_PER_SECOND:
+        raise argparse.ArgumentTypeError(f"'{text}' is no rate: messages per second, such as 400, up to a million")
+    return rate
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no seed: a whole number from 0 on")
+    return int(text)
+
+
+def _every_ns(text: str) -> int:
+    every_ns = duration_ns(text)
+    if every_ns < _DURATION_UNITS["s"]:
+        raise argparse.ArgumentTypeError(f"'{text}' is too often: at least 1s, usually hours, such as 6h")
+    return every_ns
+
+
 def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"'{text}' is no port from 0 to 65535")
@@ -120,8 +144,8 @@ def _add(
 def _add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
     demo = _add(commands, "demo", "Run the whole pipeline on a simulated market, with a dashboard.", _demo)
     demo.add_argument("--port", type=_port, default=8080, help="of the dashboard; 0 takes a free one")
-    demo.add_argument("--seed", type=int, default=7, help="of the simulated market")
-    demo.add_argument("--rate", type=float, default=400.0, help="messages per second of the venue")
+    demo.add_argument("--seed", type=_seed, default=7, help="of the simulated market")
+    demo.add_argument("--rate", type=_rate, default=400.0, help="messages per second of the venue")
     demo.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
     demo.add_argument("--speed", type=_factor, default=1.0, help="market seconds per second")
     demo.add_argument("--duration", type=duration_ns, help="stop by itself after this time, such as 30s")
@@ -143,8 +167,8 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     simulate.add_argument("venues", nargs="*", metavar="VENUE|backend")
     simulate.add_argument("--port", type=_port, default=8765, help="of ICE")
-    simulate.add_argument("--seed", type=int, default=7)
-    simulate.add_argument("--rate", type=float, default=400.0, help="messages per second of all venues together")
+    simulate.add_argument("--seed", type=_seed, default=7)
+    simulate.add_argument("--rate", type=_rate, default=400.0, help="messages per second of all venues together")
     simulate.add_argument("--events", type=_factor, default=2.0, help="events per second of the trading backend")
     _add_scenario(simulate)
     simulate.add_argument("--record", type=Path, metavar="FILE", help="play a recorded CSV instead of the model")
@@ -246,7 +270,7 @@ def _add_keeping(commands: "Commands[argparse.ArgumentParser]") -> None:
     restore.add_argument("directory", type=Path, metavar="DIR")
     text = "Delete trades, quotes and books older than raw_days from both stores, by whole months."
     prune = _add(commands, "prune", text, _prune)
-    prune.add_argument("--every", type=duration_ns, metavar="TIME", help="again and again, such as 6h (default: once)")
+    prune.add_argument("--every", type=_every_ns, metavar="TIME", help="again and again, such as 6h (default: once)")
     rebuild = _add(
         commands, "rebuild", "Make flows (default: all but webhooks) start again at the beginning of the log.", _rebuild
     )

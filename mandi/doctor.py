@@ -21,7 +21,7 @@ from market.records import LogUnavailable, Patience
 from pipelines.engine import recovery
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
-from sinks.embedded.shared import EmbeddedServer, is_used
+from sinks.embedded.shared import Server, is_used
 from sinks.errors import SinkError, StoreUnavailable
 from sinks.migrations import unapplied_clickhouse, unapplied_timescale
 
@@ -163,8 +163,10 @@ def _stores(settings: Settings) -> Iterator[Finding]:
         yield _answering("ClickHouse", "MANDI_CLICKHOUSE", lambda: unapplied_clickhouse(settings.clickhouse))
 
 
-def _embedded(name: str, server: EmbeddedServer, answers: Callable[[], bool], log: str) -> Finding:
-    pid, see = server.pid, f"see {server.data_dir / log}"
+def _embedded(name: str, server: Server, answers: Callable[[], bool], log: str) -> Finding:
+    pid, see, damage = server.pid, f"see {server.data_dir / log}", server.damage
+    if damage is not None:
+        return Finding(False, f"{name}: {damage.reason}", damage.advice)
     if pid is not None:
         return Finding(answers(), f"{name} runs as process {pid}", f"it does not answer: {see}")
     if is_used(server.data_dir, server.name):

@@ -30,7 +30,7 @@ def health(targets: Path) -> dict[str, object]:
 
     Returns:
         `balance`: a row for each consumer that judges rows; `venues`; `processes`: whether they answered; `gateway`.
-        All empty where there is no such file: then nobody has told this gateway whom to ask.
+        All empty where there is no such file, or a damaged one: then nobody has told this gateway whom to ask.
     """
     addresses = _addresses(targets)
     # At once: of a dozen that do not answer each would cost its time-out.
@@ -57,7 +57,7 @@ def _addresses(targets: Path) -> dict[str, str]:
     try:
         groups = json.loads(targets.read_text())
         return {group["labels"]["service"]: group["targets"][0] for group in groups}
-    except FileNotFoundError:
+    except (OSError, ValueError, LookupError, TypeError):  # it is not there, or a power failure emptied it
         return {}
 
 

@@ -16,6 +16,7 @@ from typing import Final
 import prometheus_client
 import uvloop
 
+from mandi.errors import MandiError
 from mandi.pulse import beat
 from mandi.running import Entry, registered
 from mandi.settings import Settings
@@ -59,8 +60,15 @@ def service(settings: Settings, name: str, stop: threading.Event | None = None) 
 
 
 def serve_metrics(host: str, port: int) -> str:
-    """Serve what this process exports; port 0 takes a free one. Returns the address for this host."""
-    server, _ = prometheus_client.start_http_server(port, addr=host)
+    """Serve what this process exports; port 0 takes a free one. Returns the address for this host.
+
+    Raises: MandiError if it cannot be had.
+    """
+    try:
+        server, _ = prometheus_client.start_http_server(port, addr=host)
+    except OSError as error:
+        do = "correct MANDI_METRICS_HOST or MANDI_METRICS_PORT"
+        raise MandiError(f"metrics cannot be served on {host}:{port}: {error.strerror}; {do}") from error
     return f"http://{LOOPBACK if host in ANY_ADDRESS else host}:{server.server_port}/metrics"
 
 

@@ -58,6 +58,24 @@ _ENVIRONMENT: Final = {
     "raw_days": "MANDI_RAW_DAYS",
 }
 
+_POSTGRES: Final = ("postgresql://", "postgres://")
+_HTTP: Final = ("http://", "https://")
+_WEB_SOCKET: Final = ("ws://", "wss://")
+_ADDRESSES: Final[Mapping[str, tuple[str, ...]]] = {
+    "log": ("file:///", "kafka://"),
+    "timescale": (EMBEDDED, *_POSTGRES),
+    "clickhouse": (EMBEDDED, *_HTTP),
+    "ice_url": _WEB_SOCKET,
+    "mcx_url": _WEB_SOCKET,
+    "mcx_rest_url": _HTTP,
+    "backend_kafka": ("kafka://",),
+    "backend_outbox": _POSTGRES,
+    "alert_webhook": _HTTP,
+}
+"""The settings that are addresses, and what each may begin with."""
+
+_HOST: Final = re.compile(r"(\[[^\[\]\s]+\]|[^\[\]:\s]*)(?::(\d+))?")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -161,19 +179,11 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
     where = (data_dir or Path(found.pop("data_dir", ".mandi"))).resolve()
     found.pop("data_dir", None)
     log = found.pop("log", "") or f"file://{where / 'log'}"
-    _check_scheme("log", log, ("file:///", "kafka://"))
-    _check_scheme("timescale", found.get("timescale", EMBEDDED), (EMBEDDED, "postgresql://", "postgres://"))
-    _check_scheme("clickhouse", found.get("clickhouse", EMBEDDED), (EMBEDDED, "http://", "https://"))
-    for name in ("timescale", "clickhouse"):
-        _check_ports(name, found.get(name, EMBEDDED))
+    for name, value in ({"log": log} | found).items():
+        _check_address(name, value)
     port, hours = found.pop("metrics_port", None), found.pop("backend_outbox_hours", None)
-    for name, scheme in (("backend_kafka", ("kafka://",)), ("backend_outbox", ("postgresql://", "postgres://"))):
-        if name in found:
-            _check_scheme(name, found[name], scheme)
-    alert_webhook = found.get("alert_webhook", DEFAULT_WEBHOOK)
-    _check_scheme("alert_webhook", alert_webhook, ("http://", "https://"))
     return Settings(
-        alert_webhook=alert_webhook,
+        alert_webhook=found.get("alert_webhook", DEFAULT_WEBHOOK),
         webhooks=found.get("webhooks"),
         webhooks_allow=found.get("webhooks_allow"),
         data_dir=where,
@@ -196,8 +206,8 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
         cme_sender=found.get("cme_sender", "MANDI"),
         cme_target=found.get("cme_target", "CME"),
         cme_dialect=found.get("cme_dialect", "levels-44"),
-        mcx_url=_one_scheme("mcx_url", found.get("mcx_url"), ("ws://", "wss://")),
-        mcx_rest_url=_one_scheme("mcx_rest_url", found.get("mcx_rest_url"), ("http://", "https://")),
+        mcx_url=found.get("mcx_url"),
+        mcx_rest_url=found.get("mcx_rest_url"),
         mcx_broker=_choice("mcx_broker", found.get("mcx_broker", "kite"), ("kite", "angel")),
         mcx_api_key=found.get("mcx_api_key", "mandi"),
         mcx_client_code=found.get("mcx_client_code"),
@@ -226,25 +236,21 @@ def _from_file(path: Path) -> dict[str, str]:
     return {name: str(value) for name, value in table.items()}
 
 
-def _check_scheme(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def _check_address(name: str, value: str) -> None:
+    """Refuse an address that can be nobody's: its server would look like one that is down, and be waited for."""
+    allowed = _ADDRESSES.get(name)
+    if allowed is None or (value == EMBEDDED and EMBEDDED in allowed):
+        return
+    shown = value.split("@")[-1]  # what stands before an @ may be a password
     if not value.startswith(allowed):
-        shown = value.split("@")[-1]  # what stands before an @ may be a password
         raise UsageError(f"the setting {name} is '{shown}'; it must begin with {' or '.join(allowed)}")
-
-
-def _check_ports(name: str, value: str) -> None:
-    """A server at a port that cannot be would look like one that is down, and be waited for."""
     authority = re.split("[/?#]", value.partition("://")[2])[0]
-    for host in authority.rpartition("@")[2].split(","):  # PostgreSQL takes several
-        port = host.rpartition("]")[2].partition(":")[2]
-        if port and not (port.isdigit() and 0 < int(port) < 65_536):
-            raise UsageError(f"the setting {name} is for '{host}'; a port is a number from 1 to 65535")
-
-
-def _one_scheme(name: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
-    if value is not None:
-        _check_scheme(name, value, allowed)
-    return value
+    for text in authority.rpartition("@")[2].split(","):  # PostgreSQL and Kafka take several
+        found = _HOST.fullmatch(text)
+        if found is None or not 0 < int(found[2] or 1) < 65_536:
+            raise UsageError(f"the setting {name} is for '{text}'; it is host:port, a port a number from 1 to 65535")
+        if not found[1] and not value.startswith(("file://", *_POSTGRES)):  # PostgreSQL has a socket of its own
+            raise UsageError(f"the setting {name} is '{shown}'; it names no host")
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from mandi.settings import EMBEDDED, Settings
 from pipelines import metrics
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
-from sinks.embedded.shared import EmbeddedServer, shared
+from sinks.embedded.shared import Server, shared
 from sinks.errors import EmbeddedServerError, StoreRejected, StoreUnavailable
 from sinks.failures import CLICKHOUSE, TIMESCALE, timescale_refuses
 from sinks.migrations import migrate_clickhouse, migrate_timescale, unapplied_clickhouse, unapplied_timescale
@@ -72,7 +72,7 @@ def open_stores(
 
 
 @contextmanager
-def _running(server: EmbeddedServer) -> Iterator[str]:
+def _running(server: Server) -> Iterator[str]:
     restarts = metrics.PROCESS_RESTARTS.labels(server.name)  # from 0: the first restart is then a rise
     with shared(server, restarts.inc) as address:
         yield address
@@ -116,7 +116,7 @@ def postgres_answers(server: EmbeddedPostgres) -> bool:
         return False
     try:
         psycopg.connect(server.dsn, connect_timeout=1).close()
-    except (psycopg.OperationalError, FileNotFoundError):
+    except (psycopg.OperationalError, EmbeddedServerError):
         return False
     return True
 

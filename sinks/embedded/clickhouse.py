@@ -25,6 +25,8 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 from sinks.embedded.processes import (
     LOOPBACK,
     POLL_S,
@@ -85,6 +87,16 @@ class EmbeddedClickHouse:
         self._collect_child()
         return self._child is not None
 
+    @property
+    def damage(self) -> EmbeddedServerError | None:
+        """Why it cannot be reached, before something is done about it."""
+        file = self.data_dir / "clickhouse.json"
+        if _read_run_file(self.data_dir) or not file.exists() or not _is_owned(self.data_dir):
+            return None  # else the next start writes it
+        reason = f"{file} is damaged, and so nobody knows at which port it is served"
+        pids = ", ".join(map(str, _serving(self.data_dir))) or "the one that holds clickhouse.lock"
+        return EmbeddedServerError(_SERVER, reason, f"end its process ({pids}): the next start writes the file anew")
+
     def start(self) -> str:
         """Start the server, or adopt the one that serves this data directory; return its URL.
 
@@ -92,6 +104,9 @@ class EmbeddedClickHouse:
         """
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with locked(self.data_dir / ".clickhouse.start.lock"):
+            damage = self.damage
+            if damage is not None:
+                raise damage
             # Owned and silent: it is starting, or dead with threads that have not let go of the lock yet.
             wait_until(lambda: self._answers() or not _is_owned(self.data_dir), START_TIMEOUT_S)
             if not self._answers():
@@ -156,11 +171,20 @@ class EmbeddedClickHouse:
 
 
 def _read_run_file(data_dir: Path) -> dict[str, int]:
+    """Port and pid; nothing where they were never written, or are damaged: the next start writes them anew."""
     try:
-        found: dict[str, int] = json.loads((data_dir / "clickhouse.json").read_text())
-    except (FileNotFoundError, ValueError):
+        found = json.loads((data_dir / "clickhouse.json").read_text())
+        port, pid = found["port"], found["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return found
+    whole = isinstance(port, int) and isinstance(pid, int) and 0 < port < 65_536 and pid > 0
+    return {"port": port, "pid": pid} if whole else {}
+
+
+def _serving(data_dir: Path) -> list[int]:
+    """Processes that were started to serve the directory."""
+    words = {"sinks.embedded.clickhouse", str(data_dir)}
+    return [found.pid for found in psutil.process_iter(["cmdline"]) if words <= set(found.info["cmdline"] or ())]
 
 
 def _is_owned(data_dir: Path) -> bool:

@@ -2,7 +2,7 @@
 
     <data_dir>/postgres       the cluster (PGDATA)
     <data_dir>/postgres.json  port and password, kept from start to start, readable by the owner only
-    <data_dir>/postgres.dsn   the connection string, for `psql "$(cat ...)"`
+    <data_dir>/postgres.dsn   the connection string, for `psql "$(cat ...)"`; tells us if the file above is damaged
     <data_dir>/postgres.log   what the server says
 
 The server listens on 127.0.0.1 only and asks for a password, since every user of the machine can connect there.
@@ -23,9 +23,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -120,6 +122,7 @@ class EmbeddedPostgres:
         self.data_dir = data_dir.resolve()
         self.cluster = self.data_dir / "postgres"
         self._settings_file = self.data_dir / "postgres.json"
+        self._dsn_file = self.data_dir / "postgres.dsn"
         self._log_file = self.data_dir / "postgres.log"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -142,6 +145,16 @@ class EmbeddedPostgres:
         self._collect_child()
         return self._child is not None
 
+    @property
+    def damage(self) -> EmbeddedServerError | None:
+        """Why it cannot be started, or reached, before something is done about it."""
+        try:
+            if (self.cluster / "PG_VERSION").exists():
+                self._kept()
+        except EmbeddedServerError as error:
+            return error
+        return None
+
     def start(self) -> str:
         """Start the server, or adopt the one that serves this data directory; return its DSN.
 
@@ -163,7 +176,7 @@ class EmbeddedPostgres:
                     break
             else:
                 raise EmbeddedServerError(_SERVER, f"refuses: {self._last_log()}", f"see {self._log_file}")
-            write_private(self.data_dir / "postgres.dsn", self.dsn + "\n")
+            write_private(self._dsn_file, self.dsn + "\n")
         return self.dsn
 
     def stop(self) -> None:
@@ -188,7 +201,14 @@ class EmbeddedPostgres:
             self._child = None
 
     def _kept(self) -> dict[str, str]:
-        kept: dict[str, str] = json.loads(self._settings_file.read_text())
+        """Port and password, of one file or the other. Raises: EmbeddedServerError if neither tells."""
+        kept = _read(self._settings_file, _of_json) or _read(self._dsn_file, _of_dsn)
+        if kept is None:
+            reason = (
+                f"neither {self._settings_file.name} nor {self._dsn_file.name} tells its port and password any more"
+            )
+            do = f"put one of them back into {self.data_dir} from a copy: without the password nobody gets in"
+            raise EmbeddedServerError(_SERVER, reason, do)
         return kept
 
     def _is_ours(self, pid: int) -> bool:
@@ -245,7 +265,7 @@ class EmbeddedPostgres:
 
     def _keep(self, *, port: int, password: str) -> None:
         wanted = {"port": str(port), "password": password}
-        if not self._settings_file.exists() or self._kept() != wanted:
+        if _read(self._settings_file, _of_json) != wanted:
             write_private(self._settings_file, json.dumps(wanted))
 
     def _init_cluster(self, owner: pwd.struct_passwd | None) -> None:
@@ -332,6 +352,25 @@ class EmbeddedPostgres:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
             if found is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+
+def _read(path: Path, parse: Callable[[str], tuple[object, object]]) -> dict[str, str] | None:
+    """Port and password of a file; None if it is not there, or damaged: a power failure may empty it."""
+    try:
+        port, password = parse(path.read_text())
+        return {"port": str(port), "password": str(password)} if 0 < int(str(port)) < 65_536 and password else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _of_json(text: str) -> tuple[object, object]:
+    kept = json.loads(text)
+    return kept["port"], kept["password"]
+
+
+def _of_dsn(text: str) -> tuple[object, object]:
+    address = urlsplit(text.strip())
+    return address.port, address.password
 
 
 def _system_user() -> pwd.struct_passwd:

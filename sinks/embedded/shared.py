@@ -17,6 +17,7 @@ from typing import IO, Final, Protocol
 
 from sinks.base import delay_s
 from sinks.embedded.processes import Watch, wait_until
+from sinks.errors import EmbeddedServerError
 
 LOOK_S: Final = 0.5
 STEADY_S: Final = 30.0
@@ -26,7 +27,7 @@ _ASKING_S: Final = 0.1  # whoever asks `is_used` holds the lock for a moment: on
 _log: Final = logging.getLogger(__name__)
 
 
-class EmbeddedServer(Protocol):
+class Server(Protocol):
     """A server of a data directory: EmbeddedPostgres, EmbeddedClickHouse."""
 
     data_dir: Path
@@ -42,16 +43,20 @@ class EmbeddedServer(Protocol):
     def is_child(self) -> bool:
         """Whether the live server is one that this object started."""
 
+    @property
+    def damage(self) -> EmbeddedServerError | None:
+        """Why it cannot be started, or reached, before something is done about it."""
+
     def start(self) -> str: ...
 
     def stop(self) -> None: ...
 
 
 @contextmanager
-def shared(server: EmbeddedServer, on_restart: Callable[[], None] = lambda: None) -> Iterator[str]:
+def shared(server: Server, on_restart: Callable[[], None] = lambda: None) -> Iterator[str]:
     """Yield the address of a running server, which is started again when it dies; stop it if nobody else uses it.
 
-    Several processes that find it dead start one: `EmbeddedServer.start` is under a lock. `on_restart` is called, in a
+    Several processes that find it dead start one: `Server.start` is under a lock. `on_restart` is called, in a
     thread, by the one that did. It may have another address then.
     Raises: EmbeddedServerError if it cannot be started now; later that is logged, and tried again.
     """
@@ -95,7 +100,7 @@ def _is_last(users: IO[str]) -> bool:
     return True
 
 
-def _note(users: IO[str], server: EmbeddedServer) -> None:
+def _note(users: IO[str], server: Server) -> None:
     pid = server.pid
     if pid is not None and server.is_child:
         users.truncate(0)
@@ -110,7 +115,7 @@ def _noted(users: IO[str]) -> int | None:
 
 
 @contextmanager
-def _kept(server: EmbeddedServer, users: IO[str], on_restart: Callable[[], None]) -> Iterator[None]:
+def _kept(server: Server, users: IO[str], on_restart: Callable[[], None]) -> Iterator[None]:
     """Look after the server in a thread."""
     stop = threading.Event()
 
@@ -135,7 +140,7 @@ class _Keeper:
     What is frozen of it is killed.
     """
 
-    def __init__(self, server: EmbeddedServer, on_restart: Callable[[], object], stop: threading.Event) -> None:
+    def __init__(self, server: Server, on_restart: Callable[[], object], stop: threading.Event) -> None:
         self._server, self._on_restart, self._stop = server, on_restart, stop
         self._watch = Watch(lambda: server.pid)
         self._attempts, self._began_s = 0, time.monotonic()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mandi.cli import duration_ns
+from mandi.cli import duration_ns, main
 from mandi.flow_names import FLOWS, NAMED
+from mandi.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLD = ROOT / "docs" / "examples" / "gold.csv"
@@ -89,6 +90,22 @@ def test_an_error_is_one_clear_sentence(mandi, words, code, said) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *((["simulate", "--rate", rate], f"'{rate}' is no rate") for rate in ("nan", "inf", "-1", "1e7", "x")),
+        (["demo", "--rate", "nan"], "'nan' is no rate"),
+        (["simulate", "--seed", "-5"], "'-5' is no seed"),
+        *((["prune", "--every", often], f"'{often}' is too often: at least 1s") for often in ("0", "999ms")),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_what_may(words, said, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert f"{words[1]}: {said}" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
     ("environment", "said"),
     [
         ({"MANDI_LOG": "ftp://x"}, "the setting log is 'ftp://x'"),
@@ -99,6 +116,16 @@ def test_an_error_is_one_clear_sentence(mandi, words, code, said) -> None:
         ({"MANDI_LOG_GIB": "-1"}, "the setting log_gib is '-1'"),
         ({"MANDI_BACKEND_OUTBOX": "mysql://u:secret@h/x"}, "the setting backend_outbox is 'h/x'"),
         ({"MANDI_BACKEND_KAFKA": "h:9092/x"}, "the setting backend_kafka is 'h:9092/x'"),
+        ({"MANDI_ICE_URL": "foo"}, "the setting ice_url is 'foo'; it must begin with ws:// or wss://"),
+        ({"MANDI_ICE_URL": "wss://u:secret@/v1"}, "the setting ice_url is '/v1'; it names no host"),
+        ({"MANDI_MCX_URL": "ws://h:0"}, "the setting mcx_url is for 'h:0'; it is host:port, a port"),
+        ({"MANDI_MCX_REST_URL": "ws://h"}, "the setting mcx_rest_url is 'ws://h'"),
+        ({"MANDI_MCX_REST_URL": "http://[::1"}, "the setting mcx_rest_url is for '[::1'"),
+        ({"MANDI_LOG": "kafka://a:9092,b:x"}, "the setting log is for 'b:x'"),
+        ({"MANDI_LOG": "kafka://[::1:9092"}, "the setting log is for '[::1:9092'"),
+        ({"MANDI_BACKEND_OUTBOX": "postgresql://u:secret@h:x/y"}, "the setting backend_outbox is for 'h:x'"),
+        ({"MANDI_ALERT_WEBHOOK": "https://"}, "the setting alert_webhook is 'https://'; it names no host"),
+        ({"MANDI_CLICKHOUSE": "http://u:secret@/x"}, "the setting clickhouse is '/x'; it names no host"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value(mandi, environment, said) -> None:
@@ -121,6 +148,25 @@ def test_doctor_says_that_the_broker_is_down(mandi) -> None:
         done = mandi("doctor", MANDI_LOG=f"kafka://127.0.0.1:{taken.getsockname()[1]}")
     assert done.returncode == 1
     assert "BAD  the log cannot be reached" in done.stdout
+
+
+def test_metrics_that_cannot_be_served_name_their_settings(mandi) -> None:
+    done = mandi("run", "bars", MANDI_METRICS_HOST="192.0.2.1", MANDI_METRICS_PORT="9100")
+    assert done.returncode == 1
+    assert "metrics cannot be served on 192.0.2.1:9100" in done.stderr
+    assert "MANDI_METRICS_HOST" in done.stderr
+    assert sentences(done.stderr) == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("postgresql:///db?host=/run/postgresql", "postgresql://%2Frun%2Fpostgresql/db", "postgres://[::1]:5432/db"),
+        *("postgresql://u:p@a:5432,b:5432/db", "postgresql://u@h/db?sslmode=require", "embedded"),
+    ],
+)
+def test_an_address_that_can_be_is_taken(address) -> None:
+    assert load(environment={"MANDI_TIMESCALE": address}).timescale == address
 
 
 def test_wrong_usage_is_2(mandi) -> None:

@@ -18,6 +18,7 @@ from mandi.doctor import Finding, examine
 from mandi.flow_names import FLOWS, NAMED
 from mandi.running import registered
 from pipelines.engine.recovery import run_flow
+from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.processes import free_port
 
 
@@ -60,6 +61,28 @@ def test_a_damaged_market_clock_is_named_with_what_to_do(found, tmp_path: Path, 
     assert clock.ok is False
     assert "clock.json is damaged" in clock.do
     assert "Delete it" in clock.do
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_damaged_files_of_embedded_stores_are_named_with_what_to_do(data_dir: Path, text: str) -> None:
+    server = EmbeddedClickHouse(data_dir, port=0)
+    server.start()
+    pid, right = server.pid, (data_dir / "clickhouse.json").read_text()
+    (data_dir / "postgres").mkdir()
+    (data_dir / "postgres" / "PG_VERSION").write_text("17")
+    try:
+        for name in ("clickhouse.json", "postgres.json", "postgres.dsn", "endpoints.json", "targets.json"):
+            (data_dir / name).write_text(text)
+        embedded = {"MANDI_TIMESCALE": "embedded", "MANDI_CLICKHOUSE": "embedded"}
+        findings = list(examine(settings.load(data_dir, embedded)))
+    finally:
+        (data_dir / "clickhouse.json").write_text(right)
+        server.stop()
+    assert (
+        about(findings, "clickhouse.json is damaged").do
+        == f"end its process ({pid}): the next start writes the file anew"
+    )
+    assert "put one of them back" in about(findings, "neither postgres.json nor postgres.dsn").do
 
 
 def test_a_database_that_lets_nobody_in_is_not_well_though_its_port_is_open(found, postgres_dsn: str) -> None:

@@ -98,7 +98,10 @@ def test_processes_are_asked_and_who_is_down_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_where_nobody_was_named_there_is_nothing_to_tell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "null", "[1]", '[{"labels": {}}]'])
+def test_where_nobody_was_named_there_is_nothing_to_tell(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "targets.json").write_text(text)
     found = health(tmp_path / "targets.json")
     assert (found["balance"], found["venues"], found["processes"]) == ([], [], [])
 

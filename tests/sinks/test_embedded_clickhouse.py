@@ -25,6 +25,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.processes import alive, collect, wait_until
+from sinks.errors import EmbeddedServerError
 
 TABLE = "CREATE TABLE IF NOT EXISTS default.t (a Int64, b String) ENGINE = MergeTree ORDER BY a"
 
@@ -296,6 +297,37 @@ def test_a_second_process_ends_the_first_if_it_is_frozen(data_dir: Path) -> None
     assert not alive(first)
     ask(server.start(), "SELECT 1")
     server.stop()
+
+
+DAMAGED = ["", "{", "[]", "null", "\udcff", '{"port": "x", "pid": "y"}', '{"port": 99999, "pid": 1}', '{"pid": null}']
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_run_file_of_one_that_runs_is_told_with_what_to_do(
+    clickhouse_server: EmbeddedClickHouse, text: str
+) -> None:
+    file, pid = clickhouse_server.data_dir / "clickhouse.json", clickhouse_server.pid
+    right = file.read_text()
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    try:
+        with pytest.raises(EmbeddedServerError, match=r"clickhouse\.json is damaged") as caught:
+            EmbeddedClickHouse(clickhouse_server.data_dir, port=0).start()
+        assert f"end its process ({pid})" in str(caught.value)
+    finally:
+        file.write_text(right)
+    assert clickhouse_server.damage is None
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_run_file_of_one_that_does_not_run_is_written_anew(data_dir: Path, text: str) -> None:
+    data_dir.mkdir()
+    (data_dir / "clickhouse.json").write_bytes(text.encode(errors="surrogateescape"))
+    server = EmbeddedClickHouse(data_dir, port=0)
+    assert (server.pid, server.damage) == (None, None)
+    assert server.url == "http://127.0.0.1:0"
+    if text == "[]":  # the others are read alike
+        assert ask(server.start(), "SELECT 1")[2] == b"1\n"
+        server.stop()
 
 
 def test_stopping_does_not_wait_for_a_long_query(data_dir: Path) -> None:

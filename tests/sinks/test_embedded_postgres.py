@@ -14,6 +14,7 @@ from sinks.embedded import postgres
 from sinks.embedded.access import can_search
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.embedded.processes import alive, wait_until
+from sinks.errors import EmbeddedServerError
 
 
 @pytest.fixture
@@ -67,6 +68,41 @@ def test_a_killed_server_starts_again_with_its_data(server: EmbeddedPostgres) ->
         os.kill(pid, signal.SIGKILL)
     assert server.start() == dsn
     assert ask(dsn, "SELECT count(*) FROM kept") == 1
+
+
+DAMAGED = ["", "{", "[]", "null", "\udcff", '{"port": "x", "password": "y"}', '{"port": "99999", "password": "y"}']
+
+
+def damage(path: Path, text: str) -> None:
+    path.write_bytes(text.encode(errors="surrogateescape"))
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_file_of_settings_is_made_anew_from_the_connection_string(
+    postgres_server: EmbeddedPostgres, text: str
+) -> None:
+    file = postgres_server.data_dir / "postgres.json"
+    dsn, right = postgres_server.dsn, file.read_text()
+    damage(file, text)
+    assert postgres_server.damage is None
+    assert EmbeddedPostgres(postgres_server.data_dir).start() == dsn
+    assert file.read_text() == right
+
+
+def test_where_no_file_tells_the_password_it_says_so(server: EmbeddedPostgres, data_dir: Path) -> None:
+    server.start()
+    kept = {name: (data_dir / name).read_text() for name in ("postgres.json", "postgres.dsn")}
+    for name in kept:
+        damage(data_dir / name, "")
+    for running in (True, False):
+        assert server.damage is not None
+        assert "put one of them back" in server.damage.advice
+        with pytest.raises(EmbeddedServerError, match=r"neither postgres\.json nor postgres\.dsn tells"):
+            EmbeddedPostgres(data_dir).start()
+        if running:
+            server.stop()
+    (data_dir / "postgres.dsn").write_text(kept["postgres.dsn"])
+    assert server.start() == kept["postgres.dsn"].strip()
 
 
 def test_a_taken_port_is_exchanged(server: EmbeddedPostgres, data_dir: Path) -> None:

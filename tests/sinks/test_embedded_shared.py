@@ -14,18 +14,18 @@ import pytest
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.embedded.processes import wait_until
-from sinks.embedded.shared import EmbeddedServer, is_used, shared
+from sinks.embedded.shared import Server, is_used, shared
 
-Make = Callable[[], EmbeddedServer]
+Make = Callable[[], Server]
 PATIENCE_S = 60.0
 
 
 @pytest.fixture(params=["postgres", "chdb"])
 def make(request: pytest.FixtureRequest, data_dir: Path) -> Iterator[Make]:
     """What a process has that uses the server: an object of its own."""
-    made: list[EmbeddedServer] = []
+    made: list[Server] = []
 
-    def one() -> EmbeddedServer:
+    def one() -> Server:
         postgres = request.param == "postgres"
         made.append(EmbeddedPostgres(data_dir) if postgres else EmbeddedClickHouse(data_dir, port=0))
         return made[-1]
@@ -117,7 +117,7 @@ def test_one_that_cannot_start_is_tried_again_until_it_can(data_dir: Path, caplo
     assert server.pid is None
 
 
-def kill(server: EmbeddedServer) -> None:
+def kill(server: Server) -> None:
     pid = server.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
