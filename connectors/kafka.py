@@ -3,13 +3,14 @@
 Kafka's consumer groups are not used at all: where a flow goes on is in its recovery store, or in the log.
 
 Delivery: a record is seen from the writer's `flush` on; what `read` does not find is at most _FRESH_S old. An offset
-that is not in the log raises OffsetOutOfRange; it is never moved to another one.
+that is not in the log raises OffsetOutOfRange; it is never moved to another one. A topic that was deleted raises
+LogReplaced, and so does one that was made anew: within _LOOK_AGAIN_S, also if it has as many records as were read.
 State: at most _AHEAD_BYTES of fetched records, plus one fetch on its way.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -20,11 +21,13 @@ import kafka.errors
 import pyarrow as pa
 from kafka.protocol.consumer import OffsetSpec
 
-from market.kafka_away import AWAY, METADATA_MS
+from connectors.kafka_topics import KnownTopics
+from market.kafka_away import AWAY, METADATA_MS, never_make_topics
 from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
 from market.records import (
     CorruptRecord,
     LogReader,
+    LogReplaced,
     OffsetOutOfRange,
     Patience,
     Record,
@@ -40,10 +43,12 @@ _FETCH_WAIT_MS: Final = 500  # the broker holds a fetch that has nothing to give
 _FETCH_BYTES: Final = 1 << 20  # of one partition
 _AHEAD_BYTES: Final = 8 << 20
 _LIST_EVERY_S: Final = 0.25
+_LOOK_AGAIN_S: Final = 1.0  # the topics are looked at at least as often as that while they are read
 _ALL_RECORDS: Final = sys.maxsize
 """A poll takes whatever was fetched. Of a partition of which it leaves a part and that is then paused, kafka-python
 (3.0.12) never gives the rest, unless another one is paused in the same way: the reader would wait without end."""
 _ASK_MS: Final = 5000
+_UNKNOWN: Final = kafka.errors.UnknownTopicOrPartitionError.errno
 _LOOK_MS: Final = 100
 
 T = TypeVar("T")
@@ -69,10 +74,15 @@ class _KafkaLogReader:
         self._listed_at_s = float("-inf")
         self._written: set[TopicPartition] = set()
         self._missing: set[TopicPartition] = set()  # read, but not there yet
+        self._known = KnownTopics()
+        self._gone: set[str] = set()  # topics that were deleted, and are not there again
+        self._lost: set[TopicPartition] = set()  # deleted or made anew, and their reader was not told yet
 
     @cached_property
     def _consumer(self) -> Any:
-        return self._insist(lambda: kafka.KafkaConsumer(**_consumer_settings(self._log)))
+        consumer = self._insist(lambda: kafka.KafkaConsumer(**_consumer_settings(self._log)))
+        never_make_topics(consumer._manager)
+        return consumer
 
     @cached_property
     def _admin(self) -> Any:
@@ -81,9 +91,7 @@ class _KafkaLogReader:
 
     def partitions(self, pattern: str) -> list[TopicPartition]:
         """Return the topic-partitions of matching topics into which anything was ever written, sorted."""
-        if time.monotonic() > self._listed_at_s + _LIST_EVERY_S:
-            self._listed = self._insist(self._list)
-            self._listed_at_s = time.monotonic()
+        self._look(_LIST_EVERY_S)
         found = [tp for tp in self._listed if fnmatchcase(tp.topic, pattern)]
         new = [tp for tp in found if tp not in self._written]
         if new:
@@ -106,8 +114,10 @@ class _KafkaLogReader:
         """Return records from `offset` on, at least one if there is one; empty at the end.
 
         Waits for the broker's answer, and for a broker that is away.
-        Raises: OffsetOutOfRange, CorruptRecord; LogUnavailable if told to stop meanwhile.
+        Raises: OffsetOutOfRange, LogReplaced, CorruptRecord; LogUnavailable if told to stop meanwhile.
         """
+        self._look(_LOOK_AGAIN_S)
+        self._require_same(tp, offset)
         self._follow(tp, offset)
         if not self._ahead.get(tp):
             self._fetch(tp, offset)
@@ -161,10 +171,11 @@ class _KafkaLogReader:
         self._poll(0)
         while not self._ahead.get(tp):
             end = self._end_from(tp, offset)
+            self._require_same(tp, offset)
             if offset == end:
                 return
             if offset > end or offset < self._begin(tp):
-                raise OffsetOutOfRange(tp, offset, self._begin(tp), end)
+                raise self._out_of_range(tp, offset)
             self._poll(_LOOK_MS)
 
     def _poll(self, timeout_ms: float) -> None:
@@ -179,7 +190,7 @@ class _KafkaLogReader:
             (theirs, offset) = next(iter(error.args[0].items()))
             tp = self._ours(*theirs)
             self._positions[tp] = -1
-            raise OffsetOutOfRange(tp, offset, self._begin(tp), self.end_offset(tp)) from error
+            raise self._out_of_range(tp, offset) from error
         for theirs, messages in found.items():
             tp = self._ours(*theirs)
             self._ahead.setdefault(tp, []).extend(messages)
@@ -210,23 +221,85 @@ class _KafkaLogReader:
         return self._ask_offsets([tp], OffsetSpec.EARLIEST)[tp]
 
     def _ask_offsets(self, tps: Iterable[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
-        wanted = {self._theirs(tp): which for tp in tps}
-        found = self._insist(lambda: self._admin.list_partition_offsets(wanted, timeout_ms=_ASK_MS))
-        return {self._ours(*each): int(answer.offset) for each, answer in found.items()}
+        """Offsets of partitions; 0 of those whose topic is gone."""
+        asked, waited = list(tps), False
 
-    def _list(self, names: list[str] | None = None) -> list[TopicPartition]:
-        """The partitions of all topics of this log, or of some."""
-        return [
-            TopicPartition(topic, part["partition_index"])
-            for found in self._admin.describe_topics(names)
-            if (topic := self._log.topic_of(found["name"])) is not None
-            for part in found["partitions"]
-        ]
+        def ask() -> dict[TopicPartition, int]:
+            nonlocal waited
+            wanted = {self._theirs(tp): which for tp in asked if tp.topic not in self._gone}
+            try:
+                found = self._admin.list_partition_offsets(wanted, timeout_ms=_ASK_MS) if wanted else {}
+            except kafka.errors.UnknownTopicOrPartitionError:
+                waited = True
+                self._list()
+                raise
+            except AWAY:
+                waited = True
+                raise
+            return dict.fromkeys(asked, 0) | {self._ours(*each): int(answer.offset) for each, answer in found.items()}
+
+        offsets = self._insist(ask)
+        if waited:
+            self._look(0.0)  # whatever was done to the broker meanwhile
+        return offsets
+
+    def _look(self, after_s: float) -> None:
+        """List the topics, unless that was done less than so long ago."""
+        if time.monotonic() > self._listed_at_s + after_s:
+            self._listed = self._insist(self._list)
+            self._listed_at_s = time.monotonic()
+
+    def _list(self) -> list[TopicPartition]:
+        """The partitions of all topics of this log. Who is followed and is not what it was is `_lost`."""
+        listed = self._describe(None)
+        self._compare(listed)
+        unseen = self._known.unseen(listed)
+        if unseen:  # to a name the broker says whether it is not there, or just not for us to see
+            asked = self._describe([self._log.name_of(topic) for topic in unseen])
+            gone = self._known.miss([topic for topic in unseen if asked[topic]["error_code"] == _UNKNOWN])
+            self._gone |= set(gone)
+            self._lose(gone)
+        return [TopicPartition(topic, number) for topic, found in listed.items() for number in _numbers(found)]
+
+    def _compare(self, listed: Mapping[str, dict[str, Any]]) -> None:
+        self._gone -= listed.keys()
+        self._lose(self._known.see({topic: found.get("topic_id") for topic, found in listed.items()}))
+
+    def _describe(self, names: list[str] | None) -> dict[str, dict[str, Any]]:
+        found = {self._log.topic_of(each["name"]): each for each in self._admin.describe_topics(names)}
+        return {topic: each for topic, each in found.items() if topic is not None}
+
+    def _lose(self, replaced: list[str]) -> None:
+        """Follow these topics no further. Whoever reads them is told at the next read."""
+        if not replaced:
+            return
+        lost = {tp for tp in self._written | self._positions.keys() if tp.topic in replaced}
+        self._lost |= lost
+        self._written -= lost
+        for tp in lost & self._positions.keys():
+            del self._positions[tp]
+            self._ahead.pop(tp, None)
+        if "_consumer" in self.__dict__:
+            self._consumer.assign([self._theirs(each) for each in self._positions])
+
+    def _require_same(self, tp: TopicPartition, offset: int) -> None:
+        if tp in self._lost:
+            self._lost.discard(tp)
+            if offset:
+                raise LogReplaced(tp, offset, self.begin_offset(tp), self.end_offset(tp))
+
+    def _out_of_range(self, tp: TopicPartition, offset: int) -> OffsetOutOfRange:
+        self._look(0.0)
+        self._require_same(tp, offset)
+        return OffsetOutOfRange(tp, offset, self.begin_offset(tp), self.end_offset(tp))
 
     def _exists(self, tp: TopicPartition) -> bool:
         if tp in self._written or tp in self._positions:
             return True
-        return tp in self._insist(lambda: self._list([self._log.name_of(tp.topic)]))
+        found = self._insist(lambda: self._describe([self._log.name_of(tp.topic)]))
+        if found[tp.topic]["partitions"]:
+            self._compare(found)
+        return tp.partition in _numbers(found[tp.topic])
 
     def _theirs(self, tp: TopicPartition) -> Any:
         return kafka.TopicPartition(self._log.name_of(tp.topic), tp.partition)
@@ -239,6 +312,10 @@ class _KafkaLogReader:
     def _insist(self, ask: Callable[[], T]) -> T:
         """Ask until there is an answer. Raises: LogUnavailable if told to stop meanwhile."""
         return insist(ask, self._patience, AWAY, time.sleep)
+
+
+def _numbers(topic: dict[str, Any]) -> list[int]:
+    return [part["partition_index"] for part in topic["partitions"]]
 
 
 def _settings(log: KafkaLog) -> dict[str, Any]:
@@ -258,7 +335,6 @@ def _consumer_settings(log: KafkaLog) -> dict[str, Any]:
         **_settings(log),
         "enable_auto_commit": False,
         "auto_offset_reset": "none",  # an offset that is gone is the caller's to decide about
-        "allow_auto_create_topics": False,
         "fetch_max_wait_ms": _FETCH_WAIT_MS,
         "max_partition_fetch_bytes": _FETCH_BYTES,
         "fetch_max_bytes": _AHEAD_BYTES,

@@ -1,9 +1,10 @@
-"""Which errors of kafka-python say that a broker is away for a while: market.kafka_log.insist waits for their end.
+"""What kafka-python has to be told: which errors say that a broker is away for a while, so that market.kafka_log.insist
+waits for their end; and that to ask for a topic is not to make it.
 
 Apart from market.kafka_log, which every process imports: the library takes 0.3 s that the embedded log shall not cost.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import kafka.errors
 
@@ -17,3 +18,12 @@ while none is elected, as after a broker that stood still, that is 'UnknownBroke
 
 METADATA_MS: Final = 10_000
 """How old a client's list of brokers may get; with the library's five minutes a broker that is back stays unknown."""
+
+
+def never_make_topics(manager: Any) -> None:
+    """Have this client's questions make no topic, on a broker that would (`auto.create.topics.enable`, its default).
+
+    A topic that was deleted would be back at once, with the broker's settings instead of ours, and nobody told.
+    The library (3.0.12) has an option for it, `allow_auto_create_topics`, and does not hand it on.
+    """
+    manager.cluster.config["allow_auto_create_topics"] = False

@@ -282,3 +282,13 @@ class OffsetOutOfRange(LookupError):
             "retention dropped it or the log was replaced: docs/runbook.md says how to go on"
         )
         self.tp, self.offset, self.begin, self.end = tp, offset, begin, end
+
+
+class LogReplaced(OffsetOutOfRange):
+    """The topic that was read is gone: deleted, or made anew under its name. Whoever read it has to begin again."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tp.topic} was deleted or made anew: offset {self.offset} is of a topic that is gone, and {self.tp} "
+            f"now holds [{self.begin}, {self.end})"
+        )

@@ -21,7 +21,7 @@ import kafka.admin
 import kafka.errors
 from kafka.protocol.consumer import OffsetSpec
 
-from market.kafka_away import AWAY, METADATA_MS
+from market.kafka_away import AWAY, METADATA_MS, never_make_topics
 from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
 from market.records import (
     JSON_KIND,
@@ -198,7 +198,9 @@ class _KafkaLogWriter:
         try:
             written = self._producer.send(batches)
             for tp, offset in written.items():
-                if offset != expected[tp]:
+                if offset < expected[tp]:
+                    raise LogWriteFailed(f"record {expected[tp]} of {tp} became {offset}: it was cut, or made anew")
+                if offset > expected[tp]:
                     raise WriterFenced(tp, f"record {expected[tp]} became {offset}")
         except Exception as error:
             self._failure = error
@@ -222,12 +224,12 @@ class Topics:
                 client_id="mandi-tails",
                 enable_auto_commit=False,
                 auto_offset_reset="none",
-                allow_auto_create_topics=False,
                 metrics_enabled=False,
                 receive_message_max_bytes=3 * MAX_RECORD_BYTES,
                 **client,
             )
         )
+        never_make_topics(self._consumer._manager)
 
     def ensure(self, tp: TopicPartition) -> None:
         """Make the topic, or its missing partitions. Raises: LogWriteFailed if the broker refuses."""

@@ -30,7 +30,7 @@ from kafka.protocol.metadata import FindCoordinatorRequest
 from kafka.protocol.producer import InitProducerIdRequest, ProduceRequest
 from kafka.record.memory_records import MemoryRecordsBuilder
 
-from market.kafka_away import AWAY, METADATA_MS
+from market.kafka_away import AWAY, METADATA_MS, never_make_topics
 from market.kafka_log import KafkaLog, insist
 from market.records import Patience, TopicPartition
 from sinks.errors import LogWriteFailed, WriterFenced
@@ -52,6 +52,9 @@ _SURE_S: Final = 60.0
 """Far less than a broker remembers a producer, a day. The look costs a millisecond, and only after such a pause."""
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while the machine sleeps."""
+
+_GONE_S: Final = 5.0
+"""How long a topic must be missing until it counts as deleted: one of several brokers may not know of it yet."""
 
 _FENCED: Final = (kafka.errors.InvalidProducerEpochError, kafka.errors.ProducerFencedError)
 
@@ -97,6 +100,7 @@ class FencedProducer:
     def __init__(self, log: KafkaLog, patience: Patience) -> None:
         self._log, self._patience = log, patience
         self._identities: dict[TopicPartition, _Identity] = {}
+        self._missing_since_s: float | None = None  # a topic that is written to is not there
         settings = {"client_id": "mandi-writer", "reconnect_backoff_max_ms": _RECONNECT_MS}
         self._net = NetworkSelector(**settings)
         self._manager = KafkaConnectionManager(
@@ -107,6 +111,7 @@ class FencedProducer:
             **settings,
             **log.client,
         )
+        never_make_topics(self._manager)
         self._net.start()
         self._insist(lambda: self._manager.bootstrap(_REQUEST_MS))
 
@@ -175,7 +180,21 @@ class FencedProducer:
     ) -> dict[TopicPartition, int]:
         waiting = {tp: _Waiting(_batch(identities[tp], batch), len(batch)) for tp, batch in messages.items()}
         offsets: dict[TopicPartition, int] = {}
-        self._insist(lambda: self._attempt(waiting, identities, offsets))
+
+        def attempt() -> None:
+            missing_since_s, self._missing_since_s = self._missing_since_s, None
+            try:
+                self._attempt(waiting, identities, offsets)
+            except kafka.errors.UnknownTopicOrPartitionError:
+                self._missing_since_s = _now_s() if missing_since_s is None else missing_since_s
+                if _now_s() < self._missing_since_s + _GONE_S:
+                    raise
+                topics = ", ".join(sorted({tp.topic for tp in waiting}))
+                raise LogWriteFailed(f"of {topics} something is not there any more: was a topic deleted?") from None
+            except kafka.errors.TopicAuthorizationFailedError as error:
+                raise LogWriteFailed(f"the broker does not let us write: {error}") from error
+
+        self._insist(attempt)
         return offsets
 
     def _attempt(
@@ -253,19 +272,24 @@ class FencedProducer:
         found: dict[int, list[TopicPartition]] = {}
         for tp in tps:
             theirs = kafka.TopicPartition(self._log.name_of(tp.topic), tp.partition)
-            leader = self._manager.cluster.leader_for_partition(theirs)
-            if leader is None or leader < 0:
-                self._learn(theirs.topic)
-                leader = self._manager.cluster.leader_for_partition(theirs)
-            if leader is None or leader < 0:
-                raise kafka.errors.LeaderNotAvailableError(f"{theirs} has no leader")
+            leader = self._leader_of(theirs)
             found.setdefault(leader, []).append(tp)
         return found
 
-    def _learn(self, topic: str) -> None:
+    def _leader_of(self, theirs: Any) -> int:
         cluster = self._manager.cluster
-        cluster.add_topic(topic)
-        self._manager.run(self._manager.wait_for, cluster.request_update(), _REQUEST_MS)
+        leader: int | None = cluster.leader_for_partition(theirs)
+        if leader is None or leader < 0:
+            cluster.add_topic(theirs.topic)
+            self._manager.run(self._manager.wait_for, cluster.request_update(), _REQUEST_MS)
+            leader = cluster.leader_for_partition(theirs)
+        if leader is not None and leader >= 0:
+            return leader
+        if theirs.topic in cluster.unauthorized_topics:
+            raise kafka.errors.TopicAuthorizationFailedError(theirs.topic)
+        if theirs.partition not in (cluster.partitions_for_topic(theirs.topic) or ()):
+            raise kafka.errors.UnknownTopicOrPartitionError(f"there is no {theirs}")
+        raise kafka.errors.LeaderNotAvailableError(f"{theirs} has no leader")
 
     def _ask(self, request: Any, node: int | None = None) -> Any:
         async def ask() -> Any:

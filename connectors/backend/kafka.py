@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 
 from connectors.backend.config import KafkaConfig
 from connectors.backend.source import BACKEND, Message, Messages, Positions, SourceUnavailable
+from market.kafka_away import never_make_topics
 
 REQUEST_TIMEOUT_MS: Final = 10_000
 _LOOK_EVERY_S: Final = 5.0  # for new partitions, and whether the broker is there at all
@@ -100,18 +101,19 @@ class KafkaSource:
         return {"channel": _channel(tp), "seq_from": first, "seq_to": last, "reason": reason}
 
     def _open(self) -> Any:
-        return KafkaConsumer(
+        consumer = KafkaConsumer(
             bootstrap_servers=list(self._config.servers),
             client_id=f"mandi-{BACKEND}",
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",  # never skip silently: `_look` says what is lost
             isolation_level="read_committed",
-            allow_auto_create_topics=False,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             bootstrap_timeout_ms=REQUEST_TIMEOUT_MS,
             metrics_enabled=False,
         )
+        never_make_topics(consumer._manager)
+        return consumer
 
 
 def _channel(tp: TopicPartition) -> str:

@@ -31,9 +31,8 @@ class LeaderlessAdmin:
         self._failures = failures
 
     def describe_topics(self, _names: list[str] | None) -> list[dict[str, Any]]:
-        return [
-            {"name": LOG.name_of(TP.topic), "partitions": [{"partition_index": n} for n in range(TP.partition + 1)]}
-        ]
+        partitions = [{"partition_index": n} for n in range(TP.partition + 1)]
+        return [{"name": LOG.name_of(TP.topic), "topic_id": "1", "error_code": 0, "partitions": partitions}]
 
     def list_partition_offsets(self, wanted: dict[Any, Any], **_: object) -> dict[Any, Any]:
         self._fail()
@@ -51,7 +50,8 @@ class LeaderlessAdmin:
 def leaderless(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Exception]], None]:
     def install(failures: list[Exception]) -> None:
         monkeypatch.setattr(kafka.admin, "KafkaAdminClient", lambda **_: LeaderlessAdmin(failures))
-        monkeypatch.setattr(kafka, "KafkaConsumer", lambda **_: None)
+        manager = SimpleNamespace(cluster=SimpleNamespace(config={}))
+        monkeypatch.setattr(kafka, "KafkaConsumer", lambda **_: SimpleNamespace(_manager=manager))
         monkeypatch.setattr("time.sleep", lambda _: None)  # the pauses
 
     return install

@@ -16,6 +16,7 @@ from connectors.log import open_reader
 from market.kafka_log import MAX_RECORD_BYTES
 from market.records import JSON_KIND, LogUnavailable, LogWriter, OffsetOutOfRange, Patience, TopicPartition
 from market.schemas import TICKS
+from sinks import kafka_producer
 from sinks.errors import LogWriteFailed, WriterFenced
 from sinks.log import open_writer
 from sinks.retention import Retention
@@ -116,6 +117,90 @@ def test_a_foreign_record_in_between_ends_the_writer(url: str, kafka_broker: Ser
     with pytest.raises(WriterFenced, match="record 1 became 2"):
         writer.flush()
     close_failed(writer)
+
+
+def test_a_writer_whose_topic_is_deleted_ends_and_the_next_makes_it(
+    url: str, admin: kafka.admin.KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_producer, "_GONE_S", 0.5)
+    waits: list[str] = []
+    writer = open_writer(url, patience=Patience(on_wait=lambda reason, _: waits.append(reason)))
+    append_json(writer, 3)
+    delete(admin, url)
+    writer.append(TP, JSON_KIND, b"3")
+    with pytest.raises(LogWriteFailed, match="was a topic deleted"):
+        writer.flush()
+    assert "UnknownTopicOrPartition" in waits[0], "one of several brokers may not know of it: not at once"
+    assert not admin.describe_topics([theirs(url).topic])[0]["partitions"], "and does not come back by itself"
+    close_failed(writer)
+    writer = open_writer(url)
+    assert writer.last_record(TP) is None
+    append_json(writer, 2)
+    writer.close()
+    assert records_of(url) == [0, 1]
+
+
+def test_a_writer_whose_topic_is_made_anew_ends_and_the_next_goes_on(
+    url: str, admin: kafka.admin.KafkaAdminClient
+) -> None:
+    writer = open_writer(url)
+    append_json(writer, 3)
+    delete(admin, url)
+    other = open_writer(url)
+    other.last_record(TopicPartition(TP.topic, 1))  # whoever else writes the topic makes it again
+    other.close()
+    writer.append(TP, JSON_KIND, b"3")
+    with pytest.raises(LogWriteFailed, match=r"record 3 .* became 0: it was cut, or made anew"):
+        writer.flush()
+    close_failed(writer)
+    writer = open_writer(url)
+    assert writer.last_record(TP) is not None
+    append_json(writer, 2, first=4)
+    writer.close()
+    assert records_of(url) == [3, 4, 5], "what was acknowledged is there"
+
+
+def test_a_quiet_writer_sees_that_its_topic_was_made_anew(
+    url: str, admin: kafka.admin.KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_producer, "_SURE_S", 0.0)
+    writer = open_writer(url)
+    append_json(writer, 3)
+    delete(admin, url)
+    other = open_writer(url)
+    other.last_record(TP)
+    other.close()
+    writer.append(TP, JSON_KIND, b"3")
+    with pytest.raises(LogWriteFailed, match="has lost record 2"):
+        writer.flush()
+    close_failed(writer)
+    assert records_of(url) == []
+
+
+def test_a_topic_that_gets_more_partitions_is_written_on(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
+    writer = open_writer(url)
+    append_json(writer, 3)
+    admin.create_partitions({theirs(url).topic: 6})
+    append_json(writer, 1, first=3)
+    writer.append(TopicPartition(TP.topic, 5), JSON_KIND, b"0")
+    writer.close()
+    writer = open_writer(url)
+    append_json(writer, 1, first=4)
+    writer.close()
+    assert records_of(url) == [0, 1, 2, 3, 4]
+
+
+def delete(admin: kafka.admin.KafkaAdminClient, url: str) -> None:
+    admin.delete_topics([theirs(url).topic])
+    until(lambda: not admin.describe_topics([theirs(url).topic])[0]["partitions"])
+
+
+def records_of(url: str) -> list[int]:
+    reader = open_reader(url)
+    try:
+        return numbers(read_all(reader))
+    finally:
+        reader.close()
 
 
 def test_topics_are_made_as_the_settings_say(url: str, admin: kafka.admin.KafkaAdminClient) -> None:

@@ -14,7 +14,7 @@ from log_support import TP, append_json, numbers, read_all, until
 
 from connectors.log import open_reader
 from market.kafka_log import kafka_log
-from market.records import JSON_KIND, LogWriter, Patience, Record
+from market.records import JSON_KIND, LogWriter, OffsetOutOfRange, Patience, Record
 from sinks import kafka_producer
 from sinks.errors import LogWriteFailed, WriterFenced
 from sinks.kafka_json import JsonMirror
@@ -24,6 +24,7 @@ from tests.services import kafka as broker_service
 from tests.services.base import Missing
 
 NAMES = {
+    "auto.create.topics.enable": "true",
     "transactional.id.expiration.ms": "1500",
     "transaction.remove.expired.transaction.cleanup.interval.ms": "200",
 }
@@ -168,6 +169,29 @@ def test_a_mirror_whose_name_was_forgotten_is_shut_out(forgets_names: str) -> No
     older.close()
     newer.close()
     assert values(forgets_names, log.name_of("market.json.gold")) == [b"0", b"1", b"1", b"2", b"3"]
+
+
+def test_a_topic_that_is_deleted_is_not_made_by_asking_for_it(
+    forgets_names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a broker that would: with its own settings, not with those of our topics."""
+    monkeypatch.setattr(kafka_producer, "_GONE_S", 0.5)
+    url = log_at(forgets_names)
+    writer, reader = open_writer(url), open_reader(url)
+    append_json(writer, 3)
+    assert numbers(read_all(reader)) == [0, 1, 2]
+    name = f"{url.rpartition('/')[2]}.{TP.topic}"
+    with admin(url) as client:
+        client.delete_topics([name])
+        until(lambda: not client.describe_topics([name])[0]["partitions"])
+        writer.append(TP, JSON_KIND, b"3")
+        with pytest.raises(LogWriteFailed, match="was a topic deleted"):
+            writer.flush()
+        with pytest.raises(OffsetOutOfRange):
+            until(lambda: reader.read(TP, 3))
+        assert not client.describe_topics([name])[0]["partitions"]
+    close_failed(writer)
+    reader.close()
 
 
 def test_a_writer_that_was_forgotten_looks_before_it_writes(
