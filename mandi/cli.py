@@ -44,10 +44,11 @@ def _told_in_a_sentence() -> tuple[type[Exception], ...]:
     from connectors.errors import FeedFailed
     from market.records import CorruptRecord, OffsetOutOfRange
     from market.segments import UnsupportedLog
-    from pipelines.engine.recovery import RecoveryStoreFailed
+    from pipelines.engine.recovery import PeerLost, RecoveryStoreFailed
     from sinks.errors import SinkError
 
-    return SinkError, FeedFailed, CorruptRecord, OffsetOutOfRange, UnsupportedLog, RecoveryStoreFailed, OSError
+    of_flows = (RecoveryStoreFailed, PeerLost)
+    return SinkError, FeedFailed, CorruptRecord, OffsetOutOfRange, UnsupportedLog, *of_flows, OSError
 
 
 def duration_ns(text: str) -> int:

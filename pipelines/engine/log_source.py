@@ -25,6 +25,7 @@ from market.records import JSON_KIND, LogReader, Record, TopicPartition, joined
 from market.schemas import TICKS
 from market.topics import FX_KIND, TRADING_EVENTS, commodity_of
 from market.trade_events import from_log
+from pipelines.engine.blame import blamed
 from pipelines.engine.cluster import lane_names, lane_of, lanes_here
 from pipelines.engine.recovery import StateMismatch
 from pipelines.engine.steps import Chunk
@@ -94,6 +95,7 @@ class _LogPartition(StatefulSourcePartition[X, Positions], Generic[X]):
     _begun: datetime = field(default_factory=lambda: datetime.now(UTC))
     _first: set[TopicPartition] = field(default_factory=set)
 
+    @blamed()
     def next_batch(self) -> Iterable[X]:
         self._begun = datetime.now(UTC)
         if self.stop.is_set() and self._drained():
@@ -188,6 +190,7 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
     def list_parts(self) -> list[str]:
         return lane_names(self.lanes)
 
+    @blamed()
     def build_part(
         self,
         step_id: str,

@@ -15,6 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from market.records import LogWriter, TopicPartition
 from pipelines import metrics
+from pipelines.engine.blame import blamed
 from pipelines.engine.steps import Output
 from sinks.base import Sink
 from sinks.errors import SinkError
@@ -51,7 +52,8 @@ class _Guarded(StatefulSinkPartition[X, S], Generic[X, S]):
     @contextmanager
     def _watched(self) -> Iterator[None]:
         try:
-            yield
+            with blamed():
+                yield
         except BaseException:
             self.failed = True
             raise
@@ -94,6 +96,7 @@ class TopicSink(FixedPartitionedSink[Output, None]):
     def list_parts(self) -> list[str]:
         return ["log"]
 
+    @blamed()
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Output, None]:
         return guarded(_TopicPart(self.open_writer(), self.target))
 
@@ -142,5 +145,6 @@ class StoreSink(FixedPartitionedSink[TableRows, None]):
     def list_parts(self) -> list[str]:
         return ["store"]
 
+    @blamed()
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[TableRows, None]:
         return guarded(_StorePart(self.open_sink()))

@@ -5,8 +5,8 @@ snapshots of an epoch that the next run numbers anew; if that run crashes too, i
 together with an older source position, and counts rows twice. Nothing upstream deletes them, so we do, before
 each start and with no process running: every snapshot at or past the resume epoch. Tombstones go too.
 
-Recovery is a cache. A state that does not fit the log (`StateMismatch`), or a store that is damaged, is thrown
-away and the flow starts again at the beginning of the log.
+Recovery is a cache. A state that does not fit the log (`StateMismatch`; `LogReplaced` if a topic was made anew), or a
+store that is damaged, is thrown away and the flow starts again at the beginning of the log.
 """
 
 import errno
@@ -29,6 +29,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from market.records import LogReplaced
+from pipelines.engine.blame import take_cause
 from pipelines.engine.cluster import Seat, divided, lane_names, lane_of, seat_of_this_process
 
 _log: Final = logging.getLogger(__name__)
@@ -39,6 +41,9 @@ PARTITIONS: Final = 1
 EPOCH: Final = timedelta(seconds=0.5)
 
 _SQLITE_FAILED: Final = re.compile(r"panicked at src/recovery\.rs.*SqliteFailure\(.*Some\(\"(.*)\"\)", re.DOTALL)
+
+_CUT_OFF: Final = "Any { .. }"
+"""So ends what Bytewax panics with in the threads between the processes of a cluster, whatever has happened."""
 
 _OF_THE_DISK: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 """What is no damage of the store: dropping it would not help."""
@@ -61,6 +66,13 @@ class StateMismatch(RuntimeError):
     def __init__(self, step_id: str, source: str, expected: int | None, got: int) -> None:
         super().__init__(f"the state of {step_id} expects {source} at offset {expected}, but it is at {got}")
         self.step_id, self.source, self.expected, self.got = step_id, source, expected, got
+
+
+class PeerLost(RuntimeError):
+    """A process of a cluster ends, for the reason given or with another one: the launcher starts all of them again."""
+
+    def __init__(self, reason: str = "another process of the group has ended") -> None:
+        super().__init__(f"this process of the group ends: {reason}")
 
 
 class RecoveryStoreFailed(RuntimeError):
@@ -117,7 +129,7 @@ def run_flow(
         for attempt in (1, 2):
             try:
                 _run_once(build, directory / "store", workers, epoch, scrubbing=scrubbing)
-            except (StateMismatch, sqlite3.DatabaseError) as error:
+            except (StateMismatch, LogReplaced, sqlite3.DatabaseError) as error:
                 if attempt == 2 or not scrubbing:
                     raise
                 _log.warning("%s: %s; its recovery store is dropped and rebuilt from the log", name, error)
@@ -138,9 +150,9 @@ def _take_seat(seat: Seat, build: Callable[[], Dataflow], directory: Path, epoch
         flow = build()
     try:
         execute(flow, workers=seat.workers, epoch=epoch, store=directory / "store", seat=seat)
-    except (StateMismatch, sqlite3.DatabaseError) as error:
+    except (StateMismatch, LogReplaced, sqlite3.DatabaseError) as error:
         (directory / REFUSED).write_text(str(error))
-        raise
+        raise PeerLost(str(error)) from error
 
 
 def prepare(store: Path, lanes: int = 1, *, scrubbing: bool = True) -> None:
@@ -182,6 +194,7 @@ def execute(
     network.
     Raises: what a source, kernel or sink raised, freed from Bytewax's wrappers.
     """
+    take_cause()  # of a flow before this one
     recovery = None if store is None else RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
     addresses, process = ([], 0) if seat is None else ([*seat.addresses], seat.process)
     try:
@@ -198,6 +211,10 @@ def execute(
         if store is not None and (failed := _SQLITE_FAILED.search(str(error))):
             raise RecoveryStoreFailed(store, failed[1]) from error
         raise
+    except BaseException as error:
+        if seat is None or not str(error).endswith(_CUT_OFF):
+            raise
+        raise (take_cause() or PeerLost()) from None
 
 
 def _is_complete(store: Path) -> bool:

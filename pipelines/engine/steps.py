@@ -14,6 +14,7 @@ import pyarrow as pa
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from market.kernel import Kernel, Outputs
+from pipelines.engine.blame import blamed
 from pipelines.engine.recovery import StateMismatch
 
 
@@ -59,6 +60,7 @@ class _KernelLogic(StatefulBatchLogic[Chunk, Output, State]):
             self._next = dict(positions)
             kernel.restore(snapshot)
 
+    @blamed()
     def on_batch(self, values: list[Chunk]) -> tuple[Iterable[Output], bool]:
         outputs: list[Output] = []
         for chunk in values:
@@ -67,6 +69,7 @@ class _KernelLogic(StatefulBatchLogic[Chunk, Output, State]):
             self._next[chunk.source] = chunk.next
         return outputs, self.RETAIN
 
+    @blamed()
     def on_notify(self) -> tuple[Iterable[Output], bool]:
         return _outputs(self._kernel.on_time(self._now())), self.RETAIN
 
@@ -109,6 +112,7 @@ def kernel_step(
     Raises: StateMismatch when a state and its source disagree about where to go on.
     """
 
+    @blamed()
     def logic(resume: State | None) -> _KernelLogic:
         return _KernelLogic(step_id, build(), resume, now, ends=ends)
 

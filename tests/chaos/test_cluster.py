@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from tests.acceptance.command import REPOSITORY, environment
 from tests.acceptance.stores import BothStores
 from tests.chaos.harness import DERIVED, Flows, append, growing, tell, until, verify
 from tests.chaos.logs import records_of
-from tests.chaos.market import Market
+from tests.chaos.market import WIDE, Market
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -85,6 +86,27 @@ def test_a_group_of_which_one_is_killed_or_frozen_starts_again_as_a_group(blow: 
         until(lambda: set(bars_in(flows.url)) >= expected)
         flows.stop("bars")
         assert set(bars_in(flows.url)) == expected
+
+
+def test_a_group_whose_state_does_not_fit_the_log_begins_again(tmp_path: Path) -> None:
+    """One of its processes refuses the state, and the others are torn along: the reason is told all the same."""
+    market, another = Market(seed=10, shards=WIDE), Market(seed=11, shards=WIDE)
+    with Flows(tmp_path, {}, short_epochs=True) as flows:
+        append(flows.url, market, 20)
+        flows.start("bars", words=("--processes", "2"))
+        until(lambda: flows.end_of() > 0)
+        flows.stop("bars")
+        shutil.rmtree(tmp_path / "log")  # and another log, with as much in it
+        append(flows.url, another, 30)
+        flows.start("bars", words=("--processes", "2"))
+        expected = {values for oracle in another.oracles.values() for values in keys_of(oracle)}
+        until(lambda: set(bars_in(flows.url)) >= expected)
+        flows.stop("bars")
+        assert set(bars_in(flows.url)) == expected
+        said = (tmp_path / "bars.out").read_text()
+        assert said.count("dropped and rebuilt from the log") == 1
+        assert "the state of bars.prices expects the record it read last of market.prices." in said
+        assert "Traceback" not in said
 
 
 LONG = [*itertools.product((1, 2, 4, 1), (signal.SIGKILL, signal.SIGSTOP)), (2, None)]
