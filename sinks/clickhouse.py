@@ -1,13 +1,15 @@
 """Write rows into ClickHouse over HTTP: Arrow in, and only rows whose natural key is not there yet.
 
 ClickHouse has no unique keys. So before an insert the keys that exist within the bounds of the batch are read,
-block by block, and the rows that have one are dropped; a repeated write inserts nothing. Nobody else may insert
-between the two: that is what `sinks.clickhouse_fence` sees to. So plain SELECTs are exact at all times, and
-ReplacingMergeTree is the second net.
+block by block, and the rows that have one are dropped; a repeated write inserts nothing. Rows that are newer than
+all the store has of them are not looked for (`sinks.clickhouse_newest`). Nobody else may insert between the two: that
+is what `sinks.clickhouse_fence` sees to. So plain SELECTs are exact at all times, and ReplacingMergeTree is the
+second net.
 """
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import clickhouse_connect
@@ -19,6 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from sinks.base import Rows, WriteResult
 from sinks.clickhouse_fence import is_shut_out, take_over
+from sinks.clickhouse_newest import Newest, spans_of
 from sinks.columns import Column, TableSpec, keys_of, table_spec, to_table
 from sinks.embedded.sqltext import quote, quote_name
 from sinks.errors import StoreUnavailable
@@ -39,6 +42,14 @@ INSERT_SETTINGS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    """The session of the server in which nobody else inserts, and what is known for as long as it is ours."""
+
+    settings: dict[str, str]
+    newest: Newest
+
+
 class ClickHouseSink:
     """The ClickHouse store.
 
@@ -52,7 +63,7 @@ class ClickHouseSink:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client: Client | None = None
-        self._session: dict[str, str] | None = None  # None: it is not known whether an INSERT is on its way
+        self._session: _Session | None = None  # None: it is not known whether an INSERT is on its way
 
     def write(self, rows: Rows) -> WriteResult:
         """Write all tables of `rows`. Raises: StoreUnavailable, StoreRejected."""
@@ -84,17 +95,26 @@ class ClickHouseSink:
             return 0
         client = self._connected()
         for _ in range(2):  # a session also ends of age, when nothing was written for long
-            self._session = self._session or take_over(client)
-            new = _changed_rows(client, spec, table) if spec.replaces else _new_rows(client, spec, table)
+            if self._session is None:
+                self._session = _Session(settings=take_over(client), newest=Newest(client))
             try:
-                if new.num_rows:
-                    _insert(client, spec, new, self._session)
-                return int(new.num_rows)
+                return self._write_through(client, self._session, spec, table)
             except ClickHouseError as error:
                 if not is_shut_out(error):
                     raise
                 self._session = None
         raise StoreUnavailable(CLICKHOUSE, "another process writes into it")
+
+    def _write_through(self, client: Client, session: _Session, spec: TableSpec, table: pa.Table) -> int:
+        spans = spans_of(spec, table)
+        if spec.replaces:
+            new = _changed_rows(client, spec, table)
+        else:
+            new = _new_rows(client, spec, table, session.newest.not_newer(spec, table, spans))
+        if new.num_rows:
+            _insert(client, spec, new, session.settings)
+        session.newest.add(spec, spans)
+        return int(new.num_rows)
 
     def _connected(self) -> Client:
         if self._client is None:
@@ -136,10 +156,12 @@ def _insert(client: Client, spec: TableSpec, rows: pa.Table, session: dict[str, 
     )
 
 
-def _new_rows(client: Client, spec: TableSpec, table: pa.Table) -> pa.Table:
-    """The rows of `table` whose key the store does not have."""
+def _new_rows(client: Client, spec: TableSpec, table: pa.Table, doubtful: pa.Table) -> pa.Table:
+    """The rows of `table` whose key the store does not have, which it can have of `doubtful` rows only."""
+    if not doubtful.num_rows:
+        return table
     keys = keys_of(spec, table).with_row_index("row")
-    for block in _read(client, spec, spec.key_columns, table):
+    for block in _read(client, spec, spec.key_columns, doubtful):
         keys = keys.join(block, on=list(spec.key), how="anti", maintain_order="left")
         if keys.is_empty():
             break
