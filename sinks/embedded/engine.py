@@ -71,20 +71,25 @@ class Handle:
             raise EngineError(str(error)) from None
         return result.bytes() or b"", _stats(result)
 
-    def stream(self, sql: str, fmt: str, params: Mapping[str, str] | None = None) -> Generator[bytes, None, None]:
-        """Yield the result of a SELECT block by block, each encoded on its own. Raises: EngineError."""
+    def stream(self, sql: str, fmt: str, params: Mapping[str, str] | None = None) -> Generator[bytes, None, bytes]:
+        """Yield the result of a SELECT block by block, each encoded on its own; without rows, return its document.
+
+        Raises: EngineError.
+        """
         try:
             result = self._conn.send_query(sql, fmt, params=dict(params or {}))
         except RuntimeError as error:
             raise EngineError(str(error)) from None
         finished = False
         try:
-            while True:
-                chunk = self._fetch(result)
-                if chunk is None:
-                    finished = True
-                    return
+            empty, chunk = self._fetch(result)
+            if chunk is None:  # what comes first may have a header only
+                _, chunk = self._fetch(result)
+            while chunk is not None:
                 yield chunk
+                _, chunk = self._fetch(result)
+            finished = True
+            return empty
         except EngineError:
             finished = True
             raise
@@ -92,15 +97,14 @@ class Handle:
             if not finished:  # the reader went away
                 self._conn.streaming_cancel_query(result)
 
-    def _fetch(self, result: Any) -> bytes | None:
+    def _fetch(self, result: Any) -> tuple[bytes, bytes | None]:
+        """The next block; and once more, or None if it has no rows."""
         try:
             chunk = self._conn.streaming_fetch_result(result)
         except RuntimeError as error:
             raise EngineError(str(error)) from None
-        if chunk is None or chunk.rows_read() == 0:
-            return None
-        data: bytes = chunk.bytes()
-        return data
+        data: bytes = b"" if chunk is None else chunk.bytes() or b""
+        return data, data if chunk is not None and chunk.rows_read() else None
 
     def insert(self, sql: str, fmt: str, chunks: Iterable[bytes]) -> Stats:
         """Feed `chunks`, encoded as `fmt`, to an INSERT without FORMAT clause. Raises: EngineError.

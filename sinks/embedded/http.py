@@ -272,12 +272,12 @@ class _Handler(BaseHTTPRequestHandler):
         if statement.has_result and streams and can_stream(statement.fmt) and not wants_all:
             # Closed before anything else happens on the handle, also when the client went away.
             with closing(session.handle.stream(statement.sql, statement.fmt, bound)) as stream:
-                blocks = joined(stream, statement.fmt)
-                some = next(blocks, None)
-                if some is not None:
-                    self._send_result(query_id, statement.fmt, Stats(), chain([some], blocks))
-                    return
-        # Nothing came: the whole document, which may have a header without rows.
+                try:
+                    blocks: Iterable[bytes] = joined(chain([next(stream)], stream), statement.fmt)
+                except StopIteration as end:
+                    blocks = [end.value]
+                self._send_result(query_id, statement.fmt, Stats(), blocks)
+            return
         document, stats = session.handle.query(statement.sql, statement.fmt, bound)
         session.remember(statement.sql)
         self._send_result(query_id, statement.fmt if statement.has_result else None, stats, [document])

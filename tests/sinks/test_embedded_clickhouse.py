@@ -72,6 +72,21 @@ def test_arrow_and_frames(client: Client) -> None:
     assert client.query_df("SELECT * FROM t ORDER BY a")["b"].tolist() == ["p", "q"]
 
 
+def test_a_select_without_rows_is_run_once_and_has_its_header(clickhouse_url: str, client: Client) -> None:
+    query = "SELECT a, b FROM default.t WHERE a > 5"
+
+    def selects() -> int:
+        return int(client.command("SELECT value FROM system.events WHERE event = 'SelectQuery'"))
+
+    before = selects()
+    for _ in range(5):
+        assert ask(clickhouse_url, query, default_format="CSVWithNames")[2] == b'"a","b"\n'
+    assert selects() == before + 6
+    for fmt in ("TabSeparated", "Native", "RowBinary", "TSVWithNamesAndTypes", "ArrowStream"):
+        whole = ask(clickhouse_url, query, default_format=fmt, wait_end_of_query="1")[2]
+        assert ask(clickhouse_url, query, default_format=fmt)[2] == whole
+
+
 def test_streams_are_whole(client: Client) -> None:
     with client.query_row_block_stream("SELECT number FROM numbers(300000)") as blocks:
         assert sum(row[0] for block in blocks for row in block) == 300_000 * 299_999 // 2
