@@ -3,18 +3,26 @@
 python -m benchmarks.stores [--batches 8] [--rows 50000]
 
 The embedded stores; or, where MANDI_TIMESCALE names a server, a database of its own there that is dropped at the end.
-The ceiling of a client is what it sends of the same rows, made ready before, into a table without keys or indexes.
+
+Of each batch, one after the other, so that a busy machine slows all of them alike:
+
+new         `write` of rows that the store does not have
+plain       the client library's own insert of them, made ready before, into a table of the same keys and indexes
+ceiling     the same into a table that has none, and in ClickHouse keeps nothing
+
+Then `write` of all of them again (replayed), and of batches half of which is there.
 """
 
 import argparse
 import json
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import clickhouse_connect
 import numpy as np
@@ -32,10 +40,10 @@ from sinks.migrations import migrate_clickhouse, migrate_timescale
 from sinks.pgcopy import binary_copy
 from sinks.timescale import TimescaleSink
 
-T = TypeVar("T")  # what a client sends
+Send = Callable[[pa.RecordBatch], float]  # gives the seconds it took
 
 BATCH_ROWS: Final = 50_000
-BATCHES: Final = 8
+BATCHES: Final = 12
 _INSTRUMENTS: Final = ["XCEC:GC:202612", "XIMC:GOLD:202612", "XCEC:SI:202612"]
 _FIRST_NS: Final = 1_795_231_397_678_000_000
 
@@ -59,23 +67,19 @@ def trades(first: int, rows: int) -> pa.RecordBatch:
 
 
 def bench_stores(directory: Path, batches: int = BATCHES, rows: int = BATCH_ROWS) -> dict[str, dict[str, float]]:
-    """Measure new rows, the same once more (a replay), and batches half of which is there, in rows per second."""
+    """Measure each way of each store, in rows per second: of the median batch.
+
+    Units: `of_plain` and `of_ceiling`, the part of each that new rows reach.
+    """
     postgres, served = EmbeddedPostgres(directory), EmbeddedClickHouse(directory, port=0)
     try:
         url = served.start()
         migrate_clickhouse(url)
-        with _database(os.environ.get("MANDI_TIMESCALE", "embedded"), postgres) as dsn:
-            found = {sink.name: _bench(sink, batches, rows) for sink in (TimescaleSink(dsn), ClickHouseSink(url))}
-            ceilings = {
-                "timescale": _timescale_ceiling(dsn, batches, rows),
-                "clickhouse": _clickhouse_ceiling(url, batches, rows),
-            }
-        for name, ceiling in ceilings.items():
-            found[name] |= {
-                "ceiling_rows_per_s": round(ceiling),
-                "of_ceiling": round(found[name]["new_rows_per_s"] / ceiling, 3),
-            }
-        return found
+        server = os.environ.get("MANDI_TIMESCALE", "embedded")
+        with _database(server, postgres) as dsn, _timescale_clients(dsn) as clients:
+            found = {"timescale": _bench(TimescaleSink(dsn), clients, batches, rows)}
+        with _clickhouse_clients(url) as clients:
+            return found | {"clickhouse": _bench(ClickHouseSink(url), clients, batches, rows)}
     finally:
         postgres.stop()
         served.stop()
@@ -98,55 +102,63 @@ def _database(server: str, embedded: EmbeddedPostgres) -> Iterator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _timescale_ceiling(dsn: str, batches: int, rows: int) -> float:
+@contextmanager
+def _timescale_clients(dsn: str) -> Iterator[Mapping[str, Send]]:
     spec = table_spec("trades")
-    made = [binary_copy(spec, to_table(spec, [trades(nth * rows, rows)], "")) for nth in range(batches)]
     with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE market.plain (LIKE market.trades INCLUDING ALL)")
         connection.execute("CREATE TABLE market.ceiling (LIKE market.trades)")
 
-        def send(data: bytes) -> None:
-            with connection.cursor() as cursor, cursor.copy("COPY market.ceiling FROM STDIN (FORMAT binary)") as copy:
-                copy.write(data)
+        def into(name: str) -> Send:
+            def send(batch: pa.RecordBatch) -> float:
+                data = binary_copy(spec, to_table(spec, [batch], ""))
+                begun_s = time.perf_counter()
+                with connection.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN (FORMAT binary)") as copy:
+                    copy.write(data)
+                return time.perf_counter() - begun_s
 
-        return _per_s(send, made, rows)
+            return send
+
+        yield {"plain": into("market.plain"), "ceiling": into("market.ceiling")}
 
 
-def _clickhouse_ceiling(url: str, batches: int, rows: int) -> float:
+@contextmanager
+def _clickhouse_clients(url: str) -> Iterator[Mapping[str, Send]]:
     spec = table_spec("trades")
-    made = [clickhouse.arrow_stream(spec, to_table(spec, [trades(nth * rows, rows)], "")) for nth in range(batches)]
+    names = [column.name for column in spec.columns]
     with closing(clickhouse_connect.get_client(dsn=url, compress=False, autogenerate_session_id=False)) as client:
-        client.command("CREATE TABLE market.ceiling AS market.trades ENGINE = MergeTree ORDER BY tuple()")
-        names = [column.name for column in spec.columns]
+        client.command("CREATE TABLE market.plain AS market.trades")
+        client.command("CREATE TABLE market.ceiling AS market.trades ENGINE = Null")
 
-        def send(data: bytes) -> None:
-            client.raw_insert("market.ceiling", names, data, settings=clickhouse.INSERT_SETTINGS, fmt="ArrowStream")
+        def into(name: str) -> Send:
+            def send(batch: pa.RecordBatch) -> float:
+                data = clickhouse.arrow_stream(spec, to_table(spec, [batch], ""))
+                begun_s = time.perf_counter()
+                client.raw_insert(name, names, data, settings=clickhouse.INSERT_SETTINGS, fmt="ArrowStream")
+                return time.perf_counter() - begun_s
 
-        return _per_s(send, made, rows)
+            return send
 
-
-def _per_s(send: Callable[[T], None], made: list[T], rows: int) -> float:
-    send(made[0])
-    begun_s = time.perf_counter()
-    for data in made:
-        send(data)
-    return len(made) * rows / (time.perf_counter() - begun_s)
+        yield {"plain": into("market.plain"), "ceiling": into("market.ceiling")}
 
 
-def _bench(sink: Sink, batches: int, rows: int) -> dict[str, float]:
+def _bench(sink: Sink, clients: Mapping[str, Send], batches: int, rows: int) -> dict[str, float]:
+    def write(batch: pa.RecordBatch) -> float:
+        return sink.write({"trades": [batch]}).seconds
+
+    ways = {"new": write, **clients}
+    for send in ways.values():
+        send(trades(-1, 1))  # connections are made once
     data = [trades(nth * rows, rows) for nth in range(batches)]
     # The first half of each is there by then, so that PostgreSQL stages and upserts all of it.
     mixed = [trades(batches * rows + (nth - 1) * (rows // 2), rows) for nth in range(batches)]
-    sink.write({"trades": [trades(-1, 1)]})  # connections are made once
-    seconds = {"new": _seconds(sink, data), "replayed": _seconds(sink, data), "half_replayed": _seconds(sink, mixed)}
+    turns = [{name: send(batch) for name, send in ways.items()} for batch in data]
+    seconds = {name: [turn[name] for turn in turns] for name in ways}
+    seconds |= {"replayed": [write(batch) for batch in data], "half_replayed": [write(batch) for batch in mixed]}
     sink.close()
-    return {f"{name}_rows_per_s": round(batches * rows / each) for name, each in seconds.items()}
-
-
-def _seconds(sink: Sink, data: list[pa.RecordBatch]) -> float:
-    begun_s = time.perf_counter()
-    for batch in data:
-        sink.write({"trades": [batch]})
-    return time.perf_counter() - begun_s
+    per_s = {name: rows / statistics.median(each) for name, each in seconds.items()}
+    parts = {f"of_{name}": round(per_s["new"] / per_s[name], 3) for name in clients}
+    return {f"{name}_rows_per_s": float(round(each)) for name, each in per_s.items()} | parts
 
 
 def main() -> None:
