@@ -19,10 +19,17 @@ from pipelines.engine.blame import blamed
 from pipelines.engine.steps import Output
 from sinks.base import Sink
 from sinks.errors import SinkError
+from sinks.failures import CLICKHOUSE
 from sinks.faults import crash_point
 
 FLUSH_ROWS: Final = 50_000
 """A store write larger than this is not faster (docs/performance.md), and memory is better spent elsewhere."""
+
+FLUSH_ROWS_OF: Final = {CLICKHOUSE: 200_000}
+"""Where it is another. ClickHouse makes a part of each write; to make and merge few large ones costs half as much."""
+
+FLUSH_BYTES: Final = 16 << 20
+"""A store write larger than this takes memory that is better spent elsewhere: a snapshot of a book is ten trades."""
 
 TableRows = tuple[str, pa.RecordBatch]
 """A table's name and rows for it."""
@@ -106,12 +113,14 @@ class _StorePart(StatefulSinkPartition[TableRows, None]):
     sink: Sink
     pending: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
     rows: int = 0
+    size_bytes: int = 0
 
     def write_batch(self, values: Sequence[TableRows]) -> None:
         for table, batch in values:
             self.pending.setdefault(table, []).append(batch)
             self.rows += batch.num_rows
-            if self.rows >= FLUSH_ROWS:
+            self.size_bytes += batch.nbytes
+            if self.rows >= FLUSH_ROWS_OF.get(self.sink.name, FLUSH_ROWS) or self.size_bytes >= FLUSH_BYTES:
                 self._flush()
 
     def snapshot(self) -> None:
@@ -126,7 +135,7 @@ class _StorePart(StatefulSinkPartition[TableRows, None]):
             return
         # Taken first: after a failure `close` has nothing to wait for.
         pending, rows = self.pending, self.rows
-        self.pending, self.rows = {}, 0
+        self.pending, self.rows, self.size_bytes = {}, 0, 0
         with metrics.SINK_FLUSH_SECONDS.labels(self.sink.name).time():
             self.sink.write(pending)
         metrics.SINK_ROWS.labels(self.sink.name).inc(rows)
@@ -134,10 +143,10 @@ class _StorePart(StatefulSinkPartition[TableRows, None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSink(FixedPartitionedSink[TableRows, None]):
-    """Write rows to a store, once an epoch or at FLUSH_ROWS.
+    """Write rows to a store, once an epoch or at FLUSH_ROWS or FLUSH_BYTES.
 
     Delivery: at least once, and idempotent by natural key: the store ends up with each row once. A store that is
-        away is waited for: the log keeps the data, and this flow's memory stays below FLUSH_ROWS.
+        away is waited for: the log keeps the data, and this flow's memory stays below them.
     """
 
     open_sink: Callable[[], Sink]
