@@ -15,6 +15,9 @@ from mandi.settings import Settings
 Command = Callable[[Settings, argparse.Namespace], int]
 
 _MOST_PER_SECOND: Final = 1e6
+_MOST_WORKERS: Final = 256
+_MOST_ROWS: Final = 1_000_000
+_MOST_STEPS: Final = 100_000
 _DURATION_UNITS: Final = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
@@ -118,6 +121,18 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _up_to(most: int) -> Callable[[str], int]:
+    """A positive whole number that is no slip of the finger: each process, thread or row costs something."""
+
+    def number(text: str) -> int:
+        found = _positive(text)
+        if found > most:
+            raise argparse.ArgumentTypeError(f"'{text}' is too many: at most {most:,}")
+        return found
+
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mandi", description="Market intelligence for commodity desks.")
     parser.add_argument("--version", action="version", version=f"mandi {__version__}")
@@ -184,8 +199,10 @@ def _add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
         _run,
     )
     run.add_argument("flows", nargs="*", metavar="FLOW")
-    run.add_argument("--processes", type=_positive, default=1, metavar="N", help="a flow runs in, as one group")
-    run.add_argument("--workers", type=_positive, default=1, metavar="M", help="threads of each process")
+    run.add_argument(
+        "--processes", type=_up_to(_MOST_WORKERS), default=1, metavar="N", help="a flow runs in, as one group"
+    )
+    run.add_argument("--workers", type=_up_to(_MOST_WORKERS), default=1, metavar="M", help="threads of each process")
     _add_lateness(run)
     serve = _add(commands, "serve", "Run the gateway: WebSocket, REST and the dashboard.", _serve)
     serve.add_argument("--host", default="127.0.0.1")
@@ -202,8 +219,8 @@ def _add_replay(commands: "Commands[argparse.ArgumentParser]") -> None:
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay.add_argument("--speed", type=_speed, default=None, metavar="max|X", help="market seconds per second")
     replay.add_argument("--interval", default=None, metavar="1s,1m,...", help="bar widths (default: all)")
-    replay.add_argument("--batch-rows", type=_positive, default=20_000, help="rows per micro-batch")
-    replay.add_argument("--workers", type=_positive, default=1, help="Bytewax workers")
+    replay.add_argument("--batch-rows", type=_up_to(_MOST_ROWS), default=20_000, help="rows per micro-batch")
+    replay.add_argument("--workers", type=_up_to(_MOST_WORKERS), default=1, help="Bytewax workers")
     _add_lateness(replay)
 
 
@@ -221,9 +238,12 @@ def _add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands, "forecast", "Forecast every series of a CSV of unique_id,ds,y, with intervals.", _forecast
     )
     forecast.add_argument("file", type=Path, metavar="FILE.csv")
-    forecast.add_argument("--horizon", type=_positive, required=True, metavar="H", help="steps ahead")
+    forecast.add_argument("--horizon", type=_up_to(_MOST_STEPS), required=True, metavar="H", help="steps ahead")
     forecast.add_argument(
-        "--season", type=_positive, metavar="M", help="steps in a season (default: by the stamps, else by the values)"
+        "--season",
+        type=_up_to(_MOST_STEPS),
+        metavar="M",
+        help="steps in a season (default: by the stamps, else by the values)",
     )
     forecast.add_argument("--out", type=Path, metavar="F", help="write there instead of standard output")
     _add_parity(commands)
