@@ -1,4 +1,4 @@
-"""Rows that are newer than all the store has of them are not looked for; all others are, whoever wrote what is there."""
+"""Rows that are newer than all the store has of them are not looked for; others are, whoever wrote what is there."""
 
 import random
 from collections.abc import Iterator
