@@ -117,7 +117,7 @@ def strike_at(
     if stopped:
         flows.start("bars", words=words)
     if fate is not Strike.given_partitions:
-        until(lambda: "dropped and rebuilt from the log" in output(flows), deadline_s=60)
+        until(lambda: "dropped and rebuilt from the log" in output(flows))
     expected = strike.more()
     assert len(expected) > len(published)
     until(lambda: set(bars_in(flows.url)) >= expected)
