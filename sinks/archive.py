@@ -17,9 +17,11 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from psycopg import sql
 
 from sinks.clickhouse import INSERT_SETTINGS, sent_once, stored_table
+from sinks.clickhouse_fence import is_shut_out, take_over
 from sinks.columns import table_names, table_spec
 from sinks.embedded.sqltext import quote_name
 from sinks.errors import StoreRejected, StoreUnavailable
@@ -149,28 +151,36 @@ def _dump_table(client: Client, name: str, path: Path) -> int:
 def load_clickhouse(url: str, source: Path) -> dict[str, int]:
     """Put the rows of `dump_clickhouse` into a store without any; if it raises, what it put there is deleted again.
 
-    Raises: StoreRejected if it has rows already, or lacks a column; StoreUnavailable; OSError.
+    Writers of before are shut out (`sinks.clickhouse_fence`): they know by themselves which keys are there.
+    Raises: StoreRejected if it has rows already, lacks a column, or another process begins to write; StoreUnavailable;
+    OSError.
     """
     counts: dict[str, int] = {}
     with clickhouse_failures(), closing(_client(url)) as client:
+        session = take_over(client)
         _refuse_clickhouse_rows(client)
         try:
             for path in sorted(source.glob("*.parquet")):
-                counts[path.stem] = _load_table(client, path)
+                counts[path.stem] = _load_table(client, path, session)
+        except ClickHouseError as error:
+            if is_shut_out(error):  # its rows must not go with ours
+                raise StoreRejected(CLICKHOUSE, "another process writes into it: stop that one first") from error
+            _truncate(client)
+            raise
         except BaseException:
             _truncate(client)
             raise
     return counts
 
 
-def _load_table(client: Client, path: Path) -> int:
+def _load_table(client: Client, path: Path, session: dict[str, str]) -> int:
     table, rows = stored_table(table_spec(path.stem)), 0
     for batch in pq.ParquetFile(path).iter_batches(_BATCH_ROWS):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
         data = sent_once(sink.getvalue().to_pybytes())
-        client.raw_insert(table, batch.schema.names, data, settings=INSERT_SETTINGS, fmt="ArrowStream")
+        client.raw_insert(table, batch.schema.names, data, settings=INSERT_SETTINGS | session, fmt="ArrowStream")
         rows += batch.num_rows
     return rows
 

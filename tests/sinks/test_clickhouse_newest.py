@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from store_rows import NOW_NS, batch_of, expected, read_clickhouse, rows_of
 
 from sinks import clickhouse
+from sinks.archive import dump_clickhouse, empty_clickhouse, load_clickhouse
 from sinks.clickhouse import ClickHouseSink
 from sinks.clickhouse_newest import TIMES
 
@@ -110,3 +112,17 @@ def test_any_order_and_any_cuts_give_each_row_once(url: str, seed: int) -> None:
             if chance.random() < 0.1:
                 one.close()
     assert read_clickhouse(url, "trades") == expected("trades", rows)
+
+
+def test_what_was_restored_meanwhile_is_looked_for(url: str, tmp_path: Path) -> None:
+    rows = [_row("trades", ns) for ns in (0, 5, 10)]
+    with closing(ClickHouseSink(url)) as sink:
+        _write(sink, "trades", *rows)
+    dump_clickhouse(url, tmp_path / "kept")
+    empty_clickhouse(url)
+    with closing(ClickHouseSink(url)) as sink:
+        _write(sink, "trades", _row("trades", 1))  # now it knows how far trades reach
+        empty_clickhouse(url)
+        load_clickhouse(url, tmp_path / "kept")
+        assert _write(sink, "trades", *rows, _row("trades", 12)) == 1
+    assert read_clickhouse(url, "trades") == expected("trades", [*rows, _row("trades", 12)])
