@@ -293,10 +293,10 @@ def test_a_restore_that_fails_leaves_clickhouse_empty(
     nothing = hashes(empty_stores)[1]
     load = keeping.archive._load_table
 
-    def full(client: Any, path: Path) -> int:
+    def full(client: Any, path: Path, session: dict[str, str]) -> int:
         if path.stem == "trades":
             raise OSError(28, "No space left on device")
-        return load(client, path)
+        return load(client, path, session)
 
     monkeypatch.setattr(keeping.archive, "_load_table", full)
     assert mandi("restore", tmp_path / "kept") == 1
