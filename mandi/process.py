@@ -16,6 +16,7 @@ from typing import Final
 import prometheus_client
 import uvloop
 
+from mandi.disks import export_disks
 from mandi.errors import MandiError
 from mandi.pulse import beat
 from mandi.running import Entry, registered
@@ -47,6 +48,7 @@ def service(settings: Settings, name: str, stop: threading.Event | None = None) 
     gc.freeze()  # what was imported is never garbage: looking through it again and again took 50 ms each time
     beat()
     trim_heap(TRIM_EVERY_S)
+    export_disks(settings)
     url = serve_metrics(settings.metrics_host if settings.metrics_port else LOOPBACK, settings.metrics_port or 0)
     if stop is not None:
         _set_on_signal(stop)

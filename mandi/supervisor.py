@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mandi.disks import free_bytes
 from mandi.pulse import PULSE, Pulse
 from pipelines import metrics
 
@@ -24,6 +25,7 @@ FIRST_DELAY_S: Final = 0.2
 LAST_DELAY_S: Final = 4.0  # a start takes a second: with it, back within the five that we promise
 _STEADY_S: Final = 30.0  # a child that ran this long starts its backoff anew
 PARENT: Final = "MANDI_PARENT_PID"
+_LEAST_LOG_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,8 @@ class Supervisor:
 
     def last_words(self, name: str) -> str:
         """The last line a child wrote."""
+        if free_bytes(self._log_dir) < _LEAST_LOG_BYTES:
+            return f"the disk of {self._log_dir} is full: it could not write why"
         path = self._log_dir / f"{name}.log"
         lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
         return lines[-1] if lines else "it said nothing"

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -138,6 +139,15 @@ def away(broker: Broker) -> Iterator[None]:
         yield
     finally:
         broker.start()
+
+
+@contextmanager
+def nearly_full(disk: Path, percent: int = 95) -> Iterator[None]:
+    """So much of a disk is taken."""
+    usage, ballast = shutil.disk_usage(disk), disk / "ballast"
+    ballast.write_bytes(bytes(usage.total * percent // 100 - usage.used))
+    yield
+    ballast.unlink()
 
 
 _MONTHS: Final = [f"{year}{month:02}" for year in range(2027, 2031) for month in (2, 4, 6, 8, 10, 12)]

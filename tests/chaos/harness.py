@@ -73,7 +73,7 @@ class Flows:
         forked: bool = False,
         commands: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.data_dir = data_dir
+        self.data_dir, self.settings = data_dir, settings
         self.url = settings.get("MANDI_LOG") or (data_dir / "log").as_uri()
         self.kills: Counter[str] = Counter()
         self.metrics: list[str] = []

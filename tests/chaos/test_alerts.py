@@ -42,7 +42,7 @@ SEVERITY: Final = {
     for rule in group["rules"]
 }
 
-APART: Final = {"MandiLogAway", "MandiForecastCoverage", "MandiAnomalySurge"}
+APART: Final = {"MandiLogAway", "MandiForecastCoverage", "MandiAnomalySurge", "MandiDiskFull"}
 
 Labels = Mapping[str, str]
 Alerts = Mapping[str, Labels]
@@ -173,9 +173,10 @@ def of_the_stores_and_flows(running: Demo, directory: Path, on_call: OnCall) -> 
     )
 
 
-def test_alerts_of_flows_alone(tmp_path: Path, broker: Broker, on_call: OnCall) -> None:
-    """What no demo of a few minutes comes to: a market of another manner, a surge of one kind; and the log's broker."""
-    logs = {"bars": broker.url, "forecasts": (tmp_path / "f").as_uri(), "anomalies": (tmp_path / "a").as_uri()}
+@pytest.mark.parametrize("small_disk", ["64m"], indirect=True)
+def test_alerts_of_flows_alone(tmp_path: Path, small_disk: Path, broker: Broker, on_call: OnCall) -> None:
+    """What no demo of a few minutes comes to: other manners of the market, a surge, a broker's end, a full disk."""
+    logs = {"bars": broker.url, "forecasts": (small_disk / "f").as_uri(), "anomalies": (tmp_path / "a").as_uri()}
     append(logs["bars"], Market(seed=31), 20)
     odd, rough = conditions.Moves(logs["anomalies"]), conditions.Rough(logs["forecasts"])
     with ExitStack() as stack:
@@ -190,8 +191,13 @@ def test_alerts_of_flows_alone(tmp_path: Path, broker: Broker, on_call: OnCall) 
         stack.enter_context(watched(tmp_path / "watched", on_call.receiver, tmp_path / "targets.json", TIMES))
         began_s = time.monotonic()
         on_call.sees(
-            {"MandiLogAway": {"service": "bars"}, "MandiForecastCoverage": {"level": "0.9", "horizon": "100s"}},
+            {
+                "MandiLogAway": {"service": "bars"},
+                "MandiForecastCoverage": {"level": "0.9", "horizon": "100s"},
+                "MandiDiskFull": {"place": "log"},
+            },
             conditions.away(broker),
+            conditions.nearly_full(small_disk),
             rough.market(),
             odd.market(),
         )
