@@ -1,15 +1,15 @@
 """`mandi doctor`: check the installation, one line a finding, each with what to do about it."""
 
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from connectors.log import describe, open_reader
 from mandi.clock import FileClock
+from mandi.disks import disks, free_bytes
 from mandi.errors import MandiError
 from mandi.running import Process, processes
 from mandi.scrape import Metrics, scrape
@@ -20,6 +20,7 @@ from market.kafka_log import is_kafka
 from market.records import LogUnavailable, Patience
 from pipelines.engine import recovery
 from sinks.embedded.clickhouse import EmbeddedClickHouse
+from sinks.embedded.frozen import is_stopped
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.embedded.shared import Server, is_used
 from sinks.errors import SinkError, StoreUnavailable
@@ -80,16 +81,8 @@ def _python(settings: Settings) -> Iterator[Finding]:  # noqa: ARG001
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     """Each disk that something of ours is on: the log and the stores may be mounted apart."""
-    log = [] if is_kafka(settings.log) else [Path(settings.log.removeprefix("file://"))]
-    below = [settings.data_dir / name for name in ("recovery", "postgres", "clickhouse")]
-    seen = set()
-    for place in [settings.data_dir, *log, *below]:
-        there = next((path for path in (place, *place.parents) if path.exists()), Path("/"))
-        device = there.stat().st_dev
-        if device in seen:
-            continue
-        seen.add(device)
-        free = shutil.disk_usage(there).free
+    for place in disks(settings).values():
+        free = free_bytes(place)
         yield Finding(
             free >= _LEAST_FREE_BYTES,
             f"{free / 2**30:.1f} GiB free at {place}",
@@ -141,6 +134,7 @@ def _kafka(settings: Settings) -> Finding:
 
 
 def _recovery(settings: Settings) -> Iterator[Finding]:
+    positions: dict[str, dict[tuple[str, str], int]] = {}
     for flow, store in recovery.kept_stores(settings.recovery_dir).items():
         damage = recovery.damage(store)
         if damage is not None:
@@ -148,6 +142,26 @@ def _recovery(settings: Settings) -> Iterator[Finding]:
             yield Finding(False, f"recovery of {flow} is damaged: {damage}", do)
         else:
             yield Finding(True, f"recovery of {flow}: resumes at epoch {recovery.resume_epoch(store)}")
+            positions[flow] = recovery.log_positions(store)
+    if positions:
+        yield from _passed(settings, positions)
+
+
+def _passed(settings: Settings, positions: Mapping[str, Mapping[tuple[str, str], int]]) -> Iterator[Finding]:
+    """Flows that retention has passed: they would stop at their start, rather than skip rows."""
+    reader = open_reader(settings.log, patience=Patience(stopped=lambda: True))
+    try:
+        begins = {str(tp): reader.begin_offset(tp) for tp in reader.partitions("*")}
+    except LogUnavailable:
+        return  # which was told
+    finally:
+        reader.close()
+    for flow, its in positions.items():
+        for (_, at), offset in sorted(its.items()):
+            if offset < begins.get(at, 0):
+                where = f"offset {offset} of {at}, which the log no longer has: it begins at {begins[at]}"
+                do = f"stop it, then `mandi rebuild {flow}`: docs/runbook.md, 'an offset the log no longer has'"
+                yield Finding(False, f"{flow} goes on at {where}", do)
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
@@ -167,6 +181,8 @@ def _embedded(name: str, server: Server, answers: Callable[[], bool], log: str) 
     pid, see, damage = server.pid, f"see {server.data_dir / log}", server.damage
     if damage is not None:
         return Finding(False, f"{name}: {damage.reason}", damage.advice)
+    if pid is not None and is_stopped(pid):
+        return Finding(False, f"{name} runs as process {pid}, and is stopped", _thaw(pid))
     if pid is not None:
         return Finding(answers(), f"{name} runs as process {pid}", f"it does not answer: {see}")
     if is_used(server.data_dir, server.name):
@@ -197,7 +213,11 @@ def _processes(settings: Settings) -> Iterator[Finding]:
         yield Finding(None, "no pipeline is running on this data directory")
         return
     yield Finding(True, f"a pipeline is running: {', '.join(_named(process) for process in live)}")
-    found = {_named(process): scrape(process.metrics, _PATIENCE_S) for process in live if process.is_here}
+    here = [process for process in live if process.is_here]
+    for process in here:
+        if is_stopped(process.pid):
+            yield Finding(False, f"{_named(process)} is stopped", _thaw(process.pid))
+    found = {_named(process): scrape(process.metrics, _PATIENCE_S) for process in here if not is_stopped(process.pid)}
     waiting = [name for name, its in found.items() if its.total("mandi_log_away")]
     if waiting:
         what = f"{len(waiting)} of {len(live)} processes wait for the log's broker"
@@ -209,6 +229,13 @@ def _processes(settings: Settings) -> Iterator[Finding]:
         gaps.update(its.by_label("mandi_gaps_total", "venue"))
     for venue, count in sorted(gaps.items()):
         yield Finding(None, f'{count:,.0f} gaps seen from {venue}: `mandi sql "SELECT * FROM market.gaps"`')
+
+
+def _thaw(pid: int) -> str:
+    return (
+        f"somebody stopped it (SIGSTOP, Ctrl-Z, a debugger). `kill -CONT {pid}` and it goes on; `kill -9 {pid}` and "
+        "its supervisor, or you, start it again"
+    )
 
 
 def _named(process: Process) -> str:

@@ -293,6 +293,24 @@ def resume_epoch(store: Path) -> int | None:
     return min(fronts.get((ex_num, worker), resumed_at) for worker in range(workers))
 
 
+def log_positions(store: Path) -> dict[tuple[str, str], int]:
+    """Where a flow goes on in the log, as it was kept last: the next offset by step and topic-partition, as text.
+
+    Raises: sqlite3.DatabaseError if a partition cannot be read.
+    """
+    newest = "SELECT step_id, ser_change, max(snap_epoch) FROM snaps GROUP BY step_id, state_key"
+    found: dict[tuple[str, str], int] = {}
+    for part in _partitions(store):
+        with closing(sqlite3.connect(f"{part.as_uri()}?mode=ro", uri=True)) as db:
+            rows = db.execute(f"{newest} HAVING state_key = 'log' OR state_key LIKE 'log/%'").fetchall()
+        for step, change, _ in rows:
+            # The file is ours, and nobody else may write it.
+            state = None if change is None else pickle.loads(change)
+            if isinstance(state, dict):  # a sink has a part of that name, too, and no state
+                found |= {(step, at): offset for at, (offset, _) in state.items()}
+    return found
+
+
 def damage(store: Path) -> str | None:
     """Say what is wrong with the files of a recovery store, or None; reads every page of them.
 
