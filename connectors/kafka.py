@@ -18,22 +18,18 @@ from typing import Any, Final, TypeVar
 import kafka
 import kafka.admin
 import kafka.errors
-import pyarrow as pa
 from kafka.protocol.consumer import OffsetSpec
 
 from connectors.kafka_topics import KnownTopics
 from market.kafka_away import AWAY, METADATA_MS, never_make_topics
-from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
+from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist, message_record
 from market.records import (
-    CorruptRecord,
     LogReader,
     LogReplaced,
     OffsetOutOfRange,
     Patience,
     Record,
     TopicPartition,
-    decode_frame,
-    scan_frames,
 )
 
 _FRESH_S: Final = 0.010
@@ -114,7 +110,7 @@ class _KafkaLogReader:
         """Return records from `offset` on, at least one if there is one; empty at the end.
 
         Waits for the broker's answer, and for a broker that is away.
-        Raises: OffsetOutOfRange, LogReplaced, CorruptRecord; LogUnavailable if told to stop meanwhile.
+        Raises: OffsetOutOfRange, LogReplaced, ForeignRecord; LogUnavailable if told to stop meanwhile.
         """
         self._look(_LOOK_AGAIN_S)
         self._require_same(tp, offset)
@@ -200,7 +196,7 @@ class _KafkaLogReader:
         ahead = self._ahead.get(tp, [])
         count = size_bytes = 0
         for message in ahead:
-            size_bytes += len(message.value)
+            size_bytes += len(message.value or b"")
             if count and size_bytes > max_bytes:
                 break
             count += 1
@@ -345,11 +341,7 @@ def _consumer_settings(log: KafkaLog) -> dict[str, Any]:
 
 def _decode(tp: TopicPartition, message: Message) -> Record:
     """The record of a message; its offset is the broker's."""
-    try:
-        (frame,) = scan_frames(message.value)
-        record = decode_frame(frame)
-    except (ValueError, OSError, StopIteration, pa.ArrowException) as error:
-        raise CorruptRecord(message.offset, f"record {message.offset} of {tp} cannot be decoded: {error}") from error
+    record = message_record(tp, message.offset, message.value)
     if record.offset == message.offset:
         return record
     return Record(

@@ -48,6 +48,8 @@ class Counts:
 
     sent: Counter[str] = field(default_factory=Counter)  # updates that left to clients that are gone, by channel
     conflated: int = 0  # of those, updates that a newer one replaced before they left
+    log_away: bool = False  # while the log's broker is waited for
+    log_retries: int = 0
     suppressed: int = 0  # rows of the log that said nothing new: duplicates and outdated samples
     disconnects: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)  # of requests and of messages, by code
@@ -98,6 +100,12 @@ class GatewayCollector(Collector):
         )
         yield CounterMetricFamily(
             "mandi_gateway_log_failures", "Times the log could not be read.", self._follower.failures
+        )
+        yield GaugeMetricFamily(
+            "mandi_log_away", "1 while this process waits for the log's broker.", int(counts.log_away)
+        )
+        yield CounterMetricFamily(
+            "mandi_log_retries", "Attempts to reach the log's broker that failed.", counts.log_retries
         )
         yield _labelled(
             "mandi_gateway_disconnects", "Closed connections.", "reason", DISCONNECT_REASONS, counts.disconnects

@@ -91,7 +91,7 @@ class Gateway:
         self._verifier = _verifier(config)
         open_reader(config.log_url).close()  # an unusable URL ends the start, not the thread
         self._follower = Follower(
-            partial(open_reader, config.log_url, patience=Patience(on_wait=_tell_away)),
+            partial(open_reader, config.log_url, patience=Patience(on_wait=self._tell_away)),
             self._hub,
             self._loop,
             tail_records=config.tail_records,
@@ -106,6 +106,14 @@ class Gateway:
         )
         self._server: Server | None = None
         self._ticker: asyncio.Task[None] | None = None
+
+    def _tell_away(self, reason: str, pause_s: float) -> None:
+        self._counts.log_away = bool(reason)
+        if reason:
+            self._counts.log_retries += 1
+            _LOG.warning("the log cannot be reached (%s); next attempt in %.1f s", reason, pause_s)
+        else:
+            _LOG.warning("the log can be reached again")
 
     def _collector(self) -> GatewayCollector:
         return GatewayCollector(
@@ -368,8 +376,3 @@ def _library_log() -> logging.Logger:
     logger = logging.getLogger("mandi.gateway.websockets")
     logger.setLevel(logging.INFO)
     return logger
-
-
-def _tell_away(reason: str, pause_s: float) -> None:
-    if reason:
-        _LOG.warning("the log cannot be reached (%s); next attempt in %.1f s", reason, pause_s)

@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from market.records import LogUnavailable, Patience
+import pyarrow as pa
+
+from market.records import (
+    CorruptRecord,
+    LogUnavailable,
+    Patience,
+    Record,
+    TopicPartition,
+    decode_frame,
+    scan_frames,
+)
 from market.segments import UnsupportedLog
 
 SCHEME: Final = "kafka://"
@@ -29,6 +39,20 @@ _NUMBERS: Final = ("partitions", "replication")
 _CLIENT: Final = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
 
 T = TypeVar("T")
+
+
+class ForeignRecord(CorruptRecord):
+    """A record of one of our topics that we did not write. `position` is its offset."""
+
+    def __init__(self, tp: TopicPartition, offset: int, reason: str) -> None:
+        super().__init__(offset, reason)
+        self.tp = tp
+
+    def __str__(self) -> str:
+        return (
+            f"record {self.position} of {self.tp} is none of Mandi's ({self.reason}): nothing of it was used. "
+            f"What to do: docs/runbook.md, 'A record that is not ours'"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +72,21 @@ class KafkaLog:
     def topic_of(self, name: str) -> str | None:
         """Our topic of that name on the broker; None if it is not of this log."""
         return name.removeprefix(self.prefix) if name.startswith(self.prefix) and name != self.prefix else None
+
+
+def message_record(tp: TopicPartition, offset: int, value: bytes | None) -> Record:
+    """The record of a message, as its writer numbered it. Raises: ForeignRecord."""
+    try:
+        if value is None:
+            raise ValueError("it has no value")
+        frames = list(scan_frames(value))
+        if len(frames) != 1:
+            raise ValueError(f"its {len(value)} bytes are no whole frame")
+        return decode_frame(frames[0])
+    except CorruptRecord as error:
+        raise ForeignRecord(tp, offset, error.reason) from error
+    except (ValueError, OSError, StopIteration, pa.ArrowException) as error:
+        raise ForeignRecord(tp, offset, str(error)) from error
 
 
 def is_kafka(url: str) -> bool:

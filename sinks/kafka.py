@@ -22,7 +22,7 @@ import kafka.errors
 from kafka.protocol.consumer import OffsetSpec
 
 from market.kafka_away import AWAY, METADATA_MS, never_make_topics
-from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
+from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist, message_record
 from market.records import (
     JSON_KIND,
     LogWriter,
@@ -124,7 +124,7 @@ class _KafkaLogWriter:
     def last_record(self, tp: TopicPartition) -> Record | None:
         """Return the newest record, flushed or not; None if there is none, or retention deleted it.
 
-        Raises: WriterFenced, LogWriteFailed, LogUnavailable.
+        Raises: WriterFenced, LogWriteFailed, LogUnavailable, ForeignRecord.
         """
         tail = self._tail(tp)
         return decode_frame(next(scan_frames(tail.last_frame))) if tail.last_frame else None
@@ -297,8 +297,7 @@ class Topics:
         found: list[Any] = self._consumer.poll(_READ_MS, max_records=1).get(theirs, [])
         if not found:
             raise kafka.errors.KafkaTimeoutError(f"record {offset} of {tp} was not read in time")
-        (frame,) = scan_frames(found[0].value)
-        return decode_frame(frame)
+        return message_record(tp, offset, found[0].value)
 
     def _insist(self, ask: Callable[[], T]) -> T:
         return insist(ask, self._patience, AWAY, time.sleep)

@@ -64,7 +64,7 @@ def _request(url: str, method: str, headers: dict[str, str]) -> tuple[int, Messa
 
 
 @asynccontextmanager
-async def gateway(directory: Path, **options: Any) -> AsyncIterator[Running]:
+async def gateway(directory: Path, *, ready: bool = True, **options: Any) -> AsyncIterator[Running]:
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     writer = open_writer(directory.as_uri())
     config = GatewayConfig(log_url=directory.as_uri(), port=0, on_listening=lambda _, p: port.set_result(p))
@@ -72,7 +72,8 @@ async def gateway(directory: Path, **options: Any) -> AsyncIterator[Running]:
     task = asyncio.create_task(serve(replace(config, **options), time.time_ns, stop))
     try:
         running = Running(await port, writer, stop, task)
-        await until_ready(running)
+        if ready:
+            await until_ready(running)
         yield running
     finally:
         stop.set()

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from gateway import server
 from market.records import TopicPartition
 from market.topics import BARS, STATUS
+from sinks.embedded.processes import free_port
 
 
 def test_a_client_subscribes_and_follows(tmp_path: Path) -> None:
@@ -343,6 +344,21 @@ def test_http_details(tmp_path: Path) -> None:
             text = (await running.get("/metrics"))[2].decode()
             assert 'mandi_log_lag_rows{consumer="gateway"' in text or "mandi_log_lag_rows" in text
             assert 'mandi_end_to_end_seconds_bucket{channel="trades",le="+Inf"} 0.0' in text
+
+    asyncio.run(run())
+
+
+def test_metrics_say_that_the_broker_is_away(tmp_path: Path) -> None:
+    async def run() -> None:
+        nowhere = f"kafka://127.0.0.1:{free_port()}/desk"
+        async with gateway(tmp_path, ready=False, log_url=nowhere) as running:
+
+            async def is_told() -> bool:
+                text = (await running.get("/metrics"))[2].decode()
+                return metric_value(text, "mandi_log_away") == "1.0" and "mandi_log_retries_total" in text
+
+            await until(is_told)
+            assert (await running.get("/readyz"))[0] == 503
 
     asyncio.run(run())
 

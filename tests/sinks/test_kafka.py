@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ import pytest
 from log_support import TP, append_json, numbers, read_all, sample, until
 
 from connectors.log import open_reader
-from market.kafka_log import MAX_RECORD_BYTES
+from market.kafka_log import MAX_RECORD_BYTES, ForeignRecord
 from market.records import JSON_KIND, LogUnavailable, LogWriter, OffsetOutOfRange, Patience, TopicPartition
 from market.schemas import TICKS
 from sinks import kafka_producer
@@ -62,6 +63,23 @@ def test_the_newest_writer_shuts_out_the_one_before_it(url: str) -> None:
     reader = open_reader(url)
     assert [record.num_rows for record in read_all(reader)] == [3, 0, 2]
     reader.close()
+
+
+@pytest.mark.parametrize("value", [None, b"", b"xx", b"hello, world " * 9])
+def test_a_record_that_is_not_ours_ends_who_reads_it_and_who_would_write_behind_it(
+    kafka_broker: Server, url: str, value: bytes | None
+) -> None:
+    with closing(open_writer(url)) as writer:
+        append_json(writer, 1)
+        writer.flush()
+    foreign = kafka.KafkaProducer(bootstrap_servers=kafka_broker.url.removeprefix("kafka://"))
+    foreign.send(theirs(url).topic, value=value, key=b"k", partition=TP.partition).get(timeout=20)
+    foreign.close()
+    said = rf"record 1 of {TP} is none of Mandi's \(.+'A record that is not ours'"
+    with closing(open_reader(url)) as reader, pytest.raises(ForeignRecord, match=said):
+        read_all(reader)
+    with closing(open_writer(url)) as writer, pytest.raises(ForeignRecord, match=said):
+        append_json(writer, 1)
 
 
 def test_what_the_older_writer_wrote_until_it_was_shut_out_is_the_newest_record(
