@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.services import STARTERS, endpoints_file, running
-from tests.services.base import Missing, Server
+from tests.services.base import Missing, NotStarted, Server
 
 
 def up() -> int:
@@ -28,6 +28,8 @@ def up() -> int:
                 _save(path, servers)
         except Missing as error:
             print(f"{name:13} cannot be had: {error}")
+        except NotStarted as error:
+            print(f"{name:13} does not start: {error}")
         else:
             how = "runs" if known else f"started in {time.monotonic() - began_s:.1f} s"
             print(f"{name:13} {how}: {servers[name].url}")
@@ -48,6 +50,9 @@ def down() -> int:
 
 def _directory(path: Path, name: str) -> Path:
     directory = path.parent / name
+    data = directory / "data"
+    if data.is_symlink():  # of one that was killed, in its root folder
+        shutil.rmtree(data.resolve(), ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     return directory
