@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from gateway.rows import Row, rows_of
 from market import topics
-from market.records import LogReader, OffsetOutOfRange, Record, TopicPartition
+from market.records import LogReader, LogUnavailable, OffsetOutOfRange, Record, TopicPartition
 
 PATTERNS: Final = (
     *(topics.PRICES_PATTERN, topics.BARS, topics.BOOKS, topics.STATUS, topics.NEWS),
@@ -96,6 +96,8 @@ class Follower:
         while not self._stop.is_set():
             try:
                 self._follow()
+            except LogUnavailable:
+                return  # told to stop while it waited for the broker
             except Exception as error:
                 # The supervisor of this thread: whatever a log raises, say so in /readyz and try again.
                 self.failures += 1

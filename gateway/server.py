@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -90,8 +91,11 @@ class Gateway:
         self._users: Counter[str] = Counter()  # and by user
         self._verifier = _verifier(config)
         open_reader(config.log_url).close()  # an unusable URL ends the start, not the thread
+        self._stopped = threading.Event()  # ends a wait for the log's broker
         self._follower = Follower(
-            partial(open_reader, config.log_url, patience=Patience(on_wait=self._tell_away)),
+            partial(
+                open_reader, config.log_url, patience=Patience(stopped=self._stopped.is_set, on_wait=self._tell_away)
+            ),
             self._hub,
             self._loop,
             tail_records=config.tail_records,
@@ -153,6 +157,7 @@ class Gateway:
         """Close everything; takes less than 2 s whatever the clients do."""
         assert self._server is not None
         assert self._ticker is not None
+        self._stopped.set()
         self._follower.stop()
         self._ticker.cancel()
         for link in list(self._pump.links.values()):

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,10 @@ def test_metrics_say_that_the_broker_is_away(tmp_path: Path) -> None:
             assert (await running.get("/readyz"))[0] == 503
 
     asyncio.run(run())
+    for thread in threading.enumerate():
+        if thread.name == "gateway-log":
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive(), "it would try for ever"
 
 
 def test_clients_are_told_that_the_gateway_stops_and_it_stops_in_time(tmp_path: Path) -> None:
