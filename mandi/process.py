@@ -44,6 +44,7 @@ def service(settings: Settings, name: str, stop: threading.Event | None = None) 
     A service that is told to stop while its store or broker is away ends well: what it had in hand comes again.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a broker that is away: thousands of lines beside ours
     die_with_parent()
     gc.freeze()  # what was imported is never garbage: looking through it again and again took 50 ms each time
     beat()

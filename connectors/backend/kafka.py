@@ -1,7 +1,8 @@
 """Read the backend's Kafka topic: every partition from a position kept in our log, never in a consumer group.
 
 Delivery: every record of a committed transaction once, in the order of its partition, from the position given; a
-    partition without one is read from its beginning. Records that the broker deleted before they were read are a gap.
+    partition without one is read from its beginning. Records that the broker deleted before they were read are a gap;
+    so is a topic that was deleted and made anew, which its id tells, and which is read from its beginning.
 """
 
 import time
@@ -9,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
+from kafka.protocol.consumer import OffsetSpec
 
 from connectors.backend.config import KafkaConfig
 from connectors.backend.source import BACKEND, Message, Messages, Positions, SourceUnavailable
@@ -18,6 +21,8 @@ from market.kafka_away import never_make_topics
 REQUEST_TIMEOUT_MS: Final = 10_000
 _LOOK_EVERY_S: Final = 5.0  # for new partitions, and whether the broker is there at all
 _BATCH_RECORDS: Final = 5_000
+_CHANNELS: Final = "backend/kafka/"
+"""And a topic, whose position is its id; and a slash and a partition, whose position is the offset to read next."""
 
 
 class KafkaSource:
@@ -32,10 +37,12 @@ class KafkaSource:
         self._config = config
         self._next: dict[TopicPartition, int] = {}
         for channel, offset in resume.items():
-            topic, _, partition = channel.removeprefix("backend/kafka/").rpartition("/")
+            topic, _, partition = channel.removeprefix(_CHANNELS).rpartition("/")
             if topic == config.topic:
                 self._next[TopicPartition(topic, int(partition))] = int(offset)
+        self._topic_id = str(resume.get(_CHANNELS + config.topic, ""))  # of what was read; empty: none was noted yet
         self._consumer: Any = None  # kafka-python publishes no types
+        self._admin: Any = None
         self._looked_at = 0.0
 
     def read(self, timeout_s: float) -> Messages:
@@ -61,33 +68,47 @@ class KafkaSource:
         """Nothing: the topic has a retention of its own."""
 
     def close(self) -> None:
-        """Close the consumer; the next read opens a new one."""
-        if self._consumer is not None:
-            self._consumer.close()
-        self._consumer = None
+        """Close the connections; the next read opens new ones."""
+        for client in (self._consumer, self._admin):
+            if client is not None:
+                client.close()
+        self._consumer = self._admin = None
 
     def _positions(self, tps: Iterable[TopicPartition]) -> Positions:
-        return {_channel(tp): str(self._next[tp]) for tp in tps}
+        positions = {_channel(tp): str(self._next[tp]) for tp in tps}
+        return {**positions, _CHANNELS + self._config.topic: self._topic_id} if positions else positions
 
     def _look(self) -> Messages | None:
         """Assign all partitions there are; return what was lost since they were last read, if anything was."""
         consumer = self._consumer = self._consumer or self._open()
         self._looked_at = time.monotonic()
-        topic = self._config.topic
-        tps = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        if not tps:
-            raise SourceUnavailable(self.name, f"there is no topic {topic}")
-        begins, ends = consumer.beginning_offsets(tps), consumer.end_offsets(tps)
+        topic_id, tps = self._describe()
+        begins, ends = self._offsets(tps, OffsetSpec.EARLIEST), self._offsets(tps, OffsetSpec.LATEST)
         if set(tps) != consumer.assignment():
             consumer.assign(tps)
             for tp in tps:
                 self._next.setdefault(tp, begins[tp])
                 consumer.seek(tp, self._next[tp])
-        lost = [tp for tp in tps if not begins[tp] <= self._next[tp] <= ends[tp]]
+        is_anew, self._topic_id = "" not in (self._topic_id, topic_id) and self._topic_id != topic_id, topic_id
+        lost = [tp for tp in tps if not begins[tp] <= self._next[tp] <= (begins if is_anew else ends)[tp]]
         if not lost:
             return None
         gaps = [self._skip(tp, begins[tp], ends[tp]) for tp in lost]
         return Messages(gaps=gaps, positions=self._positions(lost))
+
+    def _describe(self) -> tuple[str, list[TopicPartition]]:
+        """The id of the topic, and its partitions. Asked afresh: what a consumer knows is up to five minutes old."""
+        self._admin = self._admin or KafkaAdminClient(client_id=f"mandi-{BACKEND}", **self._settings())
+        (found,) = self._admin.describe_topics([self._config.topic])
+        tps = [TopicPartition(self._config.topic, part["partition_index"]) for part in found["partitions"]]
+        if not tps:
+            raise SourceUnavailable(self.name, f"there is no topic {self._config.topic}")
+        return str(found.get("topic_id") or ""), sorted(tps)
+
+    # Not the consumer's: it knows no partition that was added a moment ago.
+    def _offsets(self, tps: Iterable[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
+        found = self._admin.list_partition_offsets(dict.fromkeys(tps, which), timeout_ms=REQUEST_TIMEOUT_MS)
+        return {tp: int(answer.offset) for tp, answer in found.items()}
 
     def _skip(self, tp: TopicPartition, begin: int, end: int) -> Mapping[str, Any]:
         """Go on at the oldest record there is, and say what was lost."""
@@ -96,25 +117,32 @@ class KafkaSource:
         self._consumer.seek(tp, begin)
         if stood < begin:
             reason, first, last = "the broker deleted records before they were read", stood, begin - 1
+        elif stood <= end:
+            reason, first, last = "the topic was made anew: what was behind the position is gone", stood, stood
         else:
             reason, first, last = "the topic was made anew: it ends before the position", end, stood - 1
         return {"channel": _channel(tp), "seq_from": first, "seq_to": last, "reason": reason}
 
     def _open(self) -> Any:
         consumer = KafkaConsumer(
-            bootstrap_servers=list(self._config.servers),
             client_id=f"mandi-{BACKEND}",
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",  # never skip silently: `_look` says what is lost
             isolation_level="read_committed",
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            bootstrap_timeout_ms=REQUEST_TIMEOUT_MS,
             metrics_enabled=False,
+            **self._settings(),
         )
         never_make_topics(consumer._manager)
         return consumer
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": list(self._config.servers),
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "bootstrap_timeout_ms": REQUEST_TIMEOUT_MS,
+        }
+
 
 def _channel(tp: TopicPartition) -> str:
-    return f"backend/kafka/{tp.topic}/{tp.partition}"
+    return f"{_CHANNELS}{tp.topic}/{tp.partition}"

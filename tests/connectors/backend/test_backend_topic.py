@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from backend_events import insert, ledger, logged, outbox, payload
 from backend_flow import flow
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from kafka.admin import KafkaAdminClient
 from log_support import until
 
 from connectors.backend import kafka
@@ -42,6 +44,15 @@ class Topic:
 
     def create(self, partitions: int = 1) -> None:
         self.admin.create_topics([NewTopic(self.name, partitions, 1)])[self.name].result()
+
+    def id(self) -> str:
+        with closing(KafkaAdminClient(bootstrap_servers=self.server)) as admin:
+            return str(admin.describe_topics([self.name])[0]["topic_id"])
+
+    def make_anew(self) -> None:
+        self.admin.delete_topics([self.name])[self.name].result()
+        until(lambda: self.name not in self.admin.list_topics(timeout=10).topics)
+        self.create()
 
     def write(self, *payloads: bytes | None, partition: int = 0) -> None:
         producer = self.producer()
@@ -89,7 +100,7 @@ def test_records_come_from_the_beginning_and_then_from_the_position(topic: Topic
     topic.write(payload(1), payload(2))
     found = read(topic.source())
     assert [message.raw for message in found.messages] == [payload(1), payload(2)]
-    assert found.positions == {topic.channel(): "2"}
+    assert found.positions == {topic.channel(): "2", f"backend/kafka/{topic.name}": topic.id()}
     topic.write(payload(3))
     assert raws(topic.source(found.positions), 1) == [payload(3)]
 
@@ -106,7 +117,6 @@ def test_every_partition_is_read_and_those_that_are_added(topic: Topic, monkeypa
     assert raws(source, 1) == [payload(1)]
     topic.admin.create_partitions([NewPartitions(topic.name, 2)])[topic.name].result()
     topic.write(payload(2), partition=1)
-    source._consumer.config["metadata_max_age_ms"] = 100
     assert raws(source, 1) == [payload(2)]
 
 
@@ -136,6 +146,34 @@ def test_a_topic_made_anew_is_read_from_its_beginning(topic: Topic) -> None:
     lost = read(source, lambda found: bool(found.gaps))
     assert "made anew" in lost.gaps[0]["reason"]
     assert raws(source, 1) == [payload(1)]
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["while it is read", "while nobody reads"])
+def test_a_topic_made_anew_and_longer_than_before_is_read_from_its_beginning(
+    stopped: bool, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "_LOOK_EVERY_S", 0.1)
+    topic.write(*map(payload, range(3)))
+    source = topic.source()
+    found = read(source)
+    while found.positions[topic.channel()] != "3":
+        found = read(source)
+    if stopped:
+        source.close()
+        source = topic.source(found.positions)
+    topic.make_anew()
+    topic.write(*map(payload, range(10, 15)))
+    gaps, raw, positions = list[object](), list[bytes](), {**found.positions}
+    while raw[-5:] != [payload(number) for number in range(10, 15)]:
+        with suppress(SourceUnavailable):  # while it is not there
+            found = source.read(1.0)
+            gaps += [(gap["channel"], gap["seq_from"], gap["seq_to"], gap["reason"]) for gap in found.gaps]
+            raw += [message.raw for message in found.messages]
+            positions |= found.positions
+    assert gaps == [(topic.channel(), 3, 3, "the topic was made anew: what was behind the position is gone")]
+    assert positions == {topic.channel(): "5", f"backend/kafka/{topic.name}": topic.id()}
+    topic.write(payload(15))
+    assert raws(topic.source(positions), 1) == [payload(15)], "told once"
 
 
 def test_a_topic_that_is_not_there_yet_is_waited_for(kafka_broker: Server) -> None:
