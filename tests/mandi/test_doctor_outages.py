@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mandi import settings
@@ -57,6 +58,12 @@ def test_a_broker_that_is_away(found: Examine) -> None:
     assert time.monotonic() < began_s + 60
 
 
+def freeze(pid: int) -> None:
+    """Stop a process, which takes it a moment where the machine is busy."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+
+
 @pytest.mark.parametrize("store", ["TimescaleDB", "ClickHouse"])
 def test_a_store_that_is_frozen(found: Examine, mute: int, store: str) -> None:
     """A server of the desk's own."""
@@ -73,7 +80,7 @@ def test_an_embedded_store_that_is_frozen(
     server.start()
     pid = server.pid
     assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         setting = "MANDI_TIMESCALE" if kind is EmbeddedPostgres else "MANDI_CLICKHOUSE"
         finding = bad(found(data_dir, **{setting: "embedded"}), f"as process {pid}", "stopped")
@@ -89,7 +96,7 @@ def test_a_flow_that_is_frozen(found: Examine, tmp_path: Path) -> None:
         flows.start("bars")
         until(lambda: flows.end_of() > 0)
         process = flows.process("bars")
-        process.suspend()
+        freeze(process.pid)
         try:
             assert f"kill -CONT {process.pid}" in bad(found(), f"bars ({process.pid})", "stopped").do
         finally:
