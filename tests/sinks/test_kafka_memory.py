@@ -144,6 +144,7 @@ def test_what_it_wrote_until_it_was_shut_out_is_the_newest_record(
     monkeypatch.setattr(died._topics, "newest", raced)
     with pytest.raises(LogWriteFailed, match="a test"):
         died.last_record(TP)
+    died.close()
     assert [record.meta for record in records(url)][-1] == {"repeats": 0}, "what it left"
     last = newest.last_record(TP)
     assert last is not None
