@@ -12,7 +12,9 @@ from typing import Final
 
 from mandi.alerting import DEFAULT_WEBHOOK
 from mandi.errors import UsageError
+from market.kafka_log import is_kafka, kafka_log
 from market.schemas import INTERVALS_NS
+from market.segments import UnsupportedLog
 
 CONFIG_FILE: Final = "mandi.toml"
 EMBEDDED: Final = "embedded"
@@ -181,6 +183,8 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
     log = found.pop("log", "") or f"file://{where / 'log'}"
     for name, value in ({"log": log} | found).items():
         _check_address(name, value)
+    if is_kafka(log):
+        _check_kafka(log)
     port, hours = found.pop("metrics_port", None), found.pop("backend_outbox_hours", None)
     return Settings(
         alert_webhook=found.get("alert_webhook", DEFAULT_WEBHOOK),
@@ -251,6 +255,28 @@ def _check_address(name: str, value: str) -> None:
             raise UsageError(f"the setting {name} is for '{text}'; it is host:port, a port a number from 1 to 65535")
         if not found[1] and not value.startswith(("file://", *_POSTGRES)):  # PostgreSQL has a socket of its own
             raise UsageError(f"the setting {name} is '{shown}'; it names no host")
+
+
+def _check_kafka(url: str) -> None:
+    """Refuse a log on Kafka whose options cannot be: to a client, a file it cannot use is a broker that is away."""
+    import ssl  # for the few that need it
+
+    try:
+        files = kafka_log(url).client
+    except UnsupportedLog as error:
+        raise UsageError(str(error)) from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name in ("ssl_cafile", "ssl_keyfile", "ssl_certfile"):  # the key before the certificate that needs it
+        if name not in files:
+            continue
+        try:
+            Path(files[name]).open("rb").close()  # OpenSSL does not say which file it is that it cannot read
+            if name == "ssl_cafile":
+                context.load_verify_locations(files[name])
+            elif name == "ssl_certfile":  # the empty password: else it would ask who sits at the terminal
+                context.load_cert_chain(files[name], files.get("ssl_keyfile"), password="")
+        except OSError as error:
+            raise UsageError(f"the Kafka log's {name} is '{files[name]}': {error.strerror}") from error
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -36,7 +36,7 @@ _LONGEST_PAUSE_S: Final = 5.0
 _LOOK_S: Final = 0.2  # how long it may go unnoticed that one was told to stop
 _PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NUMBERS: Final = ("partitions", "replication")
-_CLIENT: Final = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile")
+_CLIENT: Final = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 
 T = TypeVar("T")
 
@@ -104,7 +104,8 @@ def kafka_log(url: str) -> KafkaLog:
     parts = urlsplit(url)
     servers = tuple(parts.netloc.split(","))
     if parts.scheme != "kafka" or not all(_is_server(server) for server in servers):
-        raise UnsupportedLog(f"{url!r} is not a Kafka log; write kafka://host:port or kafka://host:port,host:port")
+        shown = url.split("@")[-1]  # what stands before an @ may be a password
+        raise UnsupportedLog(f"'{shown}' is not a Kafka log; write kafka://host:port or kafka://host:port,host:port")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(options.keys() - {*_NUMBERS, *_CLIENT})
     if unknown:
@@ -114,6 +115,8 @@ def kafka_log(url: str) -> KafkaLog:
     if prefix and not _PREFIX.fullmatch(prefix):
         raise UnsupportedLog(f"the Kafka log's prefix is '{prefix}'; it may have letters, digits and . _ - only")
     client: dict[str, str] = {name: options[name] for name in _CLIENT if name in options}
+    if "ssl_keyfile" in client and "ssl_certfile" not in client:
+        raise UnsupportedLog("the Kafka log's ssl_keyfile needs its ssl_certfile")
     return KafkaLog(
         servers=servers,
         prefix=f"{prefix}." if prefix else "",

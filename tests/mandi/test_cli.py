@@ -5,11 +5,17 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from mandi.cli import duration_ns, main
+from mandi.errors import UsageError
 from mandi.flow_names import FLOWS, NAMED
 from mandi.settings import load
 
@@ -126,6 +132,12 @@ def test_a_value_that_cannot_be_is_named_with_what_may(words, said, capsys) -> N
         ({"MANDI_MCX_REST_URL": "http://[::1"}, "the setting mcx_rest_url is for '[::1'"),
         ({"MANDI_LOG": "kafka://a:9092,b:x"}, "the setting log is for 'b:x'"),
         ({"MANDI_LOG": "kafka://[::1:9092"}, "the setting log is for '[::1:9092'"),
+        ({"MANDI_LOG": "kafka://a:9092?acks=1"}, "the Kafka log has unknown options acks"),
+        ({"MANDI_LOG": "kafka://u:secret@a:9092"}, "'a:9092' is not a Kafka log"),
+        ({"MANDI_LOG": "kafka://a:9092?ssl_keyfile=/x"}, "the Kafka log's ssl_keyfile needs its ssl_certfile"),
+        ({"MANDI_LOG": "kafka://a:9092?ssl_cafile=/nope"}, "ssl_cafile is '/nope': No such file or directory"),
+        ({"MANDI_LOG": f"kafka://a:9092?ssl_cafile={GOLD}"}, f"{GOLD}': [X509: NO_CERTIFICATE_OR_CRL_FOUND]"),
+        ({"MANDI_LOG": f"kafka://a:9092?ssl_certfile={ROOT}"}, f"ssl_certfile is '{ROOT}': Is a directory"),
         ({"MANDI_BACKEND_OUTBOX": "postgresql://u:secret@h:x/y"}, "the setting backend_outbox is for 'h:x'"),
         ({"MANDI_ALERT_WEBHOOK": "https://"}, "the setting alert_webhook is 'https://'; it names no host"),
         ({"MANDI_CLICKHOUSE": "http://u:secret@/x"}, "the setting clickhouse is '/x'; it names no host"),
@@ -139,10 +151,19 @@ def test_a_bad_setting_is_named_with_its_value(mandi, environment, said) -> None
     assert sentences(done.stderr) == 1
 
 
-def test_a_log_that_cannot_be_says_so(mandi) -> None:
-    done = mandi("run", "bars", MANDI_LOG="kafka://localhost:9092?acks=1")
-    assert done.returncode == 1
-    assert sentences(done.stderr) == 1
+def test_a_log_with_the_files_of_a_certificate_is_taken(tmp_path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    private, name = Ed25519PrivateKey.generate(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kafka")])
+    begins = datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, private.public_key(), 1, begins, begins.replace(year=2027))
+    certificate.write_bytes(made.sign(private, None).public_bytes(Encoding.PEM))
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    log = f"kafka://a:9092?ssl_cafile={certificate}&ssl_certfile={certificate}&ssl_keyfile={key}"
+    assert load(environment={"MANDI_LOG": log}).log == log
+    with pytest.raises(UsageError, match="ssl_keyfile is "):
+        load(environment={"MANDI_LOG": log.replace(str(key), str(tmp_path / "gone"))})
+    with pytest.raises(UsageError, match="ssl_certfile"):  # a certificate whose key is in none of the files
+        load(environment={"MANDI_LOG": f"kafka://a:9092?ssl_certfile={certificate}"})
 
 
 def test_doctor_says_that_the_broker_is_down(mandi) -> None:
