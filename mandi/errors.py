@@ -1,7 +1,8 @@
 """What the command line says when it cannot go on.
 
 MandiError          exit code 1: it failed
-└── UsageError      exit code 2: it was asked wrongly
+├── UsageError      exit code 2: it was asked wrongly
+└── Interrupted     exit code 130: somebody ended it (Ctrl-C) where it matters what was done by then
 """
 
 
@@ -13,3 +14,7 @@ class MandiError(Exception):
 
 class UsageError(MandiError):
     exit_code = 2
+
+
+class Interrupted(MandiError):
+    exit_code = 130

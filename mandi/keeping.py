@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mandi import __version__
-from mandi.errors import MandiError, UsageError
+from mandi.errors import Interrupted, MandiError, UsageError
 from mandi.flow_names import FLOWS, NAMED, WEBHOOKS
 from mandi.settings import Settings
 from mandi.stores import STORES, open_stores
@@ -65,7 +65,10 @@ def backup(settings: Settings, to: Path) -> int:
 
 @contextmanager
 def _whole(to: Path) -> Iterator[Path]:
-    """Yield a directory to fill, which is `to` once it is on disk, and nothing if that fails."""
+    """Yield a directory to fill, which is `to` once it is on disk, and nothing if that fails.
+
+    Raises: MandiError where it cannot be written, whoever noticed: not each of them says which file it was.
+    """
     partial = to.with_name(f"{to.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
     try:
@@ -73,14 +76,19 @@ def _whole(to: Path) -> Iterator[Path]:
         yield partial
         _sync(partial)
         partial.replace(to)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            do = "make room there, or name a directory elsewhere. Nothing of it is left"
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise MandiError(f"the backup {to} cannot be written: {reason}; {do}") from error
         raise
 
 
 def restore(settings: Settings, source: Path) -> int:
     """Put a backup into empty stores: rows first, positions last, and no position that the backup does not have.
 
+    One that fails leaves both stores empty; Interrupted says where it was.
     Raises: MandiError for a backup whose files are not as they were, newer than this installation, or a flow that
         runs; SinkError for a store that has rows. Then neither store is touched, nor a position.
     """
@@ -89,15 +97,19 @@ def restore(settings: Settings, source: Path) -> int:
     here = kept_stores(settings.recovery_dir)
     with _stopped(settings, [*dict.fromkeys([*flows, *here])]), open_stores(settings) as stores:
         archive.refuse_rows(stores.timescale, stores.clickhouse)
-        rows = {"timescale": archive.load_timescale(stores.timescale, source / "timescale")}
-        for store in here.values():  # from now on they are of other rows; without one a flow reads the log anew
-            shutil.rmtree(store)
-        rows["clickhouse"] = archive.load_clickhouse(stores.clickhouse, source / "clickhouse")
-        lacking = manifest.get("lacking", {}) | _copy_positions(
-            {flow: (source / "recovery" / flow, _store(settings, flow)) for flow in flows}
-        )
+        with _if_interrupted("both stores are empty, as before, and the flows have no positions: restore again"):
+            for store in here.values():  # they are of other rows; without one a flow reads the log anew
+                shutil.rmtree(store)
+            with archive.loaded_clickhouse(stores.clickhouse, source / "clickhouse") as clickhouse_rows:
+                timescale_rows = archive.load_timescale(stores.timescale, source / "timescale")
+        again = "a flow whose position is not reads the log from its beginning, which changes no row"
+        with _if_interrupted(f"the rows are back; {again}"):
+            lacking = manifest.get("lacking", {}) | _copy_positions(
+                {flow: (source / "recovery" / flow, _store(settings, flow)) for flow in flows}
+            )
     lacking |= {flow: "the backup does not know it" for flow in here if flow not in [*flows, *lacking]}
     back = [flow for flow in flows if flow not in lacking]
+    rows = {"timescale": timescale_rows, "clickhouse": clickhouse_rows}
     print(f"{_counted(rows)}\nand the positions of {', '.join(back) or 'no flow'} are back")
     if lacking:
         print(f"at its next start, from the beginning of the log: {_reasons(lacking)}")
@@ -124,16 +136,24 @@ def rebuild(settings: Settings, flows: Sequence[str], *, stores: bool, delete_ro
         )
     if stores:
         wanted = [*dict.fromkeys([*wanted, *STORES])]
-    with _stopped(settings, wanted):
-        if stores:
-            with open_stores(settings) as found:
-                archive.empty_timescale(found.timescale)
-                archive.empty_clickhouse(found.clickhouse)
-        for flow in wanted:
+    with _stopped(settings, wanted), open_stores(settings, only=STORES if stores else ()) as found:
+        for flow in wanted:  # first: one that outlived its rows would go on beyond them
             shutil.rmtree(_store(settings, flow), ignore_errors=True)
+        if stores:
+            archive.empty_timescale(found.timescale)
+            archive.empty_clickhouse(found.clickhouse)
     emptied = "; both stores are empty" if stores else ""
     print(f"{', '.join(wanted)}: at the next start, from the beginning of the log{emptied}")
     return 0
+
+
+@contextmanager
+def _if_interrupted(state: str) -> Iterator[None]:
+    """Have Ctrl-C say how things are, and what to do. Raises: Interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {state}") from error
 
 
 def _store(settings: Settings, flow: str) -> Path:

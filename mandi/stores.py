@@ -50,7 +50,8 @@ def open_stores(
     """Yield the addresses of migrated stores; embedded ones are kept running until the last who uses them is done.
 
     `only` names the stores that are wanted; of those that `may_be_away` it is told which are.
-    Raises: MandiError with what to do about it; StoreUnavailable, MigrationError.
+    Raises: MandiError with what to do about it; MigrationError; StoreUnavailable, also for one that goes away inside,
+        with what to do unless it `may_be_away`.
     """
     timescale, clickhouse = settings.timescale, settings.clickhouse
     moving: dict[str, Callable[[], str]] = {}
@@ -68,7 +69,19 @@ def open_stores(
             raise MandiError(str(error)) from error
         stores = Stores(timescale=timescale, clickhouse=clickhouse, moving=moving)
         wanted = only if migrate else ()
-        yield replace(stores, away=frozenset(name for name in wanted if not _is_ready(stores, name, may_be_away)))
+        try:
+            yield replace(stores, away=frozenset(name for name in wanted if not _is_ready(stores, name, may_be_away)))
+        except StoreUnavailable as error:
+            if may_be_away or error.store in moving:
+                raise
+            raise StoreUnavailable(error.store, f"{error.reason}; {_start(settings, error.store)}") from error
+
+
+def _start(settings: Settings, store: str) -> str:
+    """What to do about a server that is away, with its address."""
+    address = settings.timescale if store == TIMESCALE else settings.clickhouse
+    shown = address.partition("://")[2].rpartition("@")[2].partition("?")[0]  # a password stands before or behind
+    return f"start it, or correct {_SETTINGS[store]} ({shown}), and do it again"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ known to the store by the order of its inserts only, so the older versions stay 
 import gzip
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from sinks.clickhouse import INSERT_SETTINGS, sent_once, stored_table
 from sinks.clickhouse_fence import is_shut_out, take_over
 from sinks.columns import table_names, table_spec
 from sinks.embedded.sqltext import quote_name
-from sinks.errors import StoreRejected, StoreUnavailable
+from sinks.errors import SinkError, StoreRejected, StoreUnavailable
 from sinks.failures import CLICKHOUSE, TIMESCALE, clickhouse_failures, timescale_failures
 from sinks.timescale import RAW_TABLES, column_types
 
@@ -148,9 +148,11 @@ def _dump_table(client: Client, name: str, path: Path) -> int:
     return rows
 
 
-def load_clickhouse(url: str, source: Path) -> dict[str, int]:
-    """Put the rows of `dump_clickhouse` into a store without any; if it raises, what it put there is deleted again.
+@contextmanager
+def loaded_clickhouse(url: str, source: Path) -> Iterator[dict[str, int]]:
+    """Put the rows of `dump_clickhouse` into a store without any; yield their number by table.
 
+    If that fails, or what is done inside, they are deleted again.
     Writers of before are shut out (`sinks.clickhouse_fence`): they know by themselves which keys are there.
     Raises: StoreRejected if it has rows already, lacks a column, or another process begins to write; StoreUnavailable;
     OSError.
@@ -162,15 +164,24 @@ def load_clickhouse(url: str, source: Path) -> dict[str, int]:
         try:
             for path in sorted(source.glob("*.parquet")):
                 counts[path.stem] = _load_table(client, path, session)
-        except ClickHouseError as error:
-            if is_shut_out(error):  # its rows must not go with ours
+            yield counts
+        except BaseException as error:
+            if isinstance(error, ClickHouseError) and is_shut_out(error):  # its rows must not go with ours
                 raise StoreRejected(CLICKHOUSE, "another process writes into it: stop that one first") from error
-            _truncate(client)
+            _take_back(client)
             raise
-        except BaseException:
+
+
+def _take_back(client: Client) -> None:
+    """Delete what was loaded, and what may still be on its way. Raises: StoreUnavailable if that cannot be."""
+    try:
+        with clickhouse_failures():
+            take_over(client)
             _truncate(client)
-            raise
-    return counts
+    except (SinkError, KeyboardInterrupt) as error:
+        reason = getattr(error, "reason", "interrupted")
+        do = "a part of the backup is in it: `mandi rebuild --stores --yes-delete-all-rows`, then restore again"
+        raise StoreUnavailable(CLICKHOUSE, f"{reason}; {do}") from error
 
 
 def _load_table(client: Client, path: Path, session: dict[str, str]) -> int:

@@ -3,6 +3,7 @@
 By class and number, never by text.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -19,6 +20,8 @@ TIMESCALE: Final = "timescale"
 CLICKHOUSE: Final = "clickhouse"
 
 _PING_TIMEOUT_S: Final = 3
+
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it repeats what its errors say
 
 # SQLSTATE classes that psycopg files under OperationalError but that no waiting cures.
 _HOPELESS_CLASSES: Final = ("28", "3D")  # wrong role or password, no such database
@@ -59,10 +62,10 @@ def clickhouse_failures() -> Iterator[None]:
         code = getattr(error, "code", None)
         # An OperationalError without a number is a broken or refused connection.
         if code in _UNAVAILABLE_CODES or (isinstance(error, OperationalError) and not code):
-            raise StoreUnavailable(CLICKHOUSE, _one_line(error)) from error
+            raise StoreUnavailable(CLICKHOUSE, _one_line(error) if code else _innermost(error)) from error
         raise StoreRejected(CLICKHOUSE, _one_line(error), str(code or "")) from error
     except (urllib3.exceptions.HTTPError, ConnectionError) as error:
-        raise StoreUnavailable(CLICKHOUSE, _one_line(error)) from error
+        raise StoreUnavailable(CLICKHOUSE, _innermost(error)) from error
 
 
 def timescale_refuses(dsn: str) -> bool:
@@ -82,5 +85,16 @@ def timescale_refuses(dsn: str) -> bool:
     return False  # it has come up meanwhile
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _innermost(error: BaseException) -> str:
+    """What has happened to a connection, and where: the text of the outermost error quotes all that are in it."""
+    where = ""
+    while error.__cause__ is not None:
+        error = error.__cause__
+        if isinstance(error, urllib3.exceptions.PoolError):
+            where = f"{error.pool.scheme}://{error.pool.host}:{error.pool.port}: "
+    return where + (getattr(error, "strerror", None) or _one_line(error) or type(error).__name__)
+
+
+def _one_line(error: BaseException) -> str:
+    told = (line for line in str(error).splitlines() if not line.startswith("\t"))  # so begins advice of libpq
+    return " ".join(" ".join(told).split())

@@ -339,23 +339,34 @@ def copy_store(store: Path, to: Path) -> None:
     """Copy a recovery store, of a flow that may be running, as it is at one instant, and look through the copy.
 
     One instant holds for one file: a store of several partitions would have to be stopped.
-    Raises: StoreDamaged, and then there is nothing at `to`; OSError if the disk is full.
+    Raises: StoreDamaged; OSError if the disk is full. Whatever ends it early, there is nothing at `to` then.
     """
     parts = _partitions(store)
     found = "" if len(parts) == PARTITIONS else f"{len(parts)} of {PARTITIONS} partitions are there"
     to.mkdir(mode=0o700, parents=True)
     try:
-        for part in parts:
-            with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(to / part.name)) as target:
-                source.backup(target)
-                found = found or _damage_of(target)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to)) from error
-        found = str(error)
+        found = _copy_parts(parts, to) or found
+    except BaseException:
+        shutil.rmtree(to)
+        raise
     if found:
         shutil.rmtree(to)
         raise StoreDamaged(store, " ".join(found.split()))
+
+
+def _copy_parts(parts: Sequence[Path], to: Path) -> str:
+    """Copy partitions; return what is wrong with one of them, or nothing. Raises: OSError if the disk is full."""
+    try:
+        for part in parts:
+            with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(to / part.name)) as target:
+                source.backup(target)
+                if found := _damage_of(target):
+                    return found
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to)) from error
+        return str(error)
+    return ""
 
 
 def _damage_of(db: sqlite3.Connection) -> str:

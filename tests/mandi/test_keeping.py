@@ -16,6 +16,7 @@ from store_rows import NOW_NS, TABLES, batch_of, rows_of
 
 from mandi import keeping
 from mandi.cli import main
+from pipelines.engine import recovery
 from pipelines.engine.recovery import copy_store, locked, resume_epoch, run_flow
 from sinks.archive import empty_clickhouse, empty_timescale
 from sinks.canonical import canonical_hash
@@ -127,6 +128,64 @@ def test_a_backup_that_fails_leaves_nothing(
     assert not place.exists()
     assert not place.with_name("kept.partial").exists()
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("variable", "address", "said"),
+    [
+        ("MANDI_CLICKHOUSE", "http://u:secret@{}", "clickhouse is not available: http://{}: Connection refused"),
+        ("MANDI_TIMESCALE", "postgresql://u:secret@{}/x?password=secret", "timescale is not available: "),
+    ],
+)
+def test_a_store_that_is_away_is_named_with_its_address_and_what_to_do(
+    variable: str,
+    address: str,
+    said: str,
+    mandi: Mandi,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    where = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv(variable, address.format(where))
+    assert mandi("backup", tmp_path / "kept") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"mandi: {said.format(where)}")
+    assert f"; start it, or correct {variable} ({where}" in line
+    assert "Connection refused" in line
+    assert "secret" not in line
+
+
+def test_a_store_that_goes_away_during_a_backup_is_named(
+    mandi: Mandi,
+    empty_stores: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    fill(empty_stores)
+    dump = keeping.archive.dump_clickhouse
+    gone = f"http://u:secret@127.0.0.1:{free_port()}"
+    monkeypatch.setattr(keeping.archive, "dump_clickhouse", lambda _url, to: dump(gone, to))
+    assert mandi("backup", tmp_path / "kept") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "clickhouse is not available: http://127.0.0.1:" in line
+    assert "Connection refused; start it, or correct MANDI_CLICKHOUSE (" in line
+    assert "secret" not in line
+    assert list(tmp_path.glob("kept*")) == []
+
+
+@pytest.mark.parametrize("small_disk", ["32k", "100k", "200k"], indirect=True)  # in positions, and of each store
+def test_a_full_disk_during_a_backup_is_named_and_left_empty(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, small_disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    advance(tmp_path / "data", "bars", 5)
+    kept = small_disk / "kept"
+    assert mandi("backup", kept) == 1
+    said = f"mandi: the backup {kept} cannot be written: No space left on device; make room there, or name a directory "
+    assert capfd.readouterr().err == f"{said}elsewhere. Nothing of it is left\n"
+    assert list(small_disk.iterdir()) == []
 
 
 def test_a_damaged_or_unfinished_backup_is_refused_before_anything_is_touched(
@@ -256,21 +315,99 @@ def test_a_restore_that_is_refused_touches_neither_store_nor_a_position(
         assert advance(tmp_path / "data", flow, 6) == [5]
 
 
-def test_a_restore_that_dies_between_the_stores_leaves_no_position(
-    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("busy_with", ["_load_table", "_chunks"])  # of ClickHouse, of PostgreSQL
+@pytest.mark.parametrize(("failure", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 1)])
+def test_a_restore_that_is_interrupted_or_fails_leaves_empty_stores_and_can_be_repeated(
+    busy_with: str,
+    failure: BaseException,
+    code: int,
+    mandi: Mandi,
+    empty_stores: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill(empty_stores)
+    before = hashes(empty_stores)
     advance(tmp_path / "data", "timescale", 3)
     mandi("backup", tmp_path / "kept")
     advance(tmp_path / "data", "timescale", 8)
     empty(empty_stores)
+    nothing = hashes(empty_stores)
+    work = getattr(keeping.archive, busy_with)
 
-    def die(*_: object) -> None:
+    def busy(*words: Any) -> None:  # on its way to the server, and nobody waits for the answer
+        work(*words)
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping.archive, busy_with, busy)
+        assert mandi("restore", tmp_path / "kept") == code
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    if code == 130:
+        state = "both stores are empty, as before, and the flows have no positions: restore again"
+        assert said == f"mandi: interrupted; {state}\n"
+    assert hashes(empty_stores) == nothing
+    assert advance(tmp_path / "data", "timescale", 1) == [0]  # beyond the rows that are back it would lose some
+    assert mandi("restore", tmp_path / "kept") == 0
+    assert hashes(empty_stores) == before
+
+
+def test_a_restore_that_is_interrupted_at_the_positions_says_that_the_rows_are_back(
+    mandi: Mandi,
+    empty_stores: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(empty_stores)
+    before = hashes(empty_stores)
+    for flow in ("bars", "joins"):
+        advance(tmp_path / "data", flow, 3)
+    mandi("backup", tmp_path / "kept")
+    empty(empty_stores)
+    look = recovery._damage_of
+
+    def interrupted(copy: sqlite3.Connection) -> str:
+        if "joins" in copy.execute("PRAGMA database_list").fetchone()[2]:
+            raise KeyboardInterrupt
+        return look(copy)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery, "_damage_of", interrupted)
+        assert mandi("restore", tmp_path / "kept") == 130
+    said = "the rows are back; a flow whose position is not reads the log from its beginning, which changes no row\n"
+    assert capsys.readouterr().err == f"mandi: interrupted; {said}"
+    assert hashes(empty_stores) == before
+    assert advance(tmp_path / "data", "bars", 4) == [3]
+    assert advance(tmp_path / "data", "joins", 2) == [0, 1]
+
+
+def test_a_restore_that_cannot_clean_up_behind_itself_says_so(
+    mandi: Mandi,
+    empty_stores: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(empty_stores)
+    mandi("backup", tmp_path / "kept")
+    empty(empty_stores)
+
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keeping.archive, "load_clickhouse", die)
-    assert mandi("restore", tmp_path / "kept") == 130
-    assert advance(tmp_path / "data", "timescale", 1) == [0]  # beyond the rows that are back it would lose some
+    with monkeypatch.context() as patched:
+        for name in ("load_timescale", "_truncate"):
+            patched.setattr(keeping.archive, name, interrupt)
+        assert mandi("restore", tmp_path / "kept") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "a part of the backup is in it: `mandi rebuild --stores --yes-delete-all-rows`, then restore again" in said
+    assert mandi("restore", tmp_path / "kept") == 1
+    assert mandi("rebuild", "--stores", "--yes-delete-all-rows") == 0
+    assert mandi("restore", tmp_path / "kept") == 0
 
 
 @pytest.mark.parametrize("small_disk", ["64k"], indirect=True)
@@ -282,25 +419,6 @@ def test_a_full_disk_is_no_damage_of_what_is_copied(tmp_path: Path, small_disk: 
     db.close()
     with pytest.raises(OSError, match="No space left"):
         copy_store(store, small_disk / "copy")
-
-
-def test_a_restore_that_fails_leaves_clickhouse_empty(
-    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(empty_stores)
-    mandi("backup", tmp_path / "kept")
-    empty(empty_stores)
-    nothing = hashes(empty_stores)[1]
-    load = keeping.archive._load_table
-
-    def full(client: Any, path: Path, session: dict[str, str]) -> int:
-        if path.stem == "trades":
-            raise OSError(28, "No space left on device")
-        return load(client, path, session)
-
-    monkeypatch.setattr(keeping.archive, "_load_table", full)
-    assert mandi("restore", tmp_path / "kept") == 1
-    assert hashes(empty_stores)[1] == nothing
 
 
 def test_rebuild_drops_the_position_and_only_that(mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path) -> None:
@@ -336,6 +454,20 @@ def test_rebuild_of_the_stores_needs_a_word_and_leaves_none_of_their_positions(
         assert connection.execute("SELECT count(*) FROM market.trades").fetchone() == (50,)
     assert mandi("rebuild", "bars", "--stores", "--yes-delete-all-rows") == 0
     assert len(set(hashes(empty_stores)[0].values())) == 1
+    assert advance(tmp_path / "data", "timescale", 1) == [0]
+
+
+def test_a_rebuild_of_the_stores_that_dies_leaves_no_position_beyond_the_rows(
+    mandi: Mandi, empty_stores: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(empty_stores)
+    advance(tmp_path / "data", "timescale", 5)
+
+    def interrupt(_url: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keeping.archive, "empty_clickhouse", interrupt)
+    assert mandi("rebuild", "--stores", "--yes-delete-all-rows") == 130
     assert advance(tmp_path / "data", "timescale", 1) == [0]
 
 

@@ -11,7 +11,7 @@ import pytest
 from store_rows import NOW_NS, batch_of, expected, read_clickhouse, rows_of
 
 from sinks import clickhouse
-from sinks.archive import dump_clickhouse, empty_clickhouse, load_clickhouse
+from sinks.archive import dump_clickhouse, empty_clickhouse, loaded_clickhouse
 from sinks.clickhouse import ClickHouseSink
 from sinks.clickhouse_newest import TIMES
 
@@ -123,6 +123,7 @@ def test_what_was_restored_meanwhile_is_looked_for(url: str, tmp_path: Path) -> 
     with closing(ClickHouseSink(url)) as sink:
         _write(sink, "trades", _row("trades", 1))  # now it knows how far trades reach
         empty_clickhouse(url)
-        load_clickhouse(url, tmp_path / "kept")
+        with loaded_clickhouse(url, tmp_path / "kept"):
+            pass
         assert _write(sink, "trades", *rows, _row("trades", 12)) == 1
     assert read_clickhouse(url, "trades") == expected("trades", [*rows, _row("trades", 12)])
