@@ -21,11 +21,13 @@ def _lines(first: Difference) -> list[str]:
     ours, theirs = first.timescale_line, first.clickhouse_line
     head = [f"{first.part}: TimescaleDB has {first.timescale.rows} rows, ClickHouse {first.clickhouse.rows}"]
     if ours is None and theirs is None:
-        return [*head, "  every row is in both: one of them has a row twice"]
+        return [*head, "  the same rows when they were read, a moment later: ask again"]
+    named = ", ".join(f"{name}={value}" for name, value in zip(first.columns, ours or theirs or (), strict=True))
+    if ours == theirs:
+        often = [f"{'once' if n == 1 else f'{n} times'} in" for n in (first.timescale_times, first.clickhouse_times)]
+        return [*head, f"  {often[0]} TimescaleDB, {often[1]} ClickHouse: {named}"]
     if ours is None or theirs is None:
-        only, line = ("ClickHouse", theirs) if ours is None else ("TimescaleDB", ours)
-        named = ", ".join(f"{name}={value}" for name, value in zip(first.columns, line or (), strict=True))
-        return [*head, f"  only in {only}: {named}"]
+        return [*head, f"  only in {'ClickHouse' if ours is None else 'TimescaleDB'}: {named}"]
     return [
         *head,
         f"  {', '.join(f'{name}={a}' for name, a, b in zip(first.columns, ours, theirs, strict=True) if a == b)}",

@@ -4,10 +4,11 @@ A row's hash is the first 64 bits of the MD5 of its canonical line (sinks/canoni
 so that only sums travel. The rows of the first part that differs are then read from both, to name the row.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import clickhouse_connect
 import psycopg
@@ -18,6 +19,10 @@ from sinks.canonical import clickhouse_texts, compared_columns, timescale_texts
 from sinks.columns import Column, TableSpec, table_names, table_spec
 from sinks.embedded.sqltext import quote_name
 from sinks.failures import clickhouse_failures, timescale_failures
+
+_Line: TypeAlias = tuple[str, ...]
+_Lines: TypeAlias = defaultdict[_Line, Counter[_Line]]
+"""Rows by their key, and how often each is there: once, if nobody else writes into the store."""
 
 _DAY_NS: Final = 86_400 * 10**9
 _TIMES: Final = ("ts_event", "ts_open", "ts_made", "ts_detected", "ts_recv")
@@ -50,7 +55,11 @@ class Digest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The first difference. A line is None where a store does not have the row; `columns` names the fields of both."""
+    """The first difference. A line is None where a store does not have the row; `columns` names the fields of both.
+
+    Both lines are the same where a store has one of them more often: `*_times` is how often. Both are None where the
+    rows that were read are the same: they came after they were counted.
+    """
 
     part: Part
     timescale: Digest
@@ -58,6 +67,8 @@ class Difference:
     columns: tuple[str, ...]
     timescale_line: tuple[str, ...] | None
     clickhouse_line: tuple[str, ...] | None
+    timescale_times: int
+    clickhouse_times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +151,7 @@ def _timescale_digests(connection: psycopg.Connection, spec: TableSpec, wall_clo
     return {Part(spec.name, row[0], row[1]): Digest(row[2], int(row[3])) for row in connection.execute(query)}
 
 
-def _timescale_lines(
-    connection: psycopg.Connection, spec: TableSpec, wall_clock: bool, part: Part
-) -> dict[tuple[str, ...], tuple[str, ...]]:
+def _timescale_lines(connection: psycopg.Connection, spec: TableSpec, wall_clock: bool, part: Part) -> _Lines:
     instrument, day = _timescale_part(spec)
     fields = sql.SQL(", ").join(_timescale_fields(spec, wall_clock))
     query = sql.SQL("SELECT {} FROM {} WHERE {} = %s AND {} IS NOT DISTINCT FROM %s").format(
@@ -178,9 +187,7 @@ def _clickhouse_digests(client: Client, spec: TableSpec, wall_clock: bool) -> di
     return {Part(spec.name, row[0], row[1]): Digest(row[2], int(row[3])) for row in client.query(query).result_rows}
 
 
-def _clickhouse_lines(
-    client: Client, spec: TableSpec, wall_clock: bool, part: Part
-) -> dict[tuple[str, ...], tuple[str, ...]]:
+def _clickhouse_lines(client: Client, spec: TableSpec, wall_clock: bool, part: Part) -> _Lines:
     instrument, day = _clickhouse_part(spec)
     fields = ", ".join(f"{field} AS c{at}" for at, field in enumerate(_clickhouse_fields(spec, wall_clock)))
     # A Nullable parameter compares as nothing at all: the day is asked for by two conditions.
@@ -194,10 +201,13 @@ def _clickhouse_lines(
 # The row.
 
 
-def _by_key(spec: TableSpec, wall_clock: bool, rows: object) -> dict[tuple[str, ...], tuple[str, ...]]:
+def _by_key(spec: TableSpec, wall_clock: bool, rows: Iterable[Sequence[str]]) -> _Lines:
     names = [column.name for column in compared_columns(spec, wall_clock)]
     places = [names.index(name) for name in spec.key]
-    return {tuple(row[at] for at in places): tuple(row) for row in rows}  # type: ignore[attr-defined]
+    lines: _Lines = defaultdict(Counter)
+    for row in rows:
+        lines[tuple(row[at] for at in places)][tuple(row)] += 1
+    return lines
 
 
 def _first_row(
@@ -218,16 +228,29 @@ def _first_row(
     def in_order(key: tuple[str, ...]) -> tuple[int | str, ...]:
         return tuple(int(text) if number else text for text, number in zip(key, numbers, strict=True))
 
-    unequal = sorted((key for key in mine.keys() | yours.keys() if mine.get(key) != yours.get(key)), key=in_order)
-    key = unequal[0] if unequal else None  # none: one store has a row twice
+    unequal = [key for key in mine.keys() | yours.keys() if mine[key] != yours[key]]
+    key = min(unequal, key=in_order, default=())
+    line, other = _unequal_lines(mine[key], yours[key])
     return Difference(
         part=part,
         timescale=ours,
         clickhouse=theirs,
         columns=tuple(column.name for column in columns),
-        timescale_line=_shown(columns, mine.get(key) if key else None),
-        clickhouse_line=_shown(columns, yours.get(key) if key else None),
+        timescale_line=_shown(columns, line),
+        clickhouse_line=_shown(columns, other),
+        timescale_times=0 if line is None else mine[key][line],
+        clickhouse_times=0 if other is None else yours[key][other],
     )
+
+
+def _unequal_lines(mine: Counter[_Line], yours: Counter[_Line]) -> tuple[_Line | None, _Line | None]:
+    """Of the rows of one key: a line that is only, or more often, in one store, and what the other has instead."""
+    line, other = (min(more, default=None) for more in (mine - yours, yours - mine))
+    if other is None and line in yours:
+        other = line
+    if line is None and other in mine:
+        line = other
+    return line, other
 
 
 def _shown(columns: list[Column], line: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -3,11 +3,13 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
+import clickhouse_connect
 import psycopg
 import pytest
 from bytewax.dataflow import Dataflow
@@ -494,6 +496,25 @@ def test_reconcile_says_the_row_and_what_differs(
     said = capsys.readouterr().out
     assert said.startswith("bars, instrument 'XIMC:GOLD:202612', day 2026-")
     assert "\n  trades: TimescaleDB " in said
+
+
+def test_reconcile_names_a_row_that_is_twice(
+    mandi: Mandi, empty_stores: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(empty_stores)
+    with closing(clickhouse_connect.get_client(dsn=empty_stores[1], autogenerate_session_id=False)) as client:
+        client.command("SYSTEM STOP MERGES market.trades")
+        one = "SELECT * FROM market.trades ORDER BY instrument DESC, ts_event LIMIT 1"
+        client.command(f"INSERT INTO market.trades {one}")
+        key = client.query(one.replace("*", "instrument, toDate(ts_event), seq, trade_id")).result_rows[0]
+        code = mandi("reconcile")
+        client.command("SYSTEM START MERGES market.trades")
+    assert code == 1
+    head, row, _ = capsys.readouterr().out.splitlines()
+    assert head.startswith(f"trades, instrument '{key[0]}', day {key[1]}: TimescaleDB has ")
+    assert row.startswith("  once in TimescaleDB, 2 times in ClickHouse: ")
+    assert f"seq={key[2]}" in row
+    assert f"trade_id={key[3]}" in row
 
 
 def test_prune_deletes_raw_rows_by_their_age(
