@@ -1,6 +1,5 @@
 """`mandi demo`: the whole pipeline on a simulated market, in one place that starts, watches and stops it."""
 
-import fcntl
 import os
 import signal
 import threading
@@ -34,6 +33,7 @@ from mandi.webhooks import endpoints
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.embedded.processes import free_port, port_is_free
+from sinks.locks import try_lock
 
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
 _PATIENT_STOP_S: Final = 30.0  # at the end of a --duration nobody waits for the prompt, and its counts shall be whole
@@ -337,11 +337,9 @@ def _python() -> list[str]:
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     with (data_dir / "demo.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(lock):
             lock.seek(0)
-            raise MandiError(f"a demo already runs on {data_dir}, as process {lock.read().strip()}") from error
+            raise MandiError(f"a demo already runs on {data_dir}, as process {lock.read().strip()}")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

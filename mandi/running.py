@@ -22,6 +22,7 @@ import orjson
 
 from mandi.errors import UsageError
 from mandi.supervisor import PARENT
+from sinks.locks import try_lock
 
 _log: Final = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def processes(data_dir: Path) -> Sequence[Process]:
 def _read(path: Path) -> Process | None:
     try:
         with path.open("rb") as file:
-            alive = _is_locked(file)
+            alive = not try_lock(file, fcntl.LOCK_SH)  # shared: others may look at the same moment
             said = orjson.loads(file.read())
         return Process(
             name=str(said["name"]),
@@ -144,11 +145,3 @@ def _read(path: Path) -> Process | None:
         )
     except (OSError, ValueError, KeyError, TypeError):  # it has gone this moment, or a power failure emptied it
         return None
-
-
-def _is_locked(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False

@@ -6,7 +6,6 @@ holds for readers and across kill -9; it does not hold across a power failure, w
 somewhere behind its last commit.
 """
 
-import fcntl
 import logging
 import os
 import time
@@ -45,6 +44,7 @@ from market.segments import (
 from sinks.errors import LogWriteFailed, WriterLocked
 from sinks.faults import crash_point
 from sinks.group_commit import GROUP_COMMIT, Committer, FsyncPolicy
+from sinks.locks import try_lock
 from sinks.log_signal import Signal
 from sinks.retention import KEEP_ALL, Retention, apply_retention
 
@@ -288,14 +288,11 @@ def require_writable(kind: str, payload: Payload) -> None:
 
 
 def _lock(tp: TopicPartition, directory: str) -> int:
-    # flock, not fcntl locks: also excludes a second writer of this process, and is let go when the process dies.
     file = os.open(os.path.join(directory, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(file):
         holder = os.pread(file, 20, 0)
         os.close(file)
-        raise WriterLocked(tp, int(holder) if holder.isdigit() else 0) from None
+        raise WriterLocked(tp, int(holder) if holder.isdigit() else 0)
     os.ftruncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
     return file

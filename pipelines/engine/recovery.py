@@ -10,7 +10,6 @@ store that is damaged, is thrown away and the flow starts again at the beginning
 """
 
 import errno
-import fcntl
 import logging
 import os
 import pickle
@@ -32,6 +31,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from market.records import LogReplaced
 from pipelines.engine.blame import take_cause
 from pipelines.engine.cluster import Seat, divided, lane_names, lane_of, seat_of_this_process
+from sinks.locks import try_lock
 
 _log: Final = logging.getLogger(__name__)
 
@@ -388,11 +388,9 @@ def locked(name: str, directory: Path) -> Iterator[int]:
     Raises: FlowLocked if the flow runs.
     """
     with (directory / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(lock):
             lock.seek(0)
-            raise FlowLocked(name, lock.read().strip()) from error
+            raise FlowLocked(name, lock.read().strip())
         with suppress(OSError):  # the disk may be full; the id is for who reads it, the lock holds without
             os.ftruncate(lock.fileno(), 0)
             os.write(lock.fileno(), str(os.getpid()).encode())

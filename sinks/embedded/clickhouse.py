@@ -12,7 +12,6 @@ in the foreground, for a supervisor:
 """
 
 import argparse
-import fcntl
 import json
 import os
 import signal
@@ -34,7 +33,6 @@ from sinks.embedded.processes import (
     alive,
     collect,
     free_port,
-    locked,
     port_is_free,
     run_until_signal,
     signal_quietly,
@@ -43,6 +41,7 @@ from sinks.embedded.processes import (
 )
 from sinks.embedded.shared import used
 from sinks.errors import EmbeddedServerError
+from sinks.locks import locked, try_lock
 
 DEFAULT_PORT: Final = 8123
 START_TIMEOUT_S: Final = 60.0
@@ -199,12 +198,10 @@ def _is_owned(data_dir: Path) -> bool:
 def _try_own(data_dir: Path) -> IO[str] | None:
     """Take the directory for this process, for as long as the returned file is open; None if it is taken."""
     file = (data_dir / "clickhouse.lock").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    if try_lock(file):
+        return file
+    file.close()
+    return None
 
 
 def _own(data_dir: Path) -> IO[str] | None:

@@ -41,7 +41,6 @@ from sinks.embedded.processes import (
     alive,
     collect,
     free_port,
-    locked,
     port_is_free,
     run_until_signal,
     signal_quietly,
@@ -50,6 +49,7 @@ from sinks.embedded.processes import (
 )
 from sinks.embedded.shared import used
 from sinks.errors import EmbeddedServerError
+from sinks.locks import locked
 
 SYSTEM_USER: Final = "embedded_postgres"
 ROLE: Final = "mandi"

@@ -1,6 +1,5 @@
-"""What both embedded servers need of the operating system: ports, liveness, locks, the foreground mode."""
+"""What both embedded servers need of the operating system: ports, liveness, the foreground mode."""
 
-import fcntl
 import os
 import signal
 import socket
@@ -8,8 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -92,14 +90,6 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     part.replace(path)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the kernel drops it when the process dies."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def run_until_signal(still_running: Callable[[], bool], poll_s: float = 0.1) -> bool:

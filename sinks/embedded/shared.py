@@ -18,6 +18,7 @@ from typing import IO, Final, Protocol
 from sinks.base import delay_s
 from sinks.embedded.processes import Watch, wait_until
 from sinks.errors import EmbeddedServerError
+from sinks.locks import try_lock
 
 LOOK_S: Final = 0.5
 STEADY_S: Final = 30.0
@@ -69,7 +70,7 @@ def shared(server: Server, on_restart: Callable[[], None] = lambda: None) -> Ite
         finally:
             pid = server.pid
             ours = server.is_child or (pid is not None and pid == _noted(users))
-            if ours and wait_until(lambda: _is_last(users), _ASKING_S):
+            if ours and wait_until(lambda: try_lock(users), _ASKING_S):  # nobody else has a lock on it
                 server.stop()
 
 
@@ -89,15 +90,7 @@ def is_used(data_dir: Path, name: str) -> bool:
     except FileNotFoundError:
         return False
     with users:
-        return not _is_last(users)
-
-
-def _is_last(users: IO[str]) -> bool:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return not try_lock(users)
 
 
 def _note(users: IO[str], server: Server) -> None:

@@ -1,6 +1,5 @@
 """What alerts are for, done to the processes of a running demo: each a context; leaving it puts the thing right."""
 
-import fcntl
 import json
 import os
 import random
@@ -23,6 +22,7 @@ from websockets.sync.client import connect
 from market import topics
 from market.schemas import BARS
 from sinks.embedded.postgres import DATABASE
+from sinks.locks import try_lock
 from tests.chaos.broker import Broker
 from tests.chaos.harness import until
 from tests.chaos.test_demo import Demo
@@ -104,16 +104,8 @@ def locked_out(running: Demo, flow: str) -> Iterator[None]:
     process = process_of(running, f"run {flow}")
     with (running.data_dir / "recovery" / flow / "lock").open("a+") as lock:
         process.kill()
-        until(lambda: _is_ours(lock.fileno()))
+        until(lambda: try_lock(lock))
         yield
-
-
-def _is_ours(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def inside_settings(directory: Path) -> dict[str, str]:
