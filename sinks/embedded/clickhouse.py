@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -29,9 +28,9 @@ import psutil
 from sinks.embedded.processes import (
     LOOPBACK,
     POLL_S,
+    Started,
     Watch,
     alive,
-    collect,
     free_port,
     port_is_free,
     run_until_signal,
@@ -66,7 +65,7 @@ class EmbeddedClickHouse:
         self.data_dir = data_dir.resolve()
         self._port = port
         self._log_file = self.data_dir / "clickhouse.log"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._started = Started()
 
     @property
     def url(self) -> str:
@@ -76,15 +75,14 @@ class EmbeddedClickHouse:
     @property
     def pid(self) -> int | None:
         """Process id of the live server, whoever started it."""
-        self._collect_child()
+        self._started.look()
         pid = _read_run_file(self.data_dir).get("pid")
         return pid if pid is not None and alive(pid) and _is_owned(self.data_dir) else None
 
     @property
     def is_child(self) -> bool:
         """Whether the live server is one that this object started."""
-        self._collect_child()
-        return self._child is not None
+        return self._started.look() is not None
 
     @property
     def damage(self) -> EmbeddedServerError | None:
@@ -109,9 +107,9 @@ class EmbeddedClickHouse:
             # Owned and silent: it is starting, or dead with threads that have not let go of the lock yet.
             wait_until(lambda: self._answers() or not _is_owned(self.data_dir), START_TIMEOUT_S)
             if not self._answers():
-                self._wait_for_child()
+                self._started.wait(STOP_TIMEOUT_S)
                 self._launch()
-                wait_until(lambda: self._answers() or self._child_died(), START_TIMEOUT_S)
+                wait_until(lambda: self._answers() or not self.is_child, START_TIMEOUT_S)
             if not self._answers():
                 raise EmbeddedServerError(_SERVER, f"did not start: {self._last_log()}", f"see {self._log_file}")
         return self.url
@@ -123,39 +121,18 @@ class EmbeddedClickHouse:
             if pid is not None and not self._gone(pid):
                 signal_quietly(pid, number)
                 wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S)
-        self._wait_for_child()
+        self._started.wait(STOP_TIMEOUT_S)
 
     def _gone(self, pid: int | None) -> bool:
-        self._collect_child()
         return pid is None or not (alive(pid) or _is_owned(self.data_dir))
-
-    def _collect_child(self) -> None:
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
-
-    def _wait_for_child(self) -> None:
-        # Stopped or killed by somebody else, maybe this instant.
-        if self._child is not None:
-            collect(self._child, STOP_TIMEOUT_S)
-            self._child = None
 
     def _launch(self) -> None:
         command = [sys.executable, "-m", "sinks.embedded.clickhouse", "--data-dir", str(self.data_dir)]
-        with self._log_file.open("ab") as log:
-            self._child = subprocess.Popen(
-                [*command, "--port", str(self._port)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops us in order
-            )
-
-    def _child_died(self) -> bool:
-        return self._child is None or self._child.poll() is not None
+        self._started.begin([*command, "--port", str(self._port)], self._log_file)
 
     def _answers(self) -> bool:
         pid = self.pid
-        if pid is None or (self._child is not None and self._child.pid != pid):
+        if pid is None or self._started.look() not in (None, pid):
             return False
         try:
             with urllib.request.urlopen(f"{self.url}/ping", timeout=5) as answer:

@@ -26,7 +26,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -37,9 +37,9 @@ from sinks.embedded.access import grant_search
 from sinks.embedded.frozen import is_stopped
 from sinks.embedded.processes import (
     LOOPBACK,
+    Started,
     Watch,
     alive,
-    collect,
     free_port,
     port_is_free,
     run_until_signal,
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
         self._settings_file = self.data_dir / "postgres.json"
         self._dsn_file = self.data_dir / "postgres.dsn"
         self._log_file = self.data_dir / "postgres.log"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._started = Started()
 
     @property
     def dsn(self) -> str:
@@ -135,15 +135,14 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int | None:
         """Process id of the live postmaster, whoever started it."""
-        self._collect_child()
+        self._started.look()
         found = read_postmaster(self.cluster)
         return found.pid if found is not None and self._is_ours(found.pid) else None
 
     @property
     def is_child(self) -> bool:
         """Whether the live server is one that this object started."""
-        self._collect_child()
-        return self._child is not None
+        return self._started.look() is not None
 
     @property
     def damage(self) -> EmbeddedServerError | None:
@@ -182,23 +181,12 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server: open transactions are rolled back, committed data is flushed."""
         with locked(self.data_dir / ".postgres.lock"):
-            pid = self.pid
-            if pid is None and self._child is not None:
-                pid = self._child.pid  # so young that it has not written its file yet
+            pid = self.pid or self._started.look()  # so young that it has not written its file yet
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, immediate, none
-                if pid is not None and not self._gone(pid):
+                if pid is not None and alive(pid):
                     signal_quietly(pid, number)
-                    wait_until(lambda: self._gone(pid), STOP_TIMEOUT_S)
-            self._wait_for_child()
-
-    def _gone(self, pid: int | None) -> bool:
-        self._collect_child()
-        return pid is None or not alive(pid)
-
-    def _collect_child(self) -> None:
-        # A dead child stays a zombie until it is waited for.
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
+                    wait_until(lambda: not alive(pid), STOP_TIMEOUT_S)
+            self._started.wait(STOP_TIMEOUT_S)
 
     def _kept(self) -> dict[str, str]:
         """Port and password, of one file or the other. Raises: EmbeddedServerError if neither tells."""
@@ -243,18 +231,12 @@ class EmbeddedPostgres:
 
     def _clear_the_dead(self) -> None:
         """Remove what a killed postmaster left: its zombie, and backends that keep the shared memory in use."""
-        self._wait_for_child()
+        self._started.wait(STOP_TIMEOUT_S)
         self._end_orphans()
         stale = read_postmaster(self.cluster)
         if stale is not None and psutil.pid_exists(stale.pid) and not alive(stale.pid):
             # Somebody else's child that nobody collected: PostgreSQL would take the zombie for a live server.
             (self.cluster / "postmaster.pid").unlink()
-
-    def _wait_for_child(self) -> None:
-        # Stopped or killed by somebody else, maybe this instant.
-        if self._child is not None:
-            collect(self._child, STOP_TIMEOUT_S)
-            self._child = None
 
     def _end_orphans(self) -> None:
         orphans = [process for process in psutil.process_iter() if self._is_ours(process.pid)]
@@ -297,9 +279,7 @@ class EmbeddedPostgres:
             cwd=place,
             capture_output=True,
             text=True,
-            user=None if owner is None else owner.pw_uid,
-            group=None if owner is None else owner.pw_gid,
-            extra_groups=None if owner is None else [],
+            **_run_as(owner),
         )
         if result.returncode != 0:
             raise EmbeddedServerError(
@@ -314,21 +294,9 @@ class EmbeddedPostgres:
         self._keep(port=port, password=kept["password"])
         command = [str(_BIN / "postgres"), "-D", str(self.cluster), "-p", str(port)]
         command += [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        with self._log_file.open("ab") as log:
-            self._child = subprocess.Popen(
-                command,
-                cwd=self.cluster.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops us in order
-                user=None if owner is None else owner.pw_uid,
-                group=None if owner is None else owner.pw_gid,
-                extra_groups=None if owner is None else [],
-            )
-        child = self._child
-        ready = wait_until(lambda: self._is_ready(child.pid) or child.poll() is not None, START_TIMEOUT_S)
-        if not ready or child.poll() is not None:
+        pid = self._started.begin(command, self._log_file, cwd=self.cluster.parent, **_run_as(owner))
+        ready = wait_until(lambda: self._is_ready(pid) or not self.is_child, START_TIMEOUT_S)
+        if not ready or not self.is_child:
             raise EmbeddedServerError(_SERVER, f"did not start: {self._last_log()}", f"see {self._log_file}")
 
     def _last_log(self) -> str:
@@ -389,6 +357,11 @@ def _system_user() -> pwd.struct_passwd:
             "run as a normal user, or create that user",
         ) from error
     return pwd.getpwnam(SYSTEM_USER)
+
+
+def _run_as(owner: pwd.struct_passwd | None) -> dict[str, Any]:
+    """Options of a new process; it runs as we do where there is no owner."""
+    return {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
 
 
 def _give_up(_number: int, _frame: object) -> None:

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -38,15 +38,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(POLL_S)
     return True
-
-
-def collect(child: subprocess.Popen[bytes], patience_s: float) -> None:
-    """Wait for a child that was told to end; kill it if it does not. A killed one ends, however busy the machine is."""
-    try:
-        child.wait(patience_s)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def signal_quietly(pid: int, number: signal.Signals) -> None:
@@ -101,6 +92,41 @@ def run_until_signal(still_running: Callable[[], bool], poll_s: float = 0.1) -> 
         if not still_running():
             return False
     return True
+
+
+class Started:
+    """The server process that its holder started last, if it did."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self, command: Sequence[str], log_file: Path, **options: Any) -> int:
+        """Start it, what it says appended to `log_file`; `options` are those of Popen. Return its process id."""
+        with log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops us in order
+                **options,
+            )
+        return self._process.pid
+
+    def look(self) -> int | None:
+        """Return its id while it runs. One that has ended stays a zombie until somebody looks."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def wait(self, patience_s: float) -> None:
+        """Wait for its end: it was told to, or stopped by somebody else, maybe this instant. Kill it if it goes on."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()  # a killed one ends, however busy the machine is
 
 
 class Watch:

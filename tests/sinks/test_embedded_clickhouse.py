@@ -24,7 +24,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sinks.embedded.clickhouse import EmbeddedClickHouse
-from sinks.embedded.processes import alive, collect, wait_until
+from sinks.embedded.processes import alive, wait_until
 from sinks.errors import EmbeddedServerError
 
 TABLE = "CREATE TABLE IF NOT EXISTS default.t (a Int64, b String) ENGINE = MergeTree ORDER BY a"
@@ -262,16 +262,6 @@ def test_a_killed_server_comes_back_where_its_clients_look_for_it(data_dir: Path
     assert wait_until(lambda: server.pid is None, 5)
     assert server.start() == url
     server.stop()
-
-
-def test_a_child_that_does_not_end_in_time_is_killed_and_waited_for() -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
-    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        child.terminate()
-        collect(child, 0.1)
-        assert child.returncode == -signal.SIGKILL
 
 
 def second_process(server: EmbeddedClickHouse) -> subprocess.Popen[bytes]:
