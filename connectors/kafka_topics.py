@@ -6,10 +6,8 @@ tells the two apart by an id (KIP-516), which no topic has twice.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
-GONE_S: Final[float] = 5.0
-"""How long a topic must be missing until it counts as deleted: one of several brokers may not know of it yet."""
+from market.kafka_away import GONE_S
 
 
 class KnownTopics:

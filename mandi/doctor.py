@@ -213,11 +213,11 @@ def _processes(settings: Settings) -> Iterator[Finding]:
         yield Finding(None, "no pipeline is running on this data directory")
         return
     yield Finding(True, f"a pipeline is running: {', '.join(_named(process) for process in live)}")
-    here = [process for process in live if process.is_here]
-    for process in here:
-        if is_stopped(process.pid):
-            yield Finding(False, f"{_named(process)} is stopped", _thaw(process.pid))
-    found = {_named(process): scrape(process.metrics, _PATIENCE_S) for process in here if not is_stopped(process.pid)}
+    stopped = [process for process in live if process.is_here and is_stopped(process.pid)]
+    for process in stopped:
+        yield Finding(False, f"{_named(process)} is stopped", _thaw(process.pid))
+    asked = [process for process in live if process.is_here and process not in stopped]
+    found = {_named(process): scrape(process.metrics, _PATIENCE_S) for process in asked}
     waiting = [name for name, its in found.items() if its.total("mandi_log_away")]
     if waiting:
         what = f"{len(waiting)} of {len(live)} processes wait for the log's broker"

@@ -1,5 +1,5 @@
-"""What kafka-python has to be told: which errors say that a broker is away for a while, so that market.kafka_log.insist
-waits for their end; and that to ask for a topic is not to make it.
+"""What all that talk to Kafka agree upon: which errors say that a broker is away for a while, so that
+market.kafka_log.insist waits for their end; when a topic is gone; and that to ask for a topic is not to make it.
 
 Apart from market.kafka_log, which every process imports: the library takes 0.3 s that the embedded log shall not cost.
 """
@@ -18,6 +18,9 @@ while none is elected, as after a broker that stood still, that is 'UnknownBroke
 
 METADATA_MS: Final = 10_000
 """How old a client's list of brokers may get; with the library's five minutes a broker that is back stays unknown."""
+
+GONE_S: Final = 5.0
+"""How long a topic must be missing until it counts as deleted: one of several brokers may not know of it yet."""
 
 
 def never_make_topics(manager: Any) -> None:

@@ -30,7 +30,7 @@ from kafka.protocol.metadata import FindCoordinatorRequest
 from kafka.protocol.producer import InitProducerIdRequest, ProduceRequest
 from kafka.record.memory_records import MemoryRecordsBuilder
 
-from market.kafka_away import AWAY, METADATA_MS, never_make_topics
+from market.kafka_away import AWAY, GONE_S, METADATA_MS, never_make_topics
 from market.kafka_log import KafkaLog, insist
 from market.records import Patience, TopicPartition
 from sinks.errors import LogWriteFailed, WriterFenced
@@ -52,9 +52,6 @@ _SURE_S: Final = 60.0
 """Far less than a broker remembers a producer, a day. The look costs a millisecond, and only after such a pause."""
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while the machine sleeps."""
-
-_GONE_S: Final = 5.0
-"""How long a topic must be missing until it counts as deleted: one of several brokers may not know of it yet."""
 
 _FENCED: Final = (kafka.errors.InvalidProducerEpochError, kafka.errors.ProducerFencedError)
 
@@ -187,7 +184,7 @@ class FencedProducer:
                 self._attempt(waiting, identities, offsets)
             except kafka.errors.UnknownTopicOrPartitionError:
                 self._missing_since_s = _now_s() if missing_since_s is None else missing_since_s
-                if _now_s() < self._missing_since_s + _GONE_S:
+                if _now_s() < self._missing_since_s + GONE_S:
                     raise
                 topics = ", ".join(sorted({tp.topic for tp in waiting}))
                 raise LogWriteFailed(f"of {topics} something is not there any more: was a topic deleted?") from None

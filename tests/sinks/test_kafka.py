@@ -140,7 +140,7 @@ def test_a_foreign_record_in_between_ends_the_writer(url: str, kafka_broker: Ser
 def test_a_writer_whose_topic_is_deleted_ends_and_the_next_makes_it(
     url: str, admin: kafka.admin.KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_producer, "_GONE_S", 0.5)
+    monkeypatch.setattr(kafka_producer, "GONE_S", 0.5)
     waits: list[str] = []
     writer = open_writer(url, patience=Patience(on_wait=lambda reason, _: waits.append(reason)))
     append_json(writer, 3)

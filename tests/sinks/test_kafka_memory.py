@@ -176,7 +176,7 @@ def test_a_topic_that_is_deleted_is_not_made_by_asking_for_it(
     forgets_names: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also by a broker that would: with its own settings, not with those of our topics."""
-    monkeypatch.setattr(kafka_producer, "_GONE_S", 0.5)
+    monkeypatch.setattr(kafka_producer, "GONE_S", 0.5)
     url = log_at(forgets_names)
     writer, reader = open_writer(url), open_reader(url)
     append_json(writer, 3)
