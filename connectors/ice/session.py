@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import orjson
-
 from connectors.errors import DecodeError
 from connectors.ice import codec
 from connectors.ice.books import BLANK, LOST, Books
@@ -32,9 +30,10 @@ from connectors.ice.constants import (
     SUBSCRIBE_TIMEOUT_NS,
     TRADES,
 )
+from connectors.ice.gaps import Gaps
 from connectors.ice.ledger import Ledger, channel_of
 from connectors.ice.rows import Rows
-from connectors.ice.sequence import Channel, Gap, Request
+from connectors.ice.sequence import Channel, Request
 from connectors.ticks import FeedOutput
 
 CLOSED: Final = "closed"
@@ -59,11 +58,11 @@ class Session:
         self._ledger = Ledger(output)
         self._rows = Rows(config.channels, self.books, self._ledger, output, self.counters)
         self._channels = {name: Channel(name) for name in config.channels}
+        self._gaps = Gaps(self._channels, self.books, self._ledger)
         self.session_id: str | None = None
         self._resumable = True
         self._restored = bool(resume)
         self._book_published = 0  # `last` of the book channel at the end of the last complete event
-        self._imaging: list[Gap] = []  # holes of the book that wait for images
         self.phase = CLOSED
         self.lost: str | None = None
         self._authenticated = self._penalty = False
@@ -104,14 +103,13 @@ class Session:
             positions[name] = self._book_published if name == BOOK else channel.last
         if self.books.lost:
             positions["lost"] = ",".join(self.books.lost)
-        gaps = [gap.fields(imaging=True) for gap in self._imaging]
-        gaps += [c.gap.fields(imaging=False) for c in self._channels.values() if c.gap is not None]
+        gaps = self._gaps.to_text()
         if gaps:
-            positions["gaps"] = orjson.dumps(gaps).decode()
+            positions["gaps"] = gaps
         return positions
 
     def _restore(self, resume: Positions) -> None:
-        self.session_id = self._rows.session = str(resume["session"])
+        self._name(str(resume["session"]))
         self._resumable = resume.get("subscription") == self._config.subscription
         for name, channel in self._channels.items():
             channel.last = channel.highest = int(resume.get(name, 0))
@@ -121,12 +119,10 @@ class Session:
         lost = set(str(resume.get("lost", "")).split(","))
         for symbol in filter(None, str(resume.get("symbols", "")).split(",")):
             self.books.learn(symbol, 0, LOST if symbol in lost else BLANK)
-        for fields in orjson.loads(str(resume.get("gaps", "[]"))):
-            gap, imaging = Gap.of(fields)
-            if imaging:
-                self._imaging.append(gap)
-            elif gap.channel in self._channels:
-                self._channels[gap.channel].gap = gap
+        self._gaps.restore(str(resume.get("gaps", "")))
+
+    def _name(self, session: str) -> None:
+        self.session_id = self._rows.session = self._gaps.session = session
 
     # ---- events
 
@@ -149,9 +145,7 @@ class Session:
         self._requests.clear()
         self.books.disconnect()
         for channel in self._channels.values():
-            gap = channel.widened()
-            if gap is not None:
-                self._ledger.gap(gap)
+            self._gaps.widen(channel)
             channel.disconnect()
         text = self.lost or (f"connection closed, code {code} {reason}" if code is not None else reason)
         self._ledger.venue(self.books.mics, self.books.clock_slots.values(), "STALE", text.strip(), now_ns)
@@ -234,7 +228,7 @@ class Session:
 
     def _catch_up(self, channel: Channel, seq: int, replay_from: int, now_ns: int) -> None:
         if seq < channel.last:
-            self._reset(channel, "session_reset", now_ns)
+            self._gaps.reset(channel, "session_reset", now_ns)
             channel.restart(seq)
             channel.known = True
             if channel.name == BOOK:
@@ -252,25 +246,14 @@ class Session:
         reason = "session_reset" if self._resumable else "subscription_changed"
         for channel in self._channels.values():
             if self.session_id is not None:
-                self._reset(channel, reason, now_ns)
+                self._gaps.reset(channel, reason, now_ns)
             channel.restart(0)
-        self.session_id = self._rows.session = message.session
+        self._name(message.session)
         self._book_published = 0
         self.books.set_gapped(False, now_ns)
         self.books.restart(now_ns)
         for name in self._channels:
             self._subscribe(name, now_ns)
-
-    # What was missed is unknown when the venue counts anew: the row says at least one.
-    def _reset(self, channel: Channel, reason: str, now_ns: int) -> None:
-        gap = channel.gap or self._new_gap(channel, channel.last + 1, now_ns)
-        gap.seq_to, gap.reason = max(gap.seq_to, channel.highest), reason
-        channel.gap = None
-        if channel.name == BOOK:
-            self._imaging.append(gap)
-            self._ledger.gap(gap)
-        else:
-            self._ledger.gap(gap, now_ns, "snapshot")
 
     def _subscribe(self, channel: str, now_ns: int) -> None:
         self._last_id += 1
@@ -283,8 +266,10 @@ class Session:
         if channel is None or self._asked.pop(message.id, None) is None:
             self.counters["unexpected"] += 1
             return
+        # Nothing before a first subscription was meant for us; on `status` every one brings the whole state.
         if channel.name == STATUS or not channel.known:
-            self._begin(channel, message.seq, now_ns)
+            channel.skip_to(message.seq)
+            self._gaps.forget(channel, now_ns)
         channel.known = True
         channel.highest = max(channel.highest, message.seq)
         if channel.name == BOOK:
@@ -297,13 +282,6 @@ class Session:
     def _announce(self, now_ns: int) -> None:
         if all(channel.known for channel in self._channels.values()):
             self._ledger.venue(self.books.mics, self.books.clock_slots.values(), "LIVE", "subscribed", now_ns)
-
-    # Nothing before a first subscription was meant for us; on `status` every one brings the whole state.
-    def _begin(self, channel: Channel, seq: int, now_ns: int) -> None:
-        channel.skip_to(seq)
-        if channel.gap is not None:
-            self._ledger.gap(channel.gap, now_ns, "snapshot")
-            channel.gap = None
 
     def _error(self, message: codec.VenueError, now_ns: int) -> None:
         self.counters[f"error_{message.code}"[:40]] += 1
@@ -365,9 +343,7 @@ class Session:
             self._apply(channel, entry[0], entry[1], now_ns)
         if channel.last < channel.highest:
             if channel.gap is None and channel.last + 1 not in channel.held:
-                channel.gap = self._new_gap(channel, channel.missing_end(), now_ns, reason)
-                self._ledger.gap(channel.gap)
-                self._assess_gaps(now_ns)
+                self._gaps.open(channel, now_ns, reason)
             if channel.request is None:
                 self._ask_replay(channel, now_ns)
 
@@ -386,17 +362,12 @@ class Session:
             self._progress(channel, now_ns)
 
     def _progress(self, channel: Channel, now_ns: int) -> None:
-        gap, request = channel.gap, channel.request
+        request = channel.request
         if request is not None:
             self._postpone_replays(now_ns)
             if channel.last >= request.last:
                 channel.request = None
-        if gap is not None:
-            gap.recovered += channel.last <= gap.seq_to
-            if channel.last >= gap.seq_to:
-                channel.gap = None
-                self._ledger.gap(gap, now_ns, "replay")
-                self._assess_gaps(now_ns)
+        self._gaps.fill(channel, now_ns)
 
     # The venue answers one request after the other: while one answer flows, those behind it are not overdue.
     def _postpone_replays(self, now_ns: int) -> None:
@@ -422,26 +393,15 @@ class Session:
                 self._give_up(channel, channel.missing_end(), "replay_incomplete", now_ns)
 
     def _give_up(self, channel: Channel, end: int, reason: str, now_ns: int) -> None:
-        gap, channel.gap = channel.gap, None
-        if gap is None and end > channel.last:
-            gap = self._new_gap(channel, end, now_ns)
-        if gap is not None:
-            # What lies behind is applied, or is a hole of its own.
-            gap.seq_to, gap.reason = max(channel.last, end), reason
+        self._gaps.give_up(channel, end, reason, now_ns)
         channel.skip_to(end)
         if channel.name == BOOK:
             self._book_published = channel.last
             self.books.lose_all(channel.last, now_ns)
-            if gap is not None:
-                self._imaging.append(gap)
-                self._ledger.gap(gap)
             self._resolve_imaged(now_ns)
-        else:
-            if channel.name == STATUS:
-                self._subscribe(STATUS, now_ns)  # brings the state of every symbol
-            if gap is not None:
-                self._ledger.gap(gap, now_ns, "snapshot")
-        self._assess_gaps(now_ns)
+        elif channel.name == STATUS:
+            self._subscribe(STATUS, now_ns)  # brings the state of every symbol
+        self._gaps.assess(now_ns)
         self._advance(channel, now_ns)
 
     def _resync_required(self, message: codec.ResyncRequired, now_ns: int) -> None:
@@ -450,7 +410,7 @@ class Session:
         if channel is None:
             return
         if message.current < channel.last:
-            self._reset(channel, "resync_required", now_ns)
+            self._gaps.reset(channel, "resync_required", now_ns)
             channel.restart(message.current)
             channel.known = True
         self._give_up(channel, message.current, "resync_required", now_ns)
@@ -471,7 +431,7 @@ class Session:
         if message.seq == channel.last == channel.highest:
             self._rows.promise(channel.name, message.ts, now_ns)
 
-    # ---- images and gaps
+    # ---- images
 
     def _snapshot(self, message: codec.Snapshot, now_ns: int) -> None:
         book = self._channels.get(BOOK)
@@ -487,21 +447,5 @@ class Session:
 
     def _resolve_imaged(self, now_ns: int) -> None:
         subscribing = any(channel == BOOK for channel, _ in self._asked.values())
-        if self._imaging and self.phase == LIVE and not subscribing and not self.books.awaiting():
-            for gap in self._imaging:
-                self._ledger.gap(gap, now_ns, "snapshot")
-            self._imaging.clear()
-
-    def _new_gap(self, channel: Channel, end: int, now_ns: int, reason: str = "") -> Gap:
-        return Gap(
-            session=str(self.session_id),
-            channel=channel.name,
-            seq_from=channel.last + 1,
-            seq_to=end,
-            ts_detected=now_ns,
-            reason=reason,
-        )
-
-    def _assess_gaps(self, now_ns: int) -> None:
-        gapped = any(c.gap is not None for c in self._channels.values() if c.name in (TRADES, BOOK))
-        self.books.set_gapped(gapped, now_ns)
+        if self._gaps.imaging and self.phase == LIVE and not subscribing and not self.books.awaiting():
+            self._gaps.imaged(now_ns)
