@@ -120,7 +120,7 @@ class Session:
         """Log out: the feed stops."""
         self._fix.logout("")
 
-    # ---- connectors.fix.session.Application
+    # ---- connectors.fix.application.Application
 
     def on_logon(self, now_ns: int, *, fresh: bool, expected: int) -> None:
         """Subscribe, and distrust every book; a fresh session also gives up what the one before it still owed."""

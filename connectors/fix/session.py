@@ -9,10 +9,11 @@ Source: FIX 4.4 volume 2 with errata 2003-06-18; the rules of QuickFIX's accepta
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from connectors.errors import DecodeError, ValueRefused
 from connectors.fix import constants as fix
+from connectors.fix.application import Application
 from connectors.fix.config import RAW_DATA_AUTH, USERNAME_AUTH, SessionConfig
 from connectors.fix.dictionary import MESSAGES, UNSUPPORTED
 from connectors.fix.fields import Fields
@@ -20,7 +21,8 @@ from connectors.fix.framing import Frame, Framer, Garbled
 from connectors.fix.header import Fault, HeaderCheck
 from connectors.fix.message import Message
 from connectors.fix.outgoing import Body, Outgoing
-from connectors.fix.sequence import Gap, Incoming
+from connectors.fix.repair import Repair
+from connectors.fix.sequence import Incoming
 from connectors.fix.values import parse_count
 from connectors.ticks import RAW_CHARACTERS
 
@@ -30,31 +32,6 @@ LIVE: Final = "live"
 
 _EXPECTING: Final = re.compile(r"[Ee]xpect(?:ing|ed) (\d{1,9})\b")
 _TEXT_CHARACTERS: Final = 200
-
-
-class Application(Protocol):
-    """What is carried by the session."""
-
-    def on_logon(self, now_ns: int, *, fresh: bool, expected: int) -> None:
-        """Logged on; `fresh` if the numbers began anew, so that from `expected` on nothing can be sent again."""
-
-    def on_message(self, message: Message) -> Fault | None:
-        """Take the next application message; return a fault to have it rejected."""
-
-    def on_heartbeat(self, message: Message) -> None:
-        """The venue says that it is there, and what time it is."""
-
-    def on_refused(self, message: Message, fault: Fault) -> None:
-        """A message was rejected for its form; it counts as received, and is not shown."""
-
-    def on_gap(self, gap: Gap, resolution: str | None, now_ns: int) -> None:
-        """A hole was found (no `resolution`), or is over."""
-
-    def on_garbled(self, garbled: Garbled, now_ns: int) -> None:
-        """Bytes were skipped."""
-
-    def on_skew(self, offset_ns: int, now_ns: int) -> None:
-        """The venue's clock is `offset_ns` ahead of ours, too far to talk."""
 
 
 class FixSession:
@@ -74,9 +51,9 @@ class FixSession:
         self._framer, self._fields, self._header = Framer(), Fields(), HeaderCheck(config)
         self.incoming = Incoming(expected=int(resume["in"]) + 1 if resume else 1)
         self._outgoing = Outgoing(config, int(resume["out"]) if resume else 1)
+        self._repair = Repair(self.incoming, self._outgoing, application, counters)
         self._reset_next = config.reset_on_logon or resume is None
         self._reset_asked = False
-        self._unanswered = 0  # connections in a row that were given up for a ResendRequest without an answer
         self.phase = CLOSED
         self.lost: str | None = None
         self._refusals = 0
@@ -113,7 +90,7 @@ class FixSession:
         self._outgoing.connect(now_ns)
         self.phase, self.lost, self._tested = LOGGING_ON, None, False
         self._deadline_ns = now_ns + fix.LOGON_TIMEOUT_NS
-        self._reset_asked = self._reset_next or self._unanswered >= fix.UNANSWERED_CONNECTIONS
+        self._reset_asked = self._reset_next or self._repair.unanswered >= fix.UNANSWERED_CONNECTIONS
         if self._reset_asked:
             self._outgoing.restart()
         self.send(fix.LOGON, self._logon_body())
@@ -136,10 +113,7 @@ class FixSession:
         if self._penalty or (self.phase == LOGGING_ON and self.lost is None):
             self._refusals += 1
         self.phase, self._deadline_ns, self._penalty = CLOSED, None, False
-        gap = self.incoming.widened()
-        if gap is not None:
-            self._application.on_gap(gap, None, self._now_ns)
-        self.incoming.disconnect()
+        self._repair.disconnect(self._now_ns)
 
     def receive(self, data: bytes, now_ns: int) -> None:
         """Take what was read from the socket. `now_ns` becomes ts_recv of its rows."""
@@ -193,8 +167,8 @@ class FixSession:
             self._lose("no answer to Logon")
         elif now_ns >= self._heard_ns + int(self._patience * self._heartbeat_ns):
             self._silent()
-        elif self.incoming.resend is not None and now_ns >= self.incoming.resend.deadline_ns:
-            self._resend_late()
+        elif self._repair.is_late(now_ns) and not self._repair.ask_again(now_ns):
+            self._lose(f"no answer to ResendRequest from {self.incoming.expected}")
         if self.phase == LIVE and self.lost is None and now_ns >= self._outgoing.sent_ns + self._heartbeat_ns:
             self.send(fix.HEARTBEAT, [])
 
@@ -213,16 +187,6 @@ class FixSession:
             return
         self._tested = True
         self.send(fix.TEST_REQUEST, [(fix.TEST_REQ_ID, f"MANDI-{self._now_ns}")])
-
-    def _resend_late(self) -> None:
-        late = self.incoming.resend
-        assert late is not None
-        if late.attempt >= fix.RESEND_ATTEMPTS:
-            self._unanswered += 1
-            self._lose(f"no answer to ResendRequest from {self.incoming.expected}")
-            return
-        self.incoming.resend = None
-        self._ask_resend(late.until, late.attempt + 1)
 
     # ---- what comes in
 
@@ -348,32 +312,17 @@ class FixSession:
             return
         if not incoming.hold(message):
             self.counters["held_dropped"] += 1
-        self._open_gap(message.seq, "sequence_jump")
-        self._ask_resend(message.seq)
-
-    def _open_gap(self, seq: int, reason: str) -> None:
-        gap = self.incoming.open_gap(seq, self._now_ns, reason)
-        if gap is not None:
-            self.counters["gaps"] += 1
-            self._application.on_gap(gap, None, self._now_ns)
-
-    def _ask_resend(self, until: int, attempt: int = 1) -> None:
-        if self.incoming.ask(until, self._now_ns, attempt):
-            self.send(fix.RESEND_REQUEST, [(fix.BEGIN_SEQ_NO, self.incoming.expected), (fix.END_SEQ_NO, 0)])
+        self._repair.found(message.seq, "sequence_jump", self._now_ns)
 
     # Apply what is next, close the hole if it is filled, and see to the one behind it.
     def _go_on(self) -> None:
         incoming = self.incoming
         while (held := incoming.held.pop(incoming.expected, None)) is not None:
             self._consume(held)
-        closed = incoming.progressed(self._now_ns)
-        if closed is not None:
-            self._unanswered = 0
-            self._application.on_gap(closed, "replay", self._now_ns)
+        self._repair.progressed(self._now_ns)
         first = incoming.first_held()
         if first is not None and self.lost is None:
-            self._open_gap(first, "sequence_jump")
-            self._ask_resend(first)
+            self._repair.found(first, "sequence_jump", self._now_ns)
 
     def _gap_fill(self, message: Message) -> None:
         fault = message.layout.check(message.values)
@@ -410,9 +359,7 @@ class FixSession:
             self._reject(message, (fix.VALUE_INCORRECT, fix.NEW_SEQ_NO))
             return
         if following > incoming.expected:
-            gap = incoming.gap or Gap(seq_from=incoming.expected, seq_to=0, ts_detected=self._now_ns, reason="")
-            gap.seq_to, gap.reason = following - 1, "sequence_reset"
-            incoming.gap = None
+            gap = self._repair.give_up(following - 1, self._now_ns)
             self._fill_to(following)
             self._application.on_gap(gap, "snapshot", self._now_ns)
         self._go_on()
@@ -439,26 +386,18 @@ class FixSession:
         self.phase, self._deadline_ns, self._refusals = LIVE, None, 0
         self._penalty = False
         self._reset_next = self._config.reset_on_logon
-        if fresh:
-            self._unanswered = 0
         self._agree_heartbeat(message)
         expected = incoming.expected
         if fresh:
-            self._restart()
+            self._repair.unanswered = 0
+            self._repair.restart(1, self._now_ns)
         if message.seq > incoming.expected:
             incoming.hold(message)
-            self._open_gap(message.seq, "reconnect")
-            self._ask_resend(message.seq)
+            self._repair.found(message.seq, "reconnect", self._now_ns)
         elif message.seq == incoming.expected:
             incoming.expected += 1
             self._go_on()
         self._application.on_logon(self._now_ns, fresh=fresh, expected=expected)
-
-    def _restart(self) -> None:
-        gap = self.incoming.restart(1)
-        if gap is not None:
-            gap.reason = "session_reset"
-            self._application.on_gap(gap, "snapshot", self._now_ns)
 
     # 141=Y within a session: both sides count from 1 again, and the answer is a Logon.
     def _logon_again(self, message: Message) -> None:
@@ -466,8 +405,7 @@ class FixSession:
             self._in_sequence(message)
             return
         expected = self.incoming.expected
-        self._restart()
-        self.incoming.expected = message.seq + 1
+        self._repair.restart(message.seq + 1, self._now_ns)
         self._outgoing.restart()
         self._reset_asked = True
         self.send(fix.LOGON, self._logon_body())
@@ -481,7 +419,7 @@ class FixSession:
     def _logged_out(self, message: Message) -> None:
         text = message.text(fix.TEXT)[:_TEXT_CHARACTERS]
         if self.phase == LOGGING_ON:
-            self._unanswered = 0  # if it was to begin anew, that is what was refused
+            self._repair.unanswered = 0  # if it was to begin anew, that is what was refused
             expecting = _EXPECTING.search(text)
             if expecting is not None and int(expecting[1]) >= self._outgoing.following:
                 self._outgoing.following = int(expecting[1])  # the venue counted on: not a refusal of who we are
