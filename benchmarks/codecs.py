@@ -23,7 +23,8 @@ from connectors.mcx.session import Session
 from connectors.ticks import FeedOutput
 from feeds_simulator.mcx import angel, kite
 from feeds_simulator.mcx.board import Board, Contract
-from feeds_simulator.mcx.server import SimulatorConfig, open_market
+from feeds_simulator.mcx.symbols import kite_symbol
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from market.instruments import InstrumentKey, InstrumentMaster
 from market.sessions import local_date
 
@@ -56,8 +57,10 @@ def per_second(decode: Callable[[bytes], object], messages: Sequence[bytes], eac
 
 
 def _mcx_states() -> tuple[Board, list[tuple[Contract, bytes, bytes]]]:
-    config = SimulatorConfig(rate=4_000.0, always_open=True)
-    market = open_market(config, _START_NS)
+    config = ModelConfig(
+        start_ns=_START_NS, rate=4_000.0, profiles=PROFILES["mcx"], symbol_of=kite_symbol, always_open=True
+    )
+    market = MarketModel(config)
     board = Board(market.listings, local_date("Asia/Kolkata", _START_NS))
     states: list[tuple[Contract, bytes, bytes]] = []
     until_ns = _START_NS

@@ -8,12 +8,10 @@ what was missed is skipped; less is caught up with, `MAX_ACTIONS_PER_TURN` at a 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final, Protocol
 
 from feeds_simulator.events import Event, Listing
 from feeds_simulator.faults import NS_PER_S, Action, Distortion, Faults
-from feeds_simulator.files import TruthFile
 
 MAX_ACTIONS_PER_TURN: Final = 2_000  # about 50 ms of work, so that requests are answered during a catch-up
 MAX_LAG_NS: Final = 30 * NS_PER_S  # further behind (the machine slept), the model skips what it missed
@@ -56,7 +54,7 @@ class VenueServer(Protocol):
 
 
 class Pacer:
-    """Pulls from a market, hands to a venue, keeps the truth. `run` it as a task; then `close`."""
+    """Pulls from a market, hands to a venue. `run` it as a task."""
 
     def __init__(
         self,
@@ -65,12 +63,10 @@ class Pacer:
         now: Callable[[], int],
         *,
         faults: Faults,
-        truth_path: Path | None = None,
     ) -> None:
         self._market, self._venue, self._now, self._faults = market, venue, now, faults
         self._count: Callable[[Sequence[Action]], None] = getattr(market, "count", lambda _: None)  # a stage does
         self._distortion = Distortion(faults)
-        self._truth = TruthFile(truth_path, market.listings) if truth_path else None
         self._speed = 1.0  # market seconds per second
         self._paced = (time.monotonic(), now())
         self._housekeeping_s = 0.0
@@ -90,12 +86,10 @@ class Pacer:
         if at_s >= self._housekeeping_s:
             self._housekeeping_s = at_s + HOUSEKEEPING_S
             self._venue.keep_house(at_s, published_ns)
-            if self._truth is not None:
-                self._truth.flush()
         self._venue.flush()
 
     async def run_until(self, stop: asyncio.Event) -> None:
-        """Pace until `stop` is set, then close the truth. Raises: what a venue raised while it was paced."""
+        """Pace until `stop` is set. Raises: what a venue raised while it was paced."""
         pacing, stopping = asyncio.create_task(self.run()), asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({pacing, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,21 +98,13 @@ class Pacer:
         finally:
             pacing.cancel()
             stopping.cancel()
-            await asyncio.gather(pacing, stopping, return_exceptions=True)  # the truth is not closed under its writer
-            self.close()
-
-    def close(self) -> None:
-        """Close the truth."""
-        if self._truth is not None:
-            self._truth.close()
+            await asyncio.gather(pacing, stopping, return_exceptions=True)
 
     def _publish(self, now_ns: int) -> int:
         # Returns the time up to which everything has been said.
         if now_ns - self._market.next_ns > MAX_LAG_NS:
             self._market.skip_to(now_ns)
         actions = self._market.pull(now_ns, MAX_ACTIONS_PER_TURN)
-        if self._truth is not None:
-            self._truth.write(actions)
         told = self._distortion.apply(actions, now_ns)
         self._count(told)
         self._venue.publish(told, self._now() + self._faults.clock_offset_ns)

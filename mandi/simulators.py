@@ -74,7 +74,7 @@ def _ice(staging: Staging) -> Simulator:
         credentials={settings.ice_key: Credential(settings.ice_secret)},
         replay_window=replay_window(staging.rate),
     )
-    return IceSimulator(config, staging.now, staging.faults, staging.market)
+    return IceSimulator(config, staging.now, staging.market, staging.faults)
 
 
 def _mcx(staging: Staging) -> Simulator:
@@ -90,13 +90,13 @@ def _mcx(staging: Staging) -> Simulator:
         feed_token=settings.mcx_feed_token,
         buy_flag=settings.mcx_buy_flag,
     )
-    return McxSimulator(config, staging.now, staging.faults, staging.market)
+    return McxSimulator(config, staging.now, staging.market, staging.faults)
 
 
 def _bloomberg(staging: Staging) -> Simulator:
     host, port = bloomberg_address(staging.settings)
     config = BloombergConfig(host=host, port=port, seed=staging.seed, start_ns=staging.script.start_ns)
-    simulator = BloombergSimulator(config, staging.now, staging.faults, staging.market)
+    simulator = BloombergSimulator(config, staging.now, staging.market, staging.faults)
     for ts_event, flash in staging.script.flashes():
         simulator.news.flash(ts_event, flash.headline, flash.body, flash.commodities)
     return simulator
@@ -113,7 +113,7 @@ def _cme(staging: Staging) -> Simulator:
         dialect=settings.cme_dialect,
         window=replay_window(staging.rate),
     )
-    return CmeSimulator(config, staging.now, staging.faults, staging.market)
+    return CmeSimulator(config, staging.now, staging.market, staging.faults)
 
 
 SIMULATORS: Final[Mapping[str, SimulatedVenue]] = {

@@ -8,18 +8,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, cast
 
 from feeds_simulator.bloomberg import fields
 from feeds_simulator.bloomberg.framing import Body, FramingError, Unframer, frame
-from feeds_simulator.bloomberg.securities import security_of
 from feeds_simulator.bloomberg.streams import Client
 from feeds_simulator.bloomberg.venue import Entitlements, Venue
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
 from feeds_simulator.link import Link, Socket
-from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.news import NewsDesk
 from feeds_simulator.pacing import Market, Pacer
 from market.instruments import InstrumentMaster
@@ -33,20 +30,15 @@ _EVENT_MESSAGES: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """How to run the server. `rate` in market events/s over all securities; `news_every_s`: mean time to a headline."""
+    """How to run the server. `seed` of the news; `news_every_s`: mean time to a headline."""
 
     host: str = "127.0.0.1"
     port: int = PORT
     seed: int = 7
-    rate: float = 200.0
-    always_open: bool = False
-    bust_every: int = 0
-    correct_every: int = 0
     entitlements: Entitlements = field(default_factory=Entitlements)
     news_every_s: float = 20.0
     start_ns: int | None = None
     """When the stream of news begins; None: now."""
-    truth_path: Path | None = None
     unsent_limit_bytes: int = 32 * 1024 * 1024
 
 
@@ -57,12 +49,11 @@ class BloombergSimulator:
         self,
         config: SimulatorConfig,
         now: Callable[[], int],
+        market: Market,
         faults: Faults | None = None,
-        market: Market | None = None,
     ) -> None:
-        """Make a server of a market; by default the model's. `now` is ns by the market clock."""
+        """`now` is ns by the market clock."""
         self._config, self._now = config, now
-        market = market or _model(config, now())
         self.faults = faults or Faults()
         self.counters: Counter[str] = Counter()
         self.port = 0
@@ -73,7 +64,7 @@ class BloombergSimulator:
         self.venue.cover(commodity_of)
         start_ns = now() if config.start_ns is None else config.start_ns
         self.news = NewsDesk(config.seed, start_ns, sorted(set(commodity_of.values())), config.news_every_s)
-        self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
+        self._pacer = Pacer(market, self, now, faults=self.faults)
         self._links: set[_Link] = set()
 
     def heard(self, symbol: str) -> bool:
@@ -212,28 +203,3 @@ class _Link(Link):
 def _garbled(data: bytes) -> bytes:
     # The frame keeps its length; its content is damaged.
     return data[:4] + b"\xff" + data[5:]
-
-
-def _model(config: SimulatorConfig, start_ns: int) -> MarketModel:
-    return MarketModel(
-        ModelConfig(
-            start_ns=start_ns,
-            seed=config.seed,
-            rate=config.rate,
-            profiles=PROFILES["bloomberg"],
-            symbol_of=security_of,
-            always_open=config.always_open,
-            bust_every=config.bust_every,
-            correct_every=config.correct_every,
-        )
-    )
-
-
-async def serve(
-    config: SimulatorConfig,
-    now: Callable[[], int],
-    stop: asyncio.Event,
-    on_listening: Callable[[int], None] | None = None,
-) -> None:
-    """Run the server until `stop` is set. `now` is ns by the market clock."""
-    await BloombergSimulator(config, now).run(stop, on_listening)

@@ -9,7 +9,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, cast
 
 from feeds_simulator.cme.dialects import DIALECTS
@@ -19,7 +18,6 @@ from feeds_simulator.cme.wire import Reader
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults, Wire
 from feeds_simulator.link import Link
-from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.pacing import Market, Pacer
 
 READ_BYTES: Final = 65_536
@@ -27,19 +25,13 @@ READ_BYTES: Final = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """How to run the venue. `passwords` by SenderCompID of the client; `rate` in messages/s over all instruments."""
+    """How to run the venue. `passwords` by SenderCompID of the client."""
 
     host: str = "127.0.0.1"
     port: int = 0
     comp_id: str = "CME"
     passwords: Mapping[str, str] = field(default_factory=lambda: {"MANDI": "demo-secret"}, repr=False)
     dialect: str = "levels-44"
-    seed: int = 7
-    rate: float = 400.0
-    always_open: bool = False
-    bust_every: int = 0
-    correct_every: int = 0
-    truth_path: Path | None = None
     window: int = WINDOW
     unsent_limit_bytes: int = 8 * 1024 * 1024
 
@@ -51,11 +43,10 @@ class CmeSimulator:
         self,
         config: SimulatorConfig,
         now: Callable[[], int],
+        market: Market,
         faults: Faults | None = None,
-        market: Market | None = None,
     ) -> None:
         self._config, self._now = config, now
-        market = market or _market(config, now())
         self.faults = faults or Faults()
         self.counters: Counter[str] = Counter()
         self.port = 0
@@ -68,7 +59,7 @@ class CmeSimulator:
             counters=self.counters,
             window=config.window,
         )
-        self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
+        self._pacer = Pacer(market, self, now, faults=self.faults)
         self._links: set[_Link] = set()
 
     async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
@@ -152,20 +143,6 @@ class CmeSimulator:
         return self._config.unsent_limit_bytes
 
 
-def _market(config: SimulatorConfig, start_ns: int) -> MarketModel:
-    return MarketModel(
-        ModelConfig(
-            start_ns=start_ns,
-            seed=config.seed,
-            rate=config.rate,
-            profiles=PROFILES["cme"],
-            always_open=config.always_open,
-            bust_every=config.bust_every,
-            correct_every=config.correct_every,
-        )
-    )
-
-
 class Garbler:
     """Damages messages by turns: CheckSum, BodyLength too long, too short."""
 
@@ -232,13 +209,3 @@ class _Link(Link):
             self.abort()
         elif connection.close:
             self._transport.close()
-
-
-async def serve(
-    config: SimulatorConfig,
-    now: Callable[[], int],
-    stop: asyncio.Event,
-    on_listening: Callable[[int], None] | None = None,
-) -> None:
-    """Run the venue until `stop` is set. `now` is ns by the market clock."""
-    await CmeSimulator(config, now).run(stop, on_listening)

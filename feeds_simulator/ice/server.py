@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count, islice
-from pathlib import Path
 from typing import Final
 
-from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -27,10 +26,8 @@ from feeds_simulator.frames import frame
 from feeds_simulator.ice.messages import TRADES, error
 from feeds_simulator.ice.requests import Credential, Reception
 from feeds_simulator.ice.session import REPLAY_WINDOW
-from feeds_simulator.ice.symbols import ice_symbol
 from feeds_simulator.ice.venue import CLOSE_AUTH, CLOSE_RESTART, CLOSE_SLOW, Connection, Counters, Venue
 from feeds_simulator.link import WebSocketLink
-from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.pacing import Market, Pacer
 
 PATH: Final = "/v1/feed"
@@ -43,38 +40,16 @@ ABORT_AFTER_S: Final = 5.0  # for a closing client that does not read
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """How to run the venue. `rate` in messages/s over all symbols."""
+    """How to run the venue."""
 
     host: str = "127.0.0.1"
     port: int = 0
     credentials: Mapping[str, Credential] = field(default_factory=lambda: {"demo": Credential("demo-secret")})
-    seed: int = 7
-    rate: float = 400.0
-    always_open: bool = False
-    bust_every: int = 0
-    correct_every: int = 0
-    truth_path: Path | None = None
     auth_within_s: float = 10.0
     heartbeat_s: float = 5.0
     keep_session_s: float = 600.0
     replay_window: int = REPLAY_WINDOW
     unsent_limit_bytes: int = 4 * 1024 * 1024
-
-
-def open_market(config: SimulatorConfig, start_ns: int) -> MarketModel:
-    """Return the market of ICE as it is from `start_ns` on."""
-    return MarketModel(
-        ModelConfig(
-            start_ns=start_ns,
-            seed=config.seed,
-            rate=config.rate,
-            profiles=PROFILES["ice"],
-            symbol_of=ice_symbol,
-            always_open=config.always_open,
-            bust_every=config.bust_every,
-            correct_every=config.correct_every,
-        )
-    )
 
 
 class IceSimulator:
@@ -84,14 +59,13 @@ class IceSimulator:
         self,
         config: SimulatorConfig,
         now: Callable[[], int],
+        market: Market,
         faults: Faults | None = None,
-        market: Market | None = None,
     ) -> None:
         self._config, self._now = config, now
         self.faults = faults or Faults()
         self.counters = Counters()
         self.port = 0
-        market = market or open_market(config, now())
         self.venue = Venue(
             market.listings,
             faults=self.faults,
@@ -102,7 +76,7 @@ class IceSimulator:
         )
         run, numbers = f"{now() // 1_000_000:x}", count(1)  # a later run gives other session ids; they are no secret
         self._reception = Reception(self.venue, config.credentials, now, lambda: f"{run}-{next(numbers)}")
-        self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
+        self._pacer = Pacer(market, self, now, faults=self.faults)
         self._links: set[_Link] = set()
 
     async def run(self, stop: asyncio.Event, on_listening: Callable[[int], None] | None = None) -> None:
@@ -122,7 +96,7 @@ class IceSimulator:
             write_limit=REPLAY_BUFFER_BYTES,
             max_size=1 << 20,
         ) as server:
-            self.port = _bound_port(server)
+            self.port = next(iter(server.sockets)).getsockname()[1]
             if on_listening is not None:
                 on_listening(self.port)
             try:
@@ -238,18 +212,3 @@ class _Link(WebSocketLink):
         self.websocket.protocol.send_close(code, reason)
         self.websocket.send_data()
         asyncio.get_running_loop().call_later(ABORT_AFTER_S, self.abort)
-
-
-def _bound_port(server: Server) -> int:
-    port: int = next(iter(server.sockets)).getsockname()[1]
-    return port
-
-
-async def serve(
-    config: SimulatorConfig,
-    now: Callable[[], int],
-    stop: asyncio.Event,
-    on_listening: Callable[[int], None] | None = None,
-) -> None:
-    """Run the venue until `stop` is set. `now` is ns by the market clock."""
-    await IceSimulator(config, now).run(stop, on_listening)

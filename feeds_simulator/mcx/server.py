@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -28,9 +27,7 @@ from feeds_simulator.link import WebSocketLink
 from feeds_simulator.mcx import kite
 from feeds_simulator.mcx.board import Board
 from feeds_simulator.mcx.rest import Answer, Rest
-from feeds_simulator.mcx.symbols import kite_symbol
 from feeds_simulator.mcx.venue import AngelDialect, Client, Counters, Dialect, KiteDialect, Venue
-from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from feeds_simulator.pacing import Market, Pacer
 from market.sessions import local_date
 
@@ -46,7 +43,7 @@ CLOSE_RESTART: Final = 1012
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """How to run the broker. `rate` in messages/s of the market over all contracts."""
+    """How to run the broker."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -56,30 +53,11 @@ class SimulatorConfig:
     client_code: str = ""
     feed_token: str = field(default="", repr=False)
     buy_flag: int = 0
-    seed: int = 7
-    rate: float = 200.0
-    always_open: bool = False
-    truth_path: Path | None = None
     heartbeat_s: float = 2.0
     max_tokens: int = 3_000
     max_connections: int = 3
     rest_interval_s: float = 1.0
     unsent_limit_bytes: int = 4 * 1024 * 1024
-
-
-def open_market(config: SimulatorConfig, start_ns: int) -> MarketModel:
-    """Return the market of MCX as it is from `start_ns` on."""
-
-    return MarketModel(
-        ModelConfig(
-            start_ns=start_ns,
-            seed=config.seed,
-            rate=config.rate,
-            profiles=PROFILES["mcx"],
-            symbol_of=kite_symbol,
-            always_open=config.always_open,
-        )
-    )
 
 
 class McxSimulator:
@@ -89,14 +67,13 @@ class McxSimulator:
         self,
         config: SimulatorConfig,
         now: Callable[[], int],
+        market: Market,
         faults: Faults | None = None,
-        market: Market | None = None,
     ) -> None:
         self._config, self._now = config, now
         self.faults = faults or Faults()
         self.counters = Counters()
         self.port = 0
-        market = market or open_market(config, now())
         self.board = Board(market.listings, local_date("Asia/Kolkata", now()))
         dialect: Dialect
         if config.broker == KITE:
@@ -105,7 +82,7 @@ class McxSimulator:
             dialect = AngelDialect(self.board, self.counters, config.max_tokens, config.buy_flag)
         self.venue = Venue(self.board, dialect, self.faults, config.heartbeat_s)
         self._rest = Rest(self.board, config.api_key, config.access_token, config.rest_interval_s, self.counters)
-        self._pacer = Pacer(market, self, now, faults=self.faults, truth_path=config.truth_path)
+        self._pacer = Pacer(market, self, now, faults=self.faults)
         self._links: set[_Link] = set()
         self._closing = False
 
@@ -125,7 +102,7 @@ class McxSimulator:
             close_timeout=ABORT_AFTER_S,
             max_size=1 << 20,
         ) as server:
-            self.port = _bound_port(server)
+            self.port = next(iter(server.sockets)).getsockname()[1]
             if on_listening is not None:
                 on_listening(self.port)
             try:
@@ -256,18 +233,3 @@ def _response(answer: Answer) -> Response:
     if answer.gzipped:
         headers["Content-Encoding"] = "gzip"
     return Response(answer.status.value, answer.status.phrase, headers, answer.body)
-
-
-def _bound_port(server: Server) -> int:
-    port: int = next(iter(server.sockets)).getsockname()[1]
-    return port
-
-
-async def serve(
-    config: SimulatorConfig,
-    now: Callable[[], int],
-    stop: asyncio.Event,
-    on_listening: Callable[[int], None] | None = None,
-) -> None:
-    """Run the broker until `stop` is set. `now` is ns by the market clock."""
-    await McxSimulator(config, now).run(stop, on_listening)

@@ -12,18 +12,36 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults
 from feeds_simulator.ice.server import IceSimulator, SimulatorConfig
+from feeds_simulator.ice.symbols import ice_symbol
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 
 KEY, SECRET = "demo", "demo-secret"
 DEADLINE_S = 20.0
 Json = dict[str, Any]
 
 
+class Market(MarketModel):
+    """The market of ICE, always open; `happened` is all that was ever pulled."""
+
+    def __init__(self, rate: float, **options: Any) -> None:
+        made = {"profiles": PROFILES["ice"], "symbol_of": ice_symbol, "always_open": True, **options}
+        super().__init__(ModelConfig(start_ns=time.time_ns(), rate=rate, **made))
+        self.happened: list[Event] = []
+
+    def pull(self, until_ns: int, max_actions: int = 1 << 30) -> list[list[Event]]:
+        actions = super().pull(until_ns, max_actions)
+        self.happened += [event for action in actions for event in action]
+        return actions
+
+
 @asynccontextmanager
-async def running(config: SimulatorConfig, *, faults: Faults | None = None) -> AsyncIterator[IceSimulator]:
+async def running(market: Market, *, faults: Faults | None = None, **options: Any) -> AsyncIterator[IceSimulator]:
     """Run a venue on a free port of the loopback; stop it at the end."""
-    simulator, stop, listening = IceSimulator(config, time.time_ns, faults), asyncio.Event(), asyncio.Event()
+    simulator = IceSimulator(SimulatorConfig(**options), time.time_ns, market, faults)
+    stop, listening = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(simulator.run(stop, lambda port: listening.set()))  # noqa: ARG005
     async with asyncio.timeout(DEADLINE_S):
         await listening.wait()

@@ -1,29 +1,26 @@
 """The ICE venue over a real loopback socket, spoken to with a raw client (docs/ice-profile.md)."""
 
 import asyncio
-import csv
 import json
 import socket
 import time
 from collections.abc import Coroutine
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ice_profile_client import SECRET, BookImage, Client, Json, connected, running, sign
+from ice_profile_client import SECRET, BookImage, Client, Json, Market, connected, running, sign
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.protocol import State
 
+from feeds_simulator.events import TradeEvent
 from feeds_simulator.faults import Faults
 from feeds_simulator.ice.requests import Credential
-from feeds_simulator.ice.server import SimulatorConfig
 from feeds_simulator.pacing import HOUSEKEEPING_S
 
-BUSY = SimulatorConfig(rate=1500, always_open=True)
-QUIET = SimulatorConfig(rate=0.001, always_open=True)
+BUSY, QUIET = 1500, 0.001  # messages per second
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -52,7 +49,7 @@ async def take(client: Client, op: str, number: int) -> list[Json]:
 class TestAuth:
     def test_welcome(self) -> None:
         async def scenario() -> None:
-            async with running(QUIET) as venue, connected(venue) as client:
+            async with running(Market(QUIET)) as venue, connected(venue) as client:
                 answer = await client.auth()
                 assert answer["op"] == "auth_ok"
                 assert answer["resumed"] is False
@@ -75,7 +72,7 @@ class TestAuth:
     )
     def test_refused(self, message: Json, code: str) -> None:
         async def scenario() -> None:
-            async with running(QUIET) as venue, connected(venue) as client:
+            async with running(Market(QUIET)) as venue, connected(venue) as client:
                 await client.send(**message)
                 answer = await client.next()
                 assert (answer["op"], answer["code"]) == ("error", code)
@@ -85,7 +82,7 @@ class TestAuth:
 
     def test_refused_if_not_in_time(self) -> None:
         async def scenario() -> None:
-            async with running(SimulatorConfig(auth_within_s=0.05)) as venue, connected(venue) as client:
+            async with running(Market(QUIET), auth_within_s=0.05) as venue, connected(venue) as client:
                 assert (await client.next())["code"] == "auth_failed"
                 assert await client.closed() == 4001
 
@@ -95,7 +92,7 @@ class TestAuth:
         keys = {"softs": Credential(SECRET, frozenset({"CT"})), "none": Credential(SECRET, frozenset({"XX"}))}
 
         async def scenario() -> None:
-            async with running(SimulatorConfig(credentials=keys, rate=0.001)) as venue:
+            async with running(Market(QUIET), credentials=keys) as venue:
                 async with connected(venue) as client:
                     await client.auth(key="softs")
                     assert (await client.subscribe("trades"))["symbols"] == ["CT Z26", "CT H27"]
@@ -110,7 +107,7 @@ class TestAuth:
 
     def test_only_the_feed_is_there(self) -> None:
         async def scenario() -> None:
-            async with running(QUIET) as venue:
+            async with running(Market(QUIET)) as venue:
                 with pytest.raises(InvalidStatus) as missing:
                     await connect(f"ws://127.0.0.1:{venue.port}/other")
                 assert missing.value.response.status_code == 404
@@ -122,7 +119,7 @@ class TestMarketData:
     @pytest.mark.parametrize("depth", [1, 5, 10])
     def test_snapshot_and_changes_make_the_model_book(self, depth: int) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book", depth=depth)
                 images = {image["symbol"]: BookImage(image) for image in await take(client, "snapshot", 10)}
@@ -146,7 +143,7 @@ class TestMarketData:
 
     def test_sequences_are_whole_on_every_channel(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 for channel in ("book", "trades", "status", "settle"):
                     assert (await client.subscribe(channel))["channel"] == channel
@@ -163,7 +160,7 @@ class TestMarketData:
 
     def test_types_are_as_promised(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades", ["KC Z26"])
                 trade = (await take(client, "trade", 1))[0]
@@ -178,7 +175,7 @@ class TestMarketData:
 
     def test_unsubscribed_is_silent(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 await take(client, "trade", 1)
@@ -193,7 +190,7 @@ class TestMarketData:
 
     def test_paced_by_the_clock(self) -> None:
         async def scenario() -> None:
-            async with running(SimulatorConfig(rate=300, always_open=True)) as venue, connected(venue) as client:
+            async with running(Market(300)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 trades = await take(client, "trade", 40)
@@ -207,7 +204,7 @@ class TestMarketData:
 class TestReplay:
     def test_equals_the_original(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book")
                 live = await take(client, "book", 600)
@@ -221,7 +218,7 @@ class TestReplay:
 
     def test_image_is_the_book_before(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book", depth=4)
                 books = {image["symbol"]: BookImage(image) for image in await take(client, "snapshot", 10)}
@@ -246,8 +243,7 @@ class TestReplay:
 
     def test_refused_when_no_longer_kept(self) -> None:
         async def scenario() -> None:
-            config = SimulatorConfig(rate=1500, always_open=True, replay_window=50)
-            async with running(config) as venue, connected(venue) as client:
+            async with running(Market(BUSY), replay_window=50) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book")
                 await take(client, "book", 100)
@@ -261,8 +257,7 @@ class TestReplay:
     def test_image_after_the_window_has_moved_on(self) -> None:
         # Symbols that have been quiet since before the window keep their image.
         async def scenario() -> None:
-            config = SimulatorConfig(rate=1500, always_open=True, replay_window=40)
-            async with running(config) as venue, connected(venue) as client:
+            async with running(Market(BUSY), replay_window=40) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book")
                 await take(client, "book", 300)
@@ -289,7 +284,7 @@ class TestReplay:
 class TestSessionOutlivesSocket:
     def test_resumed_client_misses_nothing(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue:
+            async with running(Market(BUSY)) as venue:
                 async with connected(venue) as client:
                     await client.auth()
                     await client.subscribe("book")
@@ -328,7 +323,7 @@ class TestSessionOutlivesSocket:
 
     def test_forgotten_session_starts_anew(self) -> None:
         async def scenario() -> None:
-            async with running(SimulatorConfig(rate=300, always_open=True, keep_session_s=0.0)) as venue:
+            async with running(Market(300), keep_session_s=0.0) as venue:
                 async with connected(venue) as client:
                     await client.auth()
                     session = client.session
@@ -347,8 +342,11 @@ class TestSessionOutlivesSocket:
         keys = {"demo": Credential(SECRET), "other": Credential(SECRET)}
 
         async def scenario() -> None:
-            config = SimulatorConfig(credentials=keys)
-            async with running(config) as venue, connected(venue) as client, connected(venue) as thief:
+            async with (
+                running(Market(QUIET), credentials=keys) as venue,
+                connected(venue) as client,
+                connected(venue) as thief,
+            ):
                 await client.auth()
                 answer = await thief.auth(client.session, key="other")
                 assert answer["resumed"] is False
@@ -358,7 +356,7 @@ class TestSessionOutlivesSocket:
 
     def test_second_socket_closes_the_first(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as first, connected(venue) as second:
+            async with running(Market(BUSY)) as venue, connected(venue) as first, connected(venue) as second:
                 await first.auth()
                 await first.subscribe("trades")
                 assert (await second.auth(first.session))["resumed"] is True
@@ -371,8 +369,7 @@ class TestSessionOutlivesSocket:
 class TestLiveness:
     def test_heartbeat_on_a_quiet_channel(self) -> None:
         async def scenario() -> None:
-            config = SimulatorConfig(rate=0.001, always_open=True, heartbeat_s=0.1)
-            async with running(config) as venue, connected(venue) as client:
+            async with running(Market(QUIET), heartbeat_s=0.1) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("status")
                 beats = await take(client, "heartbeat", 2)
@@ -387,8 +384,7 @@ class TestLiveness:
 
     def test_nothing_older_follows_a_heartbeat(self) -> None:
         async def scenario() -> None:
-            config = SimulatorConfig(rate=40, always_open=True, heartbeat_s=0.0)
-            async with running(config) as venue, connected(venue) as client:
+            async with running(Market(40), heartbeat_s=0.0) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 promised = kept = 0
@@ -404,7 +400,7 @@ class TestLiveness:
 
     def test_answers_pings(self) -> None:
         async def scenario() -> None:
-            async with running(QUIET) as venue, connected(venue) as client:
+            async with running(Market(QUIET)) as venue, connected(venue) as client:
                 async with asyncio.timeout(20):
                     await (await client.socket.ping())
 
@@ -415,8 +411,7 @@ class TestLiveness:
         monkeypatch.setattr("feeds_simulator.ice.server.ABORT_AFTER_S", 120.0)
 
         async def scenario() -> None:
-            config = SimulatorConfig(rate=8_000, always_open=True, unsent_limit_bytes=64 * 1024)
-            async with running(config) as venue:
+            async with running(Market(8_000), unsent_limit_bytes=64 * 1024) as venue:
                 # A raw socket that stops reading, so that nothing on this side takes from the kernel's buffer.
                 small = socket.socket()
                 small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -439,7 +434,7 @@ class TestLiveness:
 
     def test_restart_closes_with_1012(self) -> None:
         async def scenario() -> None:
-            async with running(QUIET) as venue:
+            async with running(Market(QUIET)) as venue:
                 opened = connected(venue)
                 client = await opened.__aenter__()
                 await client.auth()
@@ -476,7 +471,7 @@ class TestBadRequests:
     )
     def test_answered_and_survived(self, text: str | bytes, code: str) -> None:
         async def scenario() -> None:
-            async with running(QUIET) as venue, connected(venue) as client:
+            async with running(Market(QUIET)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.socket.send(text)
                 answer = await client.next()
@@ -489,7 +484,7 @@ class TestBadRequests:
 class TestFaults:
     def test_dropped_messages_can_be_replayed(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY, faults=Faults(drop_every=10)) as venue, connected(venue) as client:
+            async with running(Market(BUSY), faults=Faults(drop_every=10)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book")
                 live = [message["seq"] for message in await take(client, "book", 200)]
@@ -504,7 +499,7 @@ class TestFaults:
 
     def test_duplicates(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY, faults=Faults(duplicate_every=10)) as venue, connected(venue) as client:
+            async with running(Market(BUSY), faults=Faults(duplicate_every=10)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book")
                 books = await take(client, "book", 100)
@@ -514,7 +509,7 @@ class TestFaults:
 
     def test_garbled(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY, faults=Faults(garble_every=10)) as venue, connected(venue) as client:
+            async with running(Market(BUSY), faults=Faults(garble_every=10)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.send(op="subscribe", id=1, channel="book", symbols=["*"])
                 with pytest.raises(json.JSONDecodeError):
@@ -524,7 +519,7 @@ class TestFaults:
 
     def test_refused_replay_and_broken_sequence(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY, faults=Faults(refuse_replay=True)) as venue, connected(venue) as client:
+            async with running(Market(BUSY), faults=Faults(refuse_replay=True)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("book")
                 await take(client, "book", 20)
@@ -540,7 +535,7 @@ class TestFaults:
 
     def test_stall_is_mute_but_connected(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 await take(client, "trade", 1)
@@ -561,7 +556,10 @@ class TestFaults:
 
     def test_disconnects(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY, faults=Faults(disconnect_every_s=0.2)) as venue, connected(venue) as client:
+            async with (
+                running(Market(BUSY), faults=Faults(disconnect_every_s=0.2)) as venue,
+                connected(venue) as client,
+            ):
                 await client.auth()
                 assert await client.closed() == 1006
 
@@ -569,7 +567,7 @@ class TestFaults:
 
     def test_half_open_keeps_the_socket_but_nothing_comes_any_more(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 await take(client, "trade", 1)
@@ -593,7 +591,7 @@ class TestFaults:
 
     def test_a_venue_that_is_down_cuts_and_refuses(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY) as venue, connected(venue) as client:
+            async with running(Market(BUSY)) as venue, connected(venue) as client:
                 await client.auth()
                 venue.faults.down = True
                 assert await client.closed() == 1006
@@ -605,7 +603,7 @@ class TestFaults:
 
     def test_a_wrong_clock_is_wrong_in_both_stamps(self) -> None:
         async def scenario() -> None:
-            async with running(BUSY, faults=Faults(clock_offset_s=3600)) as venue, connected(venue) as client:
+            async with running(Market(BUSY), faults=Faults(clock_offset_s=3600)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 (trade,) = await take(client, "trade", 1)
@@ -617,8 +615,7 @@ class TestFaults:
 
     def test_busts_and_corrections_on_the_wire(self) -> None:
         async def scenario() -> None:
-            config = SimulatorConfig(rate=1500, always_open=True, bust_every=10, correct_every=7)
-            async with running(config) as venue, connected(venue) as client:
+            async with running(Market(BUSY, bust_every=10, correct_every=7)) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 bust = (await take(client, "trade_bust", 5))[-1]
@@ -639,7 +636,7 @@ def price_of(trades: list[Json], symbol: str) -> Decimal:
 
 def test_what_nobody_asked_for_is_not_heard() -> None:
     async def scenario() -> None:
-        async with running(BUSY) as venue, connected(venue) as client:
+        async with running(Market(BUSY)) as venue, connected(venue) as client:
             await client.auth()
             await client.send(op="subscribe", id=1, channel="trades", symbols=["B F27"])
             await client.op("subscribed")
@@ -649,46 +646,43 @@ def test_what_nobody_asked_for_is_not_heard() -> None:
     run(scenario())
 
 
-class TestFiles:
-    def test_restart_goes_on_at_the_same_prices_with_new_trade_ids(self, tmp_path: Path) -> None:
-        config = SimulatorConfig(rate=1500, always_open=True, truth_path=tmp_path / "truth.csv")
-
-        async def scenario() -> tuple[set[str], Decimal]:
-            async with running(config) as venue, connected(venue) as client:
+class TestMarket:
+    def test_restart_goes_on_at_the_same_prices_with_new_trade_ids(self) -> None:
+        async def scenario(market: Market) -> tuple[set[str], Decimal]:
+            async with running(market) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 await take(client, "trade", 50)
                 trades = numbered(client.seen, "trade")
                 return {trade["trade_id"] for trade in trades}, price_of(trades, "B F27")
 
-        first, before = asyncio.run(scenario())
-        second, after = asyncio.run(scenario())
+        markets = Market(BUSY), Market(BUSY)
+        (first, before), (second, after) = [asyncio.run(scenario(market)) for market in markets]
         assert not first & second
         assert float(after) == pytest.approx(float(before), rel=0.005)
-        with (tmp_path / "truth.csv").open() as file:
-            truth = list(csv.DictReader(file))
-        assert first | second <= {row["trade_id"] for row in truth}
-        assert len({row["trade_id"] for row in truth}) == len(truth)
-        assert {row["instrument"] for row in truth} >= {"IFUS:CT:202612", "IFEU:B:202701"}
+        truth = [event for market in markets for event in trades_of(market)]
+        assert first | second <= {event.trade_id for event in truth}
+        assert len({event.trade_id for event in truth}) == len(truth)
+        instruments = {markets[0].listings[event.symbol].key for event in truth}
+        assert instruments >= {"IFUS:CT:202612", "IFEU:B:202701"}
 
-    def test_truth_is_what_was_sent(self, tmp_path: Path) -> None:
-        config = SimulatorConfig(rate=1500, always_open=True, truth_path=tmp_path / "truth.csv")
+    def test_what_was_sent_is_what_happened(self) -> None:
+        market = Market(BUSY)
 
         async def scenario() -> list[Json]:
-            async with running(config) as venue, connected(venue) as client:
+            async with running(market) as venue, connected(venue) as client:
                 await client.auth()
                 await client.subscribe("trades")
                 return await take(client, "trade", 200)
 
         sent = asyncio.run(scenario())
-        with (tmp_path / "truth.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        truth = {row["trade_id"]: row for row in rows}
+        truth = {event.trade_id: event for event in trades_of(market)}
         for trade in sent:
-            row = truth[trade["trade_id"]]
-            assert (row["px"], int(row["qty"]), row["aggr"]) == (trade["px"], trade["qty"], trade["aggr"])
-            assert (int(row["ts_event"]), row["symbol"]) == (trade["ts_event"], trade["symbol"])
-        totals: dict[str, int] = {}
-        for row in rows:
-            totals[row["symbol"]] = totals.get(row["symbol"], 0) + int(row["qty"])
-            assert int(row["cumulative"]) == totals[row["symbol"]]
+            event = truth[trade["trade_id"]]
+            price = market.listings[event.symbol].price_text(event.price)
+            assert (price, event.qty, event.aggressor) == (trade["px"], trade["qty"], trade["aggr"])
+            assert (event.ts_event, event.symbol) == (trade["ts_event"], trade["symbol"])
+
+
+def trades_of(market: Market) -> list[TradeEvent]:
+    return [event for event in market.happened if isinstance(event, TradeEvent)]

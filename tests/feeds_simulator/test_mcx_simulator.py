@@ -14,9 +14,9 @@ from feeds_simulator.faults import Faults, Wire
 from feeds_simulator.mcx import kite
 from feeds_simulator.mcx.board import Board
 from feeds_simulator.mcx.rest import Rest
-from feeds_simulator.mcx.server import SimulatorConfig, open_market
 from feeds_simulator.mcx.symbols import exchange_tokens, expiry_of, kite_symbol
 from feeds_simulator.mcx.venue import AngelDialect, Client, Counters, KiteDialect, Venue
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 
 KEYS = ("XIMC:COPPER:202702", "XIMC:GOLD:202702", "XIMC:SILVER:202703")
 TICKS = {"COPPER": "0.05", "GOLD": "1", "SILVER": "1"}
@@ -225,7 +225,8 @@ def test_angel_answers_and_refuses() -> None:
 
 
 def test_the_market_behind_it_lists_every_product_of_the_venue() -> None:
-    market = open_market(SimulatorConfig(rate=2_000.0, always_open=True), T0)
+    config = ModelConfig(start_ns=T0, rate=2_000.0, profiles=PROFILES["mcx"], symbol_of=kite_symbol, always_open=True)
+    market = MarketModel(config)
     contracts = Board(market.listings, ON)
     roots = {contract.key.split(":")[1] for contract in contracts.contracts}
     assert roots == {"GOLD", "GOLDM", "SILVER", "COPPER", "CRUDEOIL", "NATURALGAS", "COTTONCNDY", "KAPAS"}

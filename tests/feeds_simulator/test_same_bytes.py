@@ -128,7 +128,7 @@ class Ice:
     symbol_of = staticmethod(ice_symbol)
 
     def __init__(self, clock: Clock, faults: Faults, market: Stage) -> None:
-        self.server = IceSimulator(IceConfig(), clock, faults, market)
+        self.server = IceSimulator(IceConfig(), clock, market, faults)
         self._clock = clock
 
     async def connect(self, socket: Socket) -> None:
@@ -145,7 +145,7 @@ class Mcx:
     symbol_of = staticmethod(kite_symbol)
 
     def __init__(self, clock: Clock, faults: Faults, market: Stage) -> None:
-        self.server = McxSimulator(McxConfig(), clock, faults, market)
+        self.server = McxSimulator(McxConfig(), clock, market, faults)
 
     async def connect(self, socket: Socket) -> None:
         tokens = [contract.token for contract in self.server.board.contracts]
@@ -157,7 +157,7 @@ class Cme:
     symbol_of = staticmethod(str)
 
     def __init__(self, clock: Clock, faults: Faults, market: Stage) -> None:
-        self.server = CmeSimulator(CmeConfig(), clock, faults, market)
+        self.server = CmeSimulator(CmeConfig(), clock, market, faults)
         self._clock = clock
 
     async def connect(self, socket: Socket) -> None:
@@ -184,7 +184,7 @@ class Bloomberg:
     symbol_of = staticmethod(security_of)
 
     def __init__(self, clock: Clock, faults: Faults, market: Stage) -> None:
-        self.server = BloombergSimulator(BloombergConfig(news_every_s=3.0), clock, faults, market)
+        self.server = BloombergSimulator(BloombergConfig(news_every_s=3.0), clock, market, faults)
         self._listings: list[Listing] = list(market.listings.values())
 
     async def connect(self, socket: Socket) -> None:

@@ -16,7 +16,8 @@ from connectors.mcx.config import McxConfig
 from connectors.mcx.source import open_feed
 from feeds_simulator.events import Event
 from feeds_simulator.faults import Faults
-from feeds_simulator.mcx.server import SimulatorConfig, open_market
+from feeds_simulator.mcx.symbols import kite_symbol
+from feeds_simulator.model import PROFILES, MarketModel, ModelConfig
 from market import topics
 from market.schemas import CLOCK, QUOTE, STATE, TRADE
 from pipelines import ingest
@@ -31,8 +32,11 @@ RATE = 2_000.0
 class Ending:
     """The market of the model, which the test can end."""
 
-    def __init__(self, config: SimulatorConfig, clock: Clock) -> None:
-        self._model = open_market(config, clock())
+    def __init__(self, clock: Clock) -> None:
+        profiles = PROFILES["mcx"]
+        self._model = MarketModel(
+            ModelConfig(start_ns=clock(), rate=RATE, profiles=profiles, symbol_of=kite_symbol, always_open=True)
+        )
         self.listings = self._model.listings
         self.ended = False
 
@@ -50,8 +54,7 @@ class Ending:
 @pytest.fixture
 def mcx() -> Iterator[Exchange]:
     clock = Clock()
-    options = {"rate": RATE, "always_open": True}
-    exchange = Exchange(clock, market=Ending(SimulatorConfig(**options), clock), **options)  # type: ignore[arg-type]
+    exchange = Exchange(clock, market=Ending(clock))
     yield exchange
     exchange.close()
 
