@@ -1,11 +1,12 @@
 """Settings: `mandi.toml`, overridden by the environment, overridden by the command line. Checked once, here."""
 
 import contextlib
+import difflib
 import os
 import re
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -59,6 +60,18 @@ _ENVIRONMENT: Final = {
     "log_gib": "MANDI_LOG_GIB",
     "raw_days": "MANDI_RAW_DAYS",
 }
+
+KNOWN: Final = frozenset(_ENVIRONMENT.values()) | {
+    *("MANDI_ICE_SECRET", "MANDI_ICE_SECRET_FILE", "MANDI_CME_PASSWORD", "MANDI_CME_PASSWORD_FILE"),
+    *("MANDI_MCX_ACCESS_TOKEN", "MANDI_MCX_ACCESS_TOKEN_FILE", "MANDI_MCX_FEED_TOKEN", "MANDI_MCX_FEED_TOKEN_FILE"),
+    *("MANDI_JWT_SECRET", "MANDI_JWT_SECRET_FILE", "MANDI_SQL_DIR"),
+    *("MANDI_PARENT_PID", "MANDI_PULSE_FD", "MANDI_SEAT", "MANDI_CRASH_AT"),  # between our own processes
+    *("MANDI_NAB", "MANDI_HOURLY", "MANDI_COMMODITIES", "MANDI_GATEWAY", "MANDI_SERVICES_DIR", "MANDI_SHARED_DATA"),
+}
+"""Every variable that something of ours reads. Another one is a slip, and what it was to set would have its default."""
+
+_OURS: Final = "MANDI_"
+_OF_TESTS: Final = "MANDI_TEST_"
 
 _POSTGRES: Final = ("postgresql://", "postgres://")
 _HTTP: Final = ("http://", "https://")
@@ -177,6 +190,8 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
     Raises: UsageError naming the setting, its value and what it may be.
     """
     found = _from_file(Path(CONFIG_FILE))
+    set_here = (name for name in environment if name.startswith(_OURS) and not name.startswith(_OF_TESTS))
+    _refuse_unknown("the environment", [name for name in set_here if environment[name]], KNOWN)
     found |= {name: environment[variable] for name, variable in _ENVIRONMENT.items() if environment.get(variable)}
     where = (data_dir or Path(found.pop("data_dir", ".mandi"))).resolve()
     found.pop("data_dir", None)
@@ -233,11 +248,15 @@ def _from_file(path: Path) -> dict[str, str]:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
-    unknown = sorted(set(table) - set(_ENVIRONMENT))
-    if unknown:
-        known = ", ".join(sorted(_ENVIRONMENT))
-        raise UsageError(f"{path} has unknown settings {', '.join(unknown)}; known are {known}")
+    _refuse_unknown(str(path), table, _ENVIRONMENT)
     return {name: str(value) for name, value in table.items()}
+
+
+def _refuse_unknown(where: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in sorted(set(names).difference(known)):
+        meant = difflib.get_close_matches(name.removeprefix(_OURS), [each.removeprefix(_OURS) for each in known], n=1)
+        hint = f": did you mean {_OURS if name.startswith(_OURS) else ''}{meant[0]}?" if meant else ";"
+        raise UsageError(f"{where} has the unknown setting {name}{hint} docs/settings.md has those there are")
 
 
 def _check_address(name: str, value: str) -> None:

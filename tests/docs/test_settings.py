@@ -12,6 +12,9 @@ from mandi.cli import _parser
 from mandi.errors import UsageError
 
 PAGE = read("docs/settings.md")
+MISTAKES = {"MANDI_TIMESCALE_URL", "MANDI_CLICKHOUSE_URL", "MANDI_JWT_SECRETFILE", "MANDI_QQ", "MANDI_UNSET"}
+"""What tests set to see it refused."""
+
 VARIABLE = re.compile(r"\bMANDI_[A-Z_]+[A-Z]\b")
 
 
@@ -25,6 +28,14 @@ def test_every_variable_is_documented_and_none_is_made_up() -> None:
     documented = {name for row in rows(PAGE, "variable") for name in ticked(row["variable"])}
     documented |= {name for row in rows(PAGE, "mandi.toml") for name in ticked(row["variable"])}
     assert documented == variables_in_code()
+
+
+def test_every_variable_is_known_to_the_settings_and_none_else() -> None:
+    assert variables_in_code() == settings.KNOWN
+    said = [ROOT / "Makefile", ROOT / ".ci" / "run", ROOT / "Dockerfile", *(ROOT / "deploy").iterdir()]
+    used = {name for path in [*said, *(ROOT / "tests").rglob("*.py")] for name in VARIABLE.findall(path.read_text())}
+    for name in sorted(used - MISTAKES):
+        settings.load(environment={name: "1"} if name not in settings.KNOWN else {})
 
 
 def test_no_page_names_a_variable_that_is_not_there() -> None:
@@ -55,8 +66,10 @@ def test_the_example_file_is_accepted(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     Path("mandi.toml").write_text(example)
     assert settings.load(environment={}).timescale.startswith("postgresql://")
-    Path("mandi.toml").write_text(example + 'no_such_setting = "1"\n')
-    with pytest.raises(UsageError, match="no_such_setting"):
+    Path("mandi.toml").write_text(example + 'timescale_url = "1"\n')
+    with pytest.raises(
+        UsageError, match=r"mandi\.toml has the unknown setting timescale_url: did you mean timescale\?"
+    ):
         settings.load(environment={})
 
 
