@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ import clickhouse_connect
 import psycopg
 import pytest
 from hypothesis import settings
+from kafka_support import OwnLog
 from psycopg import sql
 
 from sinks.clickhouse import stored_table
@@ -88,6 +89,13 @@ def kafka_broker() -> Iterator[Server]:
     """A running Kafka broker, which other tests use as well: take a `prefix` of its topics."""
     with provided("kafka") as server:
         yield server
+
+
+@pytest.fixture
+def own_log(kafka_broker: Server) -> Iterator[OwnLog]:
+    """A log on that broker, and who may do things to its topics."""
+    with closing(OwnLog(kafka_broker.url)) as log:
+        yield log
 
 
 @pytest.fixture(params=["embedded", "kafka"])

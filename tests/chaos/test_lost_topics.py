@@ -4,13 +4,11 @@ Nothing is passed over: every bar of the rows that are then in the log is publis
 from there on, and no process ends in a traceback, or never.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
-import kafka.admin
 import pytest
+from kafka_support import OwnLog
 
 from market import topics
 from market.schemas import QUOTE, TRADE
@@ -19,37 +17,10 @@ from tests.chaos.logs import open_gaps, ticks
 from tests.chaos.market import SHARDS, Market
 from tests.chaos.test_cluster import bars_in, keys_of
 from tests.chaos.test_ingest import client, since, venue, written
-from tests.services.base import Server
 
 pytestmark = pytest.mark.timeout(600)
 
 GOLD = topics.prices("gold").topic
-
-
-@dataclass
-class Log:
-    """A log of this test's own on the broker, and what an operator may do to it."""
-
-    url: str
-    admin: kafka.admin.KafkaAdminClient
-
-    def delete(self, topic: str) -> None:
-        name = self.name_of(topic)
-        self.admin.delete_topics([name])
-        until(lambda: not self.admin.describe_topics([name])[0]["partitions"])
-
-    def grow(self, topic: str, partitions: int) -> None:
-        self.admin.create_partitions({self.name_of(topic): partitions})
-
-    def name_of(self, topic: str) -> str:
-        return f"{self.url.rpartition('/')[2]}.{topic}"
-
-
-@pytest.fixture
-def log(kafka_broker: Server) -> Iterator[Log]:
-    admin = kafka.admin.KafkaAdminClient(bootstrap_servers=kafka_broker.url.removeprefix("kafka://"))
-    yield Log(f"{kafka_broker.url}/{uuid4().hex}", admin)
-    admin.close()
 
 
 def bars_of(market: Market) -> set[tuple]:
@@ -59,7 +30,7 @@ def bars_of(market: Market) -> set[tuple]:
 class Strike:
     """What is done to the topic of gold while 40 records of it were read; and the rows that come afterwards."""
 
-    def __init__(self, log: Log, before: Market) -> None:
+    def __init__(self, log: OwnLog, before: Market) -> None:
         self.log, self.before = log, before
         self.after = Market(seed=52, shards={"gold": SHARDS["gold"]})
 
@@ -81,7 +52,7 @@ class Strike:
 
     @property
     def log_was_lost(self) -> bool:
-        return not self.log.admin.describe_topics([self.log.name_of(GOLD)])[0]["partitions"] or bool(self.after.records)
+        return not self.log.has(GOLD) or bool(self.after.records)
 
 
 FATES = [Strike.deleted, Strike.made_anew, Strike.given_partitions]
@@ -90,17 +61,17 @@ FATES = [Strike.deleted, Strike.made_anew, Strike.given_partitions]
 @pytest.mark.parametrize("stopped", [False, True], ids=["while it runs", "while it is stopped"])
 @pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.__name__)
 def test_a_flow_publishes_every_bar_of_what_is_then_in_the_log(
-    fate: Callable[[Strike], None], stopped: bool, log: Log, tmp_path: Path
+    fate: Callable[[Strike], None], stopped: bool, own_log: OwnLog, tmp_path: Path
 ) -> None:
     market = Market(seed=51)
-    with Flows(tmp_path, {"MANDI_LOG": log.url}, forked=True) as flows:
-        strike_at(flows, Strike(log, market), fate, stopped=stopped, words=())
+    with Flows(tmp_path, {"MANDI_LOG": own_log.url}, forked=True) as flows:
+        strike_at(flows, Strike(own_log, market), fate, stopped=stopped, words=())
 
 
-def test_a_group_publishes_every_bar_of_a_topic_that_was_made_anew(log: Log, tmp_path: Path) -> None:
-    with Flows(tmp_path, {"MANDI_LOG": log.url}, short_epochs=True) as flows:
+def test_a_group_publishes_every_bar_of_a_topic_that_was_made_anew(own_log: OwnLog, tmp_path: Path) -> None:
+    with Flows(tmp_path, {"MANDI_LOG": own_log.url}, short_epochs=True) as flows:
         words = ("--processes", "2")
-        strike_at(flows, Strike(log, Market(seed=51)), Strike.made_anew, stopped=False, words=words)
+        strike_at(flows, Strike(own_log, Market(seed=51)), Strike.made_anew, stopped=False, words=words)
 
 
 def strike_at(
@@ -133,12 +104,14 @@ def output(flows: Flows, name: str = "bars") -> str:
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["while it runs", "while it is stopped"])
-def test_ingest_goes_on_with_every_row_after_a_topic_was_deleted(stopped: bool, log: Log, tmp_path: Path) -> None:
+def test_ingest_goes_on_with_every_row_after_a_topic_was_deleted(
+    stopped: bool, own_log: OwnLog, tmp_path: Path
+) -> None:
     """Next to an ingest with an embedded log that nobody disturbs; and then the topic is given partitions."""
     with (
         venue(tmp_path) as (simulator, settings),
         client(tmp_path, "reference", settings) as reference,
-        client(tmp_path, "victim", {**settings, "MANDI_LOG": log.url}) as victim,
+        client(tmp_path, "victim", {**settings, "MANDI_LOG": own_log.url}) as victim,
     ):
         reference.start("ingest")
         victim.start("ingest")
@@ -146,13 +119,13 @@ def test_ingest_goes_on_with_every_row_after_a_topic_was_deleted(stopped: bool, 
         lost = topics.prices("cotton")
         if stopped:
             victim.stop("ingest")
-        log.delete(lost.topic)
+        own_log.delete(lost.topic)
         if not stopped:
             assert victim.ended("ingest") == 1
             assert "was a topic deleted" in victim.said("ingest").splitlines()[-1]
         victim.start("ingest")
         until(lambda: victim.end_of(lost) > 50)
-        log.grow(lost.topic, 6)
+        own_log.grow(lost.topic, 6)
         before = victim.end_of(lost)
         until(lambda: victim.end_of(lost) > before + 50)
         assert victim.is_running("ingest"), victim.said("ingest")

@@ -1,10 +1,7 @@
 """Topics on a real broker that are deleted, made anew or given more partitions while they are read."""
 
-from collections.abc import Iterator
-from uuid import uuid4
-
-import kafka.admin
 import pytest
+from kafka_support import OwnLog
 from log_support import TP, append_json, numbers, read_all, until
 
 from connectors import kafka_topics
@@ -12,26 +9,14 @@ from connectors.kafka_topics import KnownTopics
 from connectors.log import open_reader
 from market.records import JSON_KIND, LogReader, LogReplaced, OffsetOutOfRange, Patience, TopicPartition
 from sinks.log import open_writer
-from tests.services.base import Server
 
 OTHER = TopicPartition("market.prices.cotton")
 
 
 @pytest.fixture
-def url(kafka_broker: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+def log(own_log: OwnLog, monkeypatch: pytest.MonkeyPatch) -> OwnLog:
     monkeypatch.setattr(kafka_topics, "GONE_S", 0.5)
-    return f"{kafka_broker.url}/{uuid4().hex}"
-
-
-@pytest.fixture
-def admin(kafka_broker: Server) -> Iterator[kafka.admin.KafkaAdminClient]:
-    client = kafka.admin.KafkaAdminClient(bootstrap_servers=kafka_broker.url.removeprefix("kafka://"))
-    yield client
-    client.close()
-
-
-def name_of(url: str, tp: TopicPartition = TP) -> str:
-    return f"{url.rpartition('/')[2]}.{tp.topic}"
+    return own_log
 
 
 def write(url: str, count: int) -> None:
@@ -42,14 +27,9 @@ def write(url: str, count: int) -> None:
     writer.close()
 
 
-def delete(admin: kafka.admin.KafkaAdminClient, url: str) -> None:
-    admin.delete_topics([name_of(url)])
-    until(lambda: not admin.describe_topics([name_of(url)])[0]["partitions"])
-
-
-def make_anew(admin: kafka.admin.KafkaAdminClient, url: str, count: int) -> None:
-    delete(admin, url)
-    writer = open_writer(url)
+def make_anew(log: OwnLog, count: int) -> None:
+    log.delete()
+    writer = open_writer(log.url)
     append_json(writer, count)
     writer.close()
 
@@ -64,12 +44,10 @@ def reading(url: str, count: int) -> LogReader:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 5, 8])
-def test_a_topic_that_is_made_anew_is_told_however_long_it_is(
-    count: int, url: str, admin: kafka.admin.KafkaAdminClient
-) -> None:
-    write(url, 5)
-    reader = reading(url, 5)
-    make_anew(admin, url, count)
+def test_a_topic_that_is_made_anew_is_told_however_long_it_is(count: int, log: OwnLog) -> None:
+    write(log.url, 5)
+    reader = reading(log.url, 5)
+    make_anew(log, count)
     with pytest.raises(LogReplaced) as caught:
         until(lambda: reader.partitions("*") and reader.read(TP, 5) and False)
     assert (caught.value.tp, caught.value.offset, caught.value.begin, caught.value.end) == (TP, 5, 0, count)
@@ -79,13 +57,13 @@ def test_a_topic_that_is_made_anew_is_told_however_long_it_is(
     reader.close()
 
 
-def test_a_topic_that_is_deleted_is_told_and_holds_up_no_other(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
-    write(url, 5)
+def test_a_topic_that_is_deleted_is_told_and_holds_up_no_other(log: OwnLog) -> None:
+    write(log.url, 5)
     waits: list[str] = []
-    reader = open_reader(url, patience=Patience(on_wait=lambda reason, _: waits.append(reason)))
+    reader = open_reader(log.url, patience=Patience(on_wait=lambda reason, _: waits.append(reason)))
     assert numbers(read_all(reader)) == [0, 1, 2, 3, 4]
     assert len(read_all(reader, OTHER)) == 1
-    delete(admin, url)
+    log.delete()
     with pytest.raises(LogReplaced) as caught:
         until(lambda: reader.read(TP, 5))
     assert (caught.value.offset, caught.value.begin, caught.value.end) == (5, 0, 0)
@@ -97,17 +75,17 @@ def test_a_topic_that_is_deleted_is_told_and_holds_up_no_other(url: str, admin: 
     assert reader.partitions("market.prices.*") == [OTHER]
     assert reader.read(OTHER, 1) == []
     assert waits == [], "nobody waits for it"
-    write(url, 2)
+    write(log.url, 2)
     until(lambda: reader.partitions("market.prices.*") == [OTHER, TP])
     assert numbers(read_all(reader)) == [0, 1]
     assert len(read_all(reader, OTHER)) == 3
     reader.close()
 
 
-def test_a_topic_that_was_deleted_before_is_out_of_range(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
-    write(url, 5)
-    delete(admin, url)
-    reader = open_reader(url)
+def test_a_topic_that_was_deleted_before_is_out_of_range(log: OwnLog) -> None:
+    write(log.url, 5)
+    log.delete()
+    reader = open_reader(log.url)
     with pytest.raises(OffsetOutOfRange) as caught:
         reader.read(TP, 5)
     assert (caught.value.begin, caught.value.end) == (0, 0)
@@ -115,11 +93,11 @@ def test_a_topic_that_was_deleted_before_is_out_of_range(url: str, admin: kafka.
     reader.close()
 
 
-def test_a_topic_that_gets_more_partitions_is_read_on(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
-    write(url, 5)
-    reader, writer = reading(url, 5), open_writer(url)
+def test_a_topic_that_gets_more_partitions_is_read_on(log: OwnLog) -> None:
+    write(log.url, 5)
+    reader, writer = reading(log.url, 5), open_writer(log.url)
     append_json(writer, 1, first=5)
-    admin.create_partitions({name_of(url): 6})
+    log.grow(TP.topic, 6)
     append_json(writer, 1, first=6)
     writer.append(TopicPartition(TP.topic, 5), JSON_KIND, b"0")  # and the new ones, once something is there
     writer.close()

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from uuid import uuid4
 
-import kafka.admin
 import pytest
 from gateway_support import TOPIC, batch, trade
+from kafka_support import OwnLog
 
 from connectors import kafka_topics
 from connectors.log import open_reader
@@ -21,14 +20,7 @@ from tests.services.base import Server
 OTHER = "market.prices.cotton"
 
 
-class Log:
-    """A log of this test's own on the broker."""
-
-    def __init__(self, broker: Server) -> None:
-        self.url = f"{broker.url}/{uuid4().hex}"
-        self._name = f"{self.url.rpartition('/')[2]}.{TOPIC}"
-        self._admin = kafka.admin.KafkaAdminClient(bootstrap_servers=broker.url.removeprefix("kafka://"))
-
+class Log(OwnLog):
     def append(self, topic: str, *seqs: int) -> None:
         """By a writer of its own, which makes topics that are not there. One record a row."""
         writer = open_writer(self.url)
@@ -36,21 +28,11 @@ class Log:
             writer.append(TopicPartition(topic), "ticks", batch("ticks", trade(seq)))
         writer.close()
 
-    async def delete(self) -> None:
-        self._admin.delete_topics([self._name])
-        await until(lambda: not self._admin.describe_topics([self._name])[0]["partitions"])
-
-    def grow(self) -> None:
-        self._admin.create_partitions({self._name: 6})
-
-    def close(self) -> None:
-        self._admin.close()
-
 
 @asynccontextmanager
 async def following(broker: Server) -> AsyncIterator[tuple[Log, Follower, Recorder]]:
     """A follower that has read five rows of TOPIC and one of OTHER."""
-    log, recorder = Log(broker), Recorder()
+    log, recorder = Log(broker.url), Recorder()
     log.append(TOPIC, *range(5))
     log.append(OTHER, 0)
     reader = partial(open_reader, log.url)
@@ -73,7 +55,7 @@ def numbers(recorder: Recorder) -> list[int]:
 def test_a_topic_that_is_made_anew_is_told_and_published_whole(kafka_broker: Server) -> None:
     async def run() -> None:
         async with following(kafka_broker) as (log, follower, recorder):
-            await log.delete()
+            await asyncio.to_thread(log.delete, TOPIC)
             log.append(TOPIC, *range(100, 108))  # more than were read
             await until(lambda: len(recorder.published) >= 8)
             assert numbers(recorder) == list(range(100, 108))
@@ -92,7 +74,7 @@ def test_a_topic_that_is_deleted_is_told_and_holds_up_no_other(
 
     async def run() -> None:
         async with following(kafka_broker) as (log, follower, recorder):
-            await log.delete()
+            await asyncio.to_thread(log.delete, TOPIC)
             await until(lambda: recorder.lost)
             assert recorder.lost == [(TOPIC, "log_truncated")]
             log.append(OTHER, 7)
@@ -108,7 +90,7 @@ def test_a_topic_that_gets_more_partitions_is_followed_on(kafka_broker: Server) 
     async def run() -> None:
         async with following(kafka_broker) as (log, _, recorder):
             log.append(TOPIC, 5)
-            log.grow()
+            log.grow(TOPIC, 6)
             log.append(TOPIC, 6)
             await until(lambda: numbers(recorder) == [5, 6])
             assert recorder.lost == []

@@ -2,11 +2,9 @@
 
 import shutil
 from pathlib import Path
-from uuid import uuid4
 
-import kafka
-import kafka.admin
 from arrivals import batch
+from kafka_support import OwnLog
 from reference import SECOND, Row
 
 from connectors.log import open_reader
@@ -16,7 +14,6 @@ from market.schemas import TICKS
 from sinks.log import open_writer
 from tests.acceptance.command import start
 from tests.chaos.harness import until
-from tests.services.base import Server
 
 T0 = 1_790_000_000 * SECOND
 BARS = TopicPartition(topics.BARS, topics.FROM_ANALYTICS)
@@ -31,13 +28,13 @@ def append(url: str, start_at: int) -> None:
     writer.close()
 
 
-def test_it_stops_and_says_what_to_do_and_that_works(kafka_broker: Server, tmp_path: Path) -> None:
-    url = f"{kafka_broker.url}/{uuid4().hex}"
+def test_it_stops_and_says_what_to_do_and_that_works(own_log: OwnLog, tmp_path: Path) -> None:
+    url = own_log.url
     environment = {"MANDI_LOG": url, "MANDI_DATA_DIR": str(tmp_path)}
     append(url, 0)
     follow(url, environment, more_than=0)
     append(url, 10)
-    delete_until(kafka_broker, url, 15)
+    own_log.admin.delete_records({own_log.theirs(topics.prices("gold")): 15})
 
     process = start("run", "bars", env=environment)
     _, said = process.communicate(timeout=120)
@@ -62,10 +59,3 @@ def follow(url: str, environment: dict[str, str], more_than: int) -> None:
     assert process.wait(60) == 0
     process.communicate()
     reader.close()
-
-
-def delete_until(broker: Server, url: str, offset: int) -> None:
-    admin = kafka.admin.KafkaAdminClient(bootstrap_servers=broker.url.removeprefix("kafka://"))
-    name = f"{url.rpartition('/')[2]}.{topics.prices('gold').topic}"
-    admin.delete_records({kafka.TopicPartition(name, 0): offset})
-    admin.close()

@@ -3,14 +3,13 @@
 import random
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import kafka
 import kafka.admin
 import pytest
+from kafka_support import OwnLog
 from log_support import TP, append_json, numbers, read_all, sample, until
 
 from connectors.log import open_reader
@@ -26,19 +25,8 @@ from tests.services.base import Missing, Server
 
 
 @pytest.fixture
-def url(kafka_broker: Server) -> str:
-    return f"{kafka_broker.url}/{uuid4().hex}"
-
-
-@pytest.fixture
-def admin(kafka_broker: Server) -> Iterator[kafka.admin.KafkaAdminClient]:
-    client = kafka.admin.KafkaAdminClient(bootstrap_servers=kafka_broker.url.removeprefix("kafka://"))
-    yield client
-    client.close()
-
-
-def theirs(url: str, tp: TopicPartition = TP) -> kafka.TopicPartition:
-    return kafka.TopicPartition(f"{url.rpartition('/')[2]}.{tp.topic}", tp.partition)
+def url(own_log: OwnLog) -> str:
+    return own_log.url
 
 
 def close_failed(writer: LogWriter) -> None:
@@ -67,13 +55,13 @@ def test_the_newest_writer_shuts_out_the_one_before_it(url: str) -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"xx", b"hello, world " * 9])
 def test_a_record_that_is_not_ours_ends_who_reads_it_and_who_would_write_behind_it(
-    kafka_broker: Server, url: str, value: bytes | None
+    kafka_broker: Server, url: str, own_log: OwnLog, value: bytes | None
 ) -> None:
     with closing(open_writer(url)) as writer:
         append_json(writer, 1)
         writer.flush()
     foreign = kafka.KafkaProducer(bootstrap_servers=kafka_broker.url.removeprefix("kafka://"))
-    foreign.send(theirs(url).topic, value=value, key=b"k", partition=TP.partition).get(timeout=20)
+    foreign.send(own_log.name_of(), value=value, key=b"k", partition=TP.partition).get(timeout=20)
     foreign.close()
     said = rf"record 1 of {TP} is none of Mandi's \(.+'A record that is not ours'"
     with closing(open_reader(url)) as reader, pytest.raises(ForeignRecord, match=said):
@@ -124,11 +112,11 @@ def test_partitions_have_writers_of_their_own(url: str) -> None:
     reader.close()
 
 
-def test_a_foreign_record_in_between_ends_the_writer(url: str, kafka_broker: Server) -> None:
+def test_a_foreign_record_in_between_ends_the_writer(url: str, own_log: OwnLog, kafka_broker: Server) -> None:
     writer = open_writer(url)
     append_json(writer, 1)
     foreign = kafka.KafkaProducer(bootstrap_servers=kafka_broker.url.removeprefix("kafka://"))
-    name, part = theirs(url)
+    name, part = own_log.theirs()
     foreign.send(name, value=b"not ours", partition=part).get(10)
     foreign.close()
     writer.append(TP, JSON_KIND, b"1")
@@ -138,18 +126,18 @@ def test_a_foreign_record_in_between_ends_the_writer(url: str, kafka_broker: Ser
 
 
 def test_a_writer_whose_topic_is_deleted_ends_and_the_next_makes_it(
-    url: str, admin: kafka.admin.KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+    url: str, own_log: OwnLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka_producer, "GONE_S", 0.5)
     waits: list[str] = []
     writer = open_writer(url, patience=Patience(on_wait=lambda reason, _: waits.append(reason)))
     append_json(writer, 3)
-    delete(admin, url)
+    own_log.delete()
     writer.append(TP, JSON_KIND, b"3")
     with pytest.raises(LogWriteFailed, match="was a topic deleted"):
         writer.flush()
     assert "UnknownTopicOrPartition" in waits[0], "one of several brokers may not know of it: not at once"
-    assert not admin.describe_topics([theirs(url).topic])[0]["partitions"], "and does not come back by itself"
+    assert not own_log.has(), "and does not come back by itself"
     close_failed(writer)
     writer = open_writer(url)
     assert writer.last_record(TP) is None
@@ -158,12 +146,10 @@ def test_a_writer_whose_topic_is_deleted_ends_and_the_next_makes_it(
     assert records_of(url) == [0, 1]
 
 
-def test_a_writer_whose_topic_is_made_anew_ends_and_the_next_goes_on(
-    url: str, admin: kafka.admin.KafkaAdminClient
-) -> None:
+def test_a_writer_whose_topic_is_made_anew_ends_and_the_next_goes_on(url: str, own_log: OwnLog) -> None:
     writer = open_writer(url)
     append_json(writer, 3)
-    delete(admin, url)
+    own_log.delete()
     other = open_writer(url)
     other.last_record(TopicPartition(TP.topic, 1))  # whoever else writes the topic makes it again
     other.close()
@@ -179,12 +165,12 @@ def test_a_writer_whose_topic_is_made_anew_ends_and_the_next_goes_on(
 
 
 def test_a_quiet_writer_sees_that_its_topic_was_made_anew(
-    url: str, admin: kafka.admin.KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+    url: str, own_log: OwnLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka_producer, "_SURE_S", 0.0)
     writer = open_writer(url)
     append_json(writer, 3)
-    delete(admin, url)
+    own_log.delete()
     other = open_writer(url)
     other.last_record(TP)
     other.close()
@@ -195,10 +181,10 @@ def test_a_quiet_writer_sees_that_its_topic_was_made_anew(
     assert records_of(url) == []
 
 
-def test_a_topic_that_gets_more_partitions_is_written_on(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
+def test_a_topic_that_gets_more_partitions_is_written_on(url: str, own_log: OwnLog) -> None:
     writer = open_writer(url)
     append_json(writer, 3)
-    admin.create_partitions({theirs(url).topic: 6})
+    own_log.grow(TP.topic, 6)
     append_json(writer, 1, first=3)
     writer.append(TopicPartition(TP.topic, 5), JSON_KIND, b"0")
     writer.close()
@@ -206,11 +192,6 @@ def test_a_topic_that_gets_more_partitions_is_written_on(url: str, admin: kafka.
     append_json(writer, 1, first=4)
     writer.close()
     assert records_of(url) == [0, 1, 2, 3, 4]
-
-
-def delete(admin: kafka.admin.KafkaAdminClient, url: str) -> None:
-    admin.delete_topics([theirs(url).topic])
-    until(lambda: not admin.describe_topics([theirs(url).topic])[0]["partitions"])
 
 
 def records_of(url: str) -> list[int]:
@@ -221,16 +202,16 @@ def records_of(url: str) -> list[int]:
         reader.close()
 
 
-def test_topics_are_made_as_the_settings_say(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
+def test_topics_are_made_as_the_settings_say(url: str, own_log: OwnLog) -> None:
     keep = Retention(max_age_s=86_400, max_bytes=1 << 30)
     writer = open_writer(f"{url}?partitions=3", retention=keep)
     writer.last_record(TP)
     writer.last_record(TopicPartition(TP.topic, 4))  # more partitions than the topic was made with
     writer.close()
-    (found,) = admin.describe_topics([theirs(url).topic])
+    (found,) = own_log.admin.describe_topics([own_log.name_of()])
     assert len(found["partitions"]) == 5
-    resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, theirs(url).topic)
-    text = str(admin.describe_configs([resource]))
+    resource = kafka.admin.ConfigResource(kafka.admin.ConfigResourceType.TOPIC, own_log.name_of())
+    text = str(own_log.admin.describe_configs([resource]))
     for name, value in {
         "retention.ms": "86400000",
         "retention.bytes": str(1 << 30),
@@ -240,11 +221,11 @@ def test_topics_are_made_as_the_settings_say(url: str, admin: kafka.admin.KafkaA
         assert value in text
 
 
-def test_an_offset_that_retention_dropped_is_out_of_range(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
+def test_an_offset_that_retention_dropped_is_out_of_range(url: str, own_log: OwnLog) -> None:
     writer, reader = open_writer(url), open_reader(url)
     append_json(writer, 10)
     assert numbers(reader.read(TP, 0, max_bytes=1)) == [0]
-    admin.delete_records({theirs(url): 6})
+    own_log.admin.delete_records({own_log.theirs(): 6})
     fresh = open_reader(url)
     for offset in (5, 11):
         with pytest.raises(OffsetOutOfRange) as caught:
@@ -256,11 +237,11 @@ def test_an_offset_that_retention_dropped_is_out_of_range(url: str, admin: kafka
         opened.close()
 
 
-def test_a_writer_goes_on_in_a_partition_that_retention_emptied(url: str, admin: kafka.admin.KafkaAdminClient) -> None:
+def test_a_writer_goes_on_in_a_partition_that_retention_emptied(url: str, own_log: OwnLog) -> None:
     writer = open_writer(url)
     append_json(writer, 4)
     writer.close()
-    admin.delete_records({theirs(url): 4})
+    own_log.admin.delete_records({own_log.theirs(): 4})
     writer = open_writer(url)
     assert writer.last_record(TP) is None
     assert writer.append(TP, JSON_KIND, b"4") == 4
@@ -304,16 +285,16 @@ def test_a_partition_that_waited_is_read_to_its_end_while_another_is_read(url: s
     reader.close()
 
 
-def test_keys_and_times_are_kafkas_too(url: str, kafka_broker: Server) -> None:
+def test_keys_and_times_are_kafkas_too(url: str, own_log: OwnLog, kafka_broker: Server) -> None:
     writer = open_writer(url, clock_ns=lambda: 1_795_000_000_123_456_789)
     writer.append(TP, "ticks", sample(TICKS, 1), key="gold")
     writer.close()
     consumer = kafka.KafkaConsumer(
         bootstrap_servers=kafka_broker.url.removeprefix("kafka://"), enable_auto_commit=False
     )
-    consumer.assign([theirs(url)])
+    consumer.assign([own_log.theirs()])
     consumer.seek_to_beginning()
-    (message,) = consumer.poll(10_000)[theirs(url)]
+    (message,) = consumer.poll(10_000)[own_log.theirs()]
     consumer.close()
     assert (message.key, message.timestamp) == (b"gold", 1_795_000_000_123)
 

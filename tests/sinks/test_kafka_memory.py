@@ -1,15 +1,15 @@
 """Writers of the log on brokers that forget them: after seconds here, after days with the settings they come with."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import kafka
-import kafka.admin
 import kafka.errors
 import pytest
+from kafka_support import admin_of
 from log_support import TP, append_json, numbers, read_all, until
 
 from connectors.log import open_reader
@@ -62,7 +62,7 @@ def log_at(url: str) -> str:
 
 def forgotten_name(url: str) -> bool:
     """Whether the broker knows no name of a writer of this log."""
-    with admin(url) as client:
+    with closing(admin_of(url)) as client:
         found = client.list_transactions()
     prefix = f"mandi/{url.rpartition('/')[2]}."
     return not any(each.transactional_id.startswith(prefix) for known in found.values() for each in known)
@@ -71,17 +71,8 @@ def forgotten_name(url: str) -> bool:
 def forgotten_producers(url: str) -> bool:
     """Whether the leader of TP knows nobody who wrote there."""
     theirs = kafka.TopicPartition(f"{url.rpartition('/')[2]}.{TP.topic}", TP.partition)
-    with admin(url) as client:
+    with closing(admin_of(url)) as client:
         return not client.describe_producers([theirs])[theirs].active_producers
-
-
-@contextmanager
-def admin(url: str) -> Iterator[Any]:
-    client = kafka.admin.KafkaAdminClient(bootstrap_servers=url.removeprefix("kafka://").partition("/")[0])
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def producer_id(writer: LogWriter) -> int:
@@ -182,7 +173,7 @@ def test_a_topic_that_is_deleted_is_not_made_by_asking_for_it(
     append_json(writer, 3)
     assert numbers(read_all(reader)) == [0, 1, 2]
     name = f"{url.rpartition('/')[2]}.{TP.topic}"
-    with admin(url) as client:
+    with closing(admin_of(url)) as client:
         client.delete_topics([name])
         until(lambda: not client.describe_topics([name])[0]["partitions"])
         writer.append(TP, JSON_KIND, b"3")
