@@ -123,6 +123,7 @@ class _Group:
     def run(self, stop: threading.Event) -> None:
         failures = 0
         metrics.PROCESS_RESTARTS.labels(self.flow)
+        metrics.FLOW_REBUILDS.labels(self.flow)
         while not stop.is_set():
             self.start()
             reason = self.watch(stop)
@@ -140,20 +141,23 @@ class _Group:
         """Make the store fit and start every process. Nothing of the last group is left."""
         store, refused = self.directory / "store", self.directory / REFUSED
         if refused.exists():
-            say(f"{self.flow}: {refused.read_text()}; its recovery store is dropped and rebuilt from the log")
-            shutil.rmtree(store, ignore_errors=True)
+            self._drop(store, refused.read_text())
             refused.unlink()
         try:
             prepare(store, self.size.lanes)
         except sqlite3.DatabaseError as error:
-            say(f"{self.flow}: {error}; its recovery store is dropped and rebuilt from the log")
-            shutil.rmtree(store)
+            self._drop(store, str(error))
             prepare(store, self.size.lanes)
         peers = [f"{LOOPBACK}:{free_port()}" for _ in range(self.size.processes)]
         for number in range(self.size.processes):
             seat = Seat(process=number, workers=self.size.workers, addresses=peers if len(peers) > 1 else ())
             self.members.append(self._launch(number, seat))
         self._began_s = self._epoch_at_s = time.monotonic()
+
+    def _drop(self, store: Path, reason: str) -> None:
+        say(f"{self.flow}: {reason}; its recovery store is dropped and rebuilt from the log")
+        metrics.FLOW_REBUILDS.labels(self.flow).inc()
+        shutil.rmtree(store, ignore_errors=True)
 
     def watch(self, stop: threading.Event) -> str | None:
         """Return why the group has to start again, or None when told to stop."""

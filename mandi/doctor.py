@@ -264,6 +264,10 @@ def _process(settings: Settings, name: str, found: Metrics) -> Iterator[Finding]
             do = f"read {_log_of(settings, process)}: docs/runbook.md, 'a process does not stay up'"
             often = "once" if times == 1 else f"{times:.0f} times"
             yield Finding(ok, f"{process} was started again {often} by {name}", do)
+    for flow, times in found.by_label("mandi_flow_rebuilds_total", "flow").items():
+        if times:
+            why = f"its state did not fit, or was damaged: {_log_of(settings, flow)}"
+            yield Finding(None, f"{flow} began again at the beginning of the log, {why}")
     for (topic, consumer), lag in sorted(found.by_labels("mandi_log_lag_rows", "topic", "consumer").items()):
         if lag > _MOST_LAG_RECORDS:
             yield Finding(False, f"{consumer} is {lag:,.0f} records behind {topic}", "see its log for retries")

@@ -76,6 +76,9 @@ HELD_ROWS: Final = Gauge("mandi_held_rows", "Rows judged of which it is not deci
 PROCESS_RESTARTS: Final = Counter(
     "mandi_process_restarts_total", "Times the supervisor started a process again.", ["process"]
 )
+FLOW_REBUILDS: Final = Counter(
+    "mandi_flow_rebuilds_total", "Times a flow dropped its state and began at the beginning of the log.", ["flow"]
+)
 WEBHOOKS: Final = Counter(
     "mandi_webhooks_total", "Webhook messages, by receiver and what became of them.", ["endpoint", "outcome"]
 )

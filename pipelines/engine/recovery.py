@@ -29,6 +29,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from market.records import LogReplaced
+from pipelines import metrics
 from pipelines.engine.blame import take_cause
 from pipelines.engine.cluster import Seat, divided, lane_names, lane_of, seat_of_this_process
 from sinks.locks import try_lock
@@ -125,6 +126,7 @@ def run_flow(
         _take_seat(seat, build, directory, epoch)
         return
     directory.mkdir(parents=True, exist_ok=True)
+    rebuilds = metrics.FLOW_REBUILDS.labels(name)
     with locked(name, directory):
         for attempt in (1, 2):
             try:
@@ -133,6 +135,7 @@ def run_flow(
                 if attempt == 2 or not scrubbing:
                     raise
                 _log.warning("%s: %s; its recovery store is dropped and rebuilt from the log", name, error)
+                rebuilds.inc()
                 shutil.rmtree(directory / "store", ignore_errors=True)
             else:
                 return

@@ -124,6 +124,16 @@ def losing_a_row(running: Demo, directory: Path) -> Iterator[None]:
 
 
 @contextmanager
+def with_a_damaged_state(running: Demo, flow: str) -> Iterator[None]:
+    """A flow finds that its recovery store is damaged, and reads the log anew. That passes by itself."""
+    store = running.data_dir / "recovery" / flow / "store"
+    with locked_out(running, flow):
+        for part in store.glob("part-*.sqlite3"):
+            part.write_bytes(b"damaged")
+    yield
+
+
+@contextmanager
 def away(broker: Broker) -> Iterator[None]:
     """The log's broker is killed, and comes back."""
     broker.kill()

@@ -166,10 +166,12 @@ def of_the_stores_and_flows(running: Demo, directory: Path, on_call: OnCall) -> 
             "MandiProcessDown": {"service": "joins"},
             "MandiProcessFlapping": {"process": "joins"},
             "MandiConservationBroken": {"consumer": "bars"},
+            "MandiFlowRebuilt": {"flow": "book"},
         },
         conditions.refusing(running.data_dir),
         conditions.locked_out(running, "joins"),
         conditions.losing_a_row(running, directory),
+        conditions.with_a_damaged_state(running, "book"),
     )
 
 

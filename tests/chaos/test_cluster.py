@@ -17,6 +17,7 @@ import pytest
 from reference import Oracle
 
 from connectors.log import open_reader
+from mandi.scrape import scrape
 from pipelines.bars import BarsConfig, build
 from pipelines.engine.recovery import run_flow
 from sinks.log import open_writer
@@ -98,9 +99,10 @@ def test_a_group_whose_state_does_not_fit_the_log_begins_again(tmp_path: Path) -
         flows.stop("bars")
         shutil.rmtree(tmp_path / "log")  # and another log, with as much in it
         append(flows.url, another, 30)
-        flows.start("bars", words=("--processes", "2"))
+        flows.start("bars", words=("--processes", "2"), metrics=True)
         expected = {values for oracle in another.oracles.values() for values in keys_of(oracle)}
         until(lambda: set(bars_in(flows.url)) >= expected)
+        assert scrape(flows.metrics).by_label("mandi_flow_rebuilds_total", "flow") == {"bars": 1.0}
         flows.stop("bars")
         assert set(bars_in(flows.url)) == expected
         said = (tmp_path / "bars.out").read_text()

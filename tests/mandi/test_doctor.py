@@ -154,6 +154,12 @@ def test_what_a_running_pipeline_waits_for_is_told_and_is_over_when_it_is_over(
     assert finding.do
 
 
+def test_a_flow_that_began_again_is_told(found, tmp_path: Path) -> None:
+    with exporting(tmp_path, 'mandi_flow_rebuilds_total{flow="bars"} 1.0'):
+        finding = about(found(), "bars began again at the beginning of the log, its state did not fit")
+    assert finding.ok is None
+
+
 @contextmanager
 def exporting(data_dir: Path, sample: str) -> Iterator[None]:
     """A process that uses this data directory, of which one sample is all that it exports."""

@@ -18,6 +18,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import TestingSink
+from prometheus_client import REGISTRY
 from reference import SECOND, Oracle, Row
 
 from connectors.log import open_reader
@@ -230,6 +231,10 @@ def test_a_stopped_flow_goes_on_where_it_was(log_url, tmp_path) -> None:
     assert len(published(url)) == len(oracle.published)
 
 
+def rebuilds() -> float:
+    return REGISTRY.get_sample_value("mandi_flow_rebuilds_total", {"flow": "bars"}) or 0.0
+
+
 def test_a_state_that_does_not_fit_the_log_is_refused_and_rebuilt(log_url, tmp_path, caplog) -> None:
     url = log_url
     fill(url, rows(0, 500), 5)
@@ -237,8 +242,10 @@ def test_a_state_that_does_not_fit_the_log_is_refused_and_rebuilt(log_url, tmp_p
     before = published(url)
     with closing(sqlite3.connect(tmp_path / "bars" / "store" / "part-0.sqlite3")) as db, db:
         db.execute("DELETE FROM snaps WHERE step_id = 'bars.prices'")  # the source forgets, the states do not
+    counted = rebuilds()
     run_until_read(url, tmp_path / "bars")
     assert "rebuilt from the log" in caplog.text
+    assert rebuilds() == counted + 1
     assert published(url) == before
 
 
