@@ -26,13 +26,15 @@ from mandi.process import LOOPBACK, serve_metrics
 from mandi.running import registered
 from mandi.scrape import Metrics, scrape
 from mandi.settings import EMBEDDED, Settings
-from mandi.stores import Stores, clickhouse_answers, migrate_stores, postgres_answers
+from mandi.stores import STORES, Stores, clickhouse_answers, make_ready, postgres_answers
 from mandi.summary import demo_summary
 from mandi.supervisor import Child, Supervisor, mandi_command
 from mandi.webhooks import endpoints
+from sinks.base import Retry
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.embedded.processes import free_port, port_is_free
+from sinks.errors import StoreUnavailable
 from sinks.locks import try_lock
 
 _JUMP_BEFORE_CLOSE_S: Final = 60.0
@@ -119,7 +121,8 @@ class _Demo:
         """Start all; `metrics` is where the demo's own are."""
         self._metrics["demo"] = metrics
         self._stores = self._start_stores()
-        migrate_stores(self._stores)
+        for name in STORES:
+            self._await_store(self._stores, name)
         venue_port = free_port()
         cme, bloomberg = (f"127.0.0.1:{free_port()}" for _ in range(2))
         mcx_url = f"ws://127.0.0.1:{free_port()}/"
@@ -212,6 +215,19 @@ class _Demo:
             timescale=postgres.dsn if settings.timescale == EMBEDDED else settings.timescale,
             clickhouse=chdb.url if settings.clickhouse == EMBEDDED else settings.clickhouse,
         )
+
+    def _await_store(self, stores: Stores, name: str) -> None:
+        """Migrate a store; wait for one that is away, as its flow does. Raises: MandiError if it refuses us."""
+
+        def tell(error: StoreUnavailable, attempt: int, _wait_s: float) -> None:
+            if attempt == 1:
+                self._shown.say(f"waiting for {name} at {stores.place(name)}: {error.reason}; Ctrl-C ends it")
+
+        retry = Retry(stop=self._stop, on_retry=tell, on_back=lambda: self._shown.say(f"{name} is there"))
+        try:
+            retry.repeat(lambda: make_ready(stores, name))
+        except StoreUnavailable as error:
+            raise KeyboardInterrupt from error
 
     def _start(self, name: str, *words: str, stop_within_s: float = 3.0, nice: int = 0, urgent: int = 0) -> None:
         assert self._stores is not None

@@ -42,6 +42,10 @@ class Stores:
             return self.moving[name]()
         return self.timescale if name == TIMESCALE else self.clickhouse
 
+    def place(self, name: str) -> str:
+        """The address for a reader: without what stands before it or behind, which may be a password."""
+        return self.address(name).partition("://")[2].rpartition("@")[2].partition("?")[0]
+
 
 @contextmanager
 def open_stores(
@@ -70,18 +74,12 @@ def open_stores(
         stores = Stores(timescale=timescale, clickhouse=clickhouse, moving=moving)
         wanted = only if migrate else ()
         try:
-            yield replace(stores, away=frozenset(name for name in wanted if not _is_ready(stores, name, may_be_away)))
+            yield replace(stores, away=frozenset(name for name in wanted if _is_away(stores, name, may_be_away)))
         except StoreUnavailable as error:
             if may_be_away or error.store in moving:
                 raise
-            raise StoreUnavailable(error.store, f"{error.reason}; {_start(settings, error.store)}") from error
-
-
-def _start(settings: Settings, store: str) -> str:
-    """What to do about a server that is away, with its address."""
-    address = settings.timescale if store == TIMESCALE else settings.clickhouse
-    shown = address.partition("://")[2].rpartition("@")[2].partition("?")[0]  # a password stands before or behind
-    return f"start it, or correct {_SETTINGS[store]} ({shown}), and do it again"
+            do = f"start it, or correct {_SETTINGS[error.store]} ({stores.place(error.store)}), and do it again"
+            raise StoreUnavailable(error.store, f"{error.reason}; {do}") from error
 
 
 @contextmanager
@@ -108,19 +106,26 @@ def migrate_store(stores: Stores, name: str) -> list[str]:
     return migrate_clickhouse(address) if unapplied_clickhouse(address) else []
 
 
-def _is_ready(stores: Stores, name: str, may_be_away: bool) -> bool:
-    """Migrate a store, or say that it is away. Raises: MandiError if it is there and does not let us in."""
+def make_ready(stores: Stores, name: str) -> None:
+    """Migrate a store. Raises: StoreUnavailable if it is away; MandiError if it is there and does not let us in."""
     try:
         migrate_store(stores, name)
     except (StoreUnavailable, StoreRejected) as error:
         if isinstance(error, StoreRejected) or (name == TIMESCALE and timescale_refuses(stores.address(name))):
             do = f"correct {_SETTINGS[name]}, or the rights of its user"
             raise MandiError(f"{name} refuses us: {error.reason}; {do}") from error
+        raise
+
+
+def _is_away(stores: Stores, name: str, may_be_away: bool) -> bool:
+    try:
+        make_ready(stores, name)
+    except StoreUnavailable as error:
         if not may_be_away:
             raise
         _log.warning("%s; what needs it waits until it is there", error)
-        return False
-    return True
+        return True
+    return False
 
 
 def postgres_answers(server: EmbeddedPostgres) -> bool:

@@ -1,6 +1,7 @@
 """A store that is away when something of ours starts: what needs none starts, what needs one waits, and says so."""
 
 import json
+import signal
 import socketserver
 import threading
 import urllib.error
@@ -25,6 +26,7 @@ from sinks.embedded.processes import free_port
 from tests.acceptance.command import start
 from tests.chaos.harness import Flows, append, until
 from tests.chaos.market import Market
+from tests.chaos.test_demo import demo
 
 BARS = "/v1/bars?instrument=XCEC:GC:202612&interval=1s"
 
@@ -103,6 +105,33 @@ def test_pruning_waits_for_a_store_that_is_away(fresh: str, away: str, clickhous
         with there(fresh, away):
             until(lambda: "ClickHouse: deleted what is before" in flows.said("prune"))
             flows.stop("prune")
+
+
+def test_a_demo_waits_for_a_store_that_is_away_and_goes_on(
+    fresh: str, away: str, clickhouse_url: str, data_dir: Path
+) -> None:
+    stores = {"MANDI_TIMESCALE": away, "MANDI_CLICKHOUSE": clickhouse_url}
+    with demo(data_dir, "--rate", "20", env=stores) as running:
+        waiting = f"waiting for timescale at {away.rpartition('@')[2]}: "
+        until(lambda: any(line.startswith(waiting) for line in running.said))
+        with there(fresh, away):
+            until(running.is_up)
+            assert "timescale is there" in running.said
+            running.interrupt()
+
+
+def test_a_demo_that_waits_for_a_store_ends_on_ctrl_c_and_is_refused_at_once(
+    postgres_dsn: str, away: str, data_dir: Path
+) -> None:
+    stores = {"MANDI_TIMESCALE": away, "MANDI_CLICKHOUSE": f"http://127.0.0.1:{free_port()}"}
+    with demo(data_dir, env=stores) as running:
+        until(lambda: any("Ctrl-C ends it" in line for line in running.said))
+        running.process.send_signal(signal.SIGINT)
+        assert running.finish() == 130
+        assert running.said[-1] == "mandi: interrupted"
+    with demo(data_dir, env={**stores, "MANDI_TIMESCALE": refusing(postgres_dsn, "password")}) as running:
+        assert running.finish() == 1
+        assert running.said[-1].startswith("mandi: timescale refuses us: ")
 
 
 def answer(port: int, path: str) -> tuple[int, Any]:

@@ -205,16 +205,15 @@ def run_until_read(url: str, directory: Path, **changes) -> None:
 
 
 def published(url: str) -> dict[tuple, tuple]:
-    reader = open_reader(url)
     found: dict[tuple, tuple] = {}
-    for tp in reader.partitions(topics.BARS):
-        offset = 0
-        while records := reader.read(tp, offset):
-            for record in records:
-                for row in record.batch.to_pylist():
+    with closing(open_reader(url)) as reader:
+        for tp in reader.partitions(topics.BARS):
+            offset = 0
+            while records := reader.read(tp, offset):
+                for row in (row for record in records for row in record.batch.to_pylist()):
                     key = row["instrument"], row["interval"], row["ts_open"], row["revision"]
                     assert found.setdefault(key, tuple(row.values())) == tuple(row.values())
-            offset = records[-1].offset + 1
+                offset = records[-1].offset + 1
     return found
 
 
