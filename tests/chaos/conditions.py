@@ -123,14 +123,11 @@ def losing_a_row(running: Demo, directory: Path) -> Iterator[None]:
     process_of(running, "run bars").kill()
 
 
-@contextmanager
-def with_a_damaged_state(running: Demo, flow: str) -> Iterator[None]:
-    """A flow finds that its recovery store is damaged, and reads the log anew. That passes by itself."""
-    store = running.data_dir / "recovery" / flow / "store"
+def damage_state(running: Demo, flow: str) -> None:
+    """A flow dies, and finds that its recovery store is damaged: it reads the log anew."""
     with locked_out(running, flow):
-        for part in store.glob("part-*.sqlite3"):
+        for part in (running.data_dir / "recovery" / flow / "store").iterdir():
             part.write_bytes(b"damaged")
-    yield
 
 
 @contextmanager
