@@ -1,6 +1,7 @@
 """What both embedded servers need of the operating system: ports, liveness, the foreground mode."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,7 +20,12 @@ LOOPBACK: Final = "127.0.0.1"
 POLL_S: Final = 0.01
 _FAMILY_EVERY_S: Final = 0.5  # to list the processes of a machine takes milliseconds
 
+_PORTS: Final = range(20_000, 32_768)
+"""Below what systems give to outgoing connections (Linux from 32768, macOS from 49152): one of those, also for a minute
+after its end, would keep a server that starts again from its port."""
+
 _given: Final = set[int]()
+_chance: Final = random.SystemRandom()  # whatever seed a test, or two processes, may have
 
 
 def alive(pid: int) -> bool:
@@ -60,15 +66,10 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on; never one that this process was given before.
-
-    The system soon gives a port again that was only looked at: of twenty, two are the same once in a hundred times.
-    """
+    """Return a port of the loopback that nobody listens on; never one that this process was given before."""
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind((LOOPBACK, 0))
-            port: int = probe.getsockname()[1]
-        if port not in _given:
+        port = _chance.choice(_PORTS)
+        if port not in _given and port_is_free(port):
             _given.add(port)
             return port
 
