@@ -5,10 +5,9 @@ Kafka's consumer groups are not used at all: where a flow goes on is in its reco
 Delivery: a record is seen from the writer's `flush` on; what `read` does not find is at most _FRESH_S old. An offset
 that is not in the log raises OffsetOutOfRange; it is never moved to another one. A topic that was deleted raises
 LogReplaced, and so does one that was made anew: within _LOOK_AGAIN_S, also if it has as many records as were read.
-State: at most _AHEAD_BYTES of fetched records, plus one fetch on its way.
+State: what was fetched and not read, of each partition at most a fetch (connectors/kafka_fetch.py).
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -20,9 +19,10 @@ import kafka.admin
 import kafka.errors
 from kafka.protocol.consumer import OffsetSpec
 
+from connectors.kafka_fetch import Fetched, Fetcher, Message
 from connectors.kafka_topics import KnownTopics
-from market.kafka_away import AWAY, METADATA_MS, never_make_topics
-from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist, message_record
+from market.kafka_away import AWAY, METADATA_MS, connected
+from market.kafka_log import KafkaLog, insist, message_record
 from market.records import (
     LogReader,
     LogReplaced,
@@ -35,21 +35,12 @@ from market.records import (
 _FRESH_S: Final = 0.010
 """How long an answer about the ends of all partitions is good for: one question for a whole round of reads."""
 
-_FETCH_WAIT_MS: Final = 500  # the broker holds a fetch that has nothing to give back for that long
-_FETCH_BYTES: Final = 1 << 20  # of one partition
-_AHEAD_BYTES: Final = 8 << 20
 _LIST_EVERY_S: Final = 0.25
 _LOOK_AGAIN_S: Final = 1.0  # the topics are looked at at least as often as that while they are read
-_ALL_RECORDS: Final = sys.maxsize
-"""A poll takes whatever was fetched. Of a partition of which it leaves a part and that is then paused, kafka-python
-(3.0.12) never gives the rest, unless another one is paused in the same way: the reader would wait without end."""
 _ASK_MS: Final = 5000
 _UNKNOWN: Final = kafka.errors.UnknownTopicOrPartitionError.errno
-_LOOK_MS: Final = 100
 
 T = TypeVar("T")
-Message = Any
-"""kafka.consumer.fetcher.ConsumerRecord: the library publishes no types."""
 
 
 def open_kafka_reader(log: KafkaLog, patience: Patience) -> LogReader:
@@ -64,6 +55,9 @@ class _KafkaLogReader:
         self._log, self._patience = log, patience
         self._positions: dict[TopicPartition, int] = {}  # of the next record to fetch, by partition that is followed
         self._ahead: dict[TopicPartition, list[Message]] = {}  # fetched and not read
+        self._looked: dict[TopicPartition, Fetched] = {}  # the last look at each that is followed
+        self._at_end: set[TopicPartition] = set()  # those at which it found nothing, and no read was told so
+        self._measured: set[TopicPartition] = set()  # those whose lag is asked for
         self._ends: dict[TopicPartition, int] = {}
         self._ends_at_s = float("-inf")
         self._listed: list[TopicPartition] = []
@@ -75,15 +69,12 @@ class _KafkaLogReader:
         self._lost: set[TopicPartition] = set()  # deleted or made anew, and their reader was not told yet
 
     @cached_property
-    def _consumer(self) -> Any:
-        consumer = self._insist(lambda: kafka.KafkaConsumer(**_consumer_settings(self._log)))
-        never_make_topics(consumer._manager)
-        return consumer
+    def _fetcher(self) -> Fetcher:
+        return self._insist(lambda: Fetcher(self._log, _settings(self._log), 2 * _ASK_MS))
 
     @cached_property
     def _admin(self) -> Any:
-        # Questions have a connection of their own: on the consumer's they would wait behind a fetch that waits.
-        return self._insist(lambda: kafka.admin.KafkaAdminClient(**_settings(self._log)))
+        return self._insist(lambda: connected(kafka.admin.KafkaAdminClient, **_settings(self._log)))
 
     def partitions(self, pattern: str) -> list[TopicPartition]:
         """Return the topic-partitions of matching topics into which anything was ever written, sorted."""
@@ -104,7 +95,7 @@ class _KafkaLogReader:
 
     def behind(self, tp: TopicPartition, offset: int) -> int:
         """Return how many records wait from `offset` on."""
-        return max(0, self.end_offset(tp) - offset)
+        return max(0, self._end_from(tp) - offset) if self._exists(tp) else 0
 
     def read(self, tp: TopicPartition, offset: int, max_bytes: int = 4 << 20) -> list[Record]:
         """Return records from `offset` on, at least one if there is one; empty at the end.
@@ -115,8 +106,7 @@ class _KafkaLogReader:
         self._look(_LOOK_AGAIN_S)
         self._require_same(tp, offset)
         self._follow(tp, offset)
-        if not self._ahead.get(tp):
-            self._fetch(tp, offset)
+        self._fetch(tp, offset)
         return [_decode(tp, message) for message in self._take(tp, max_bytes)]
 
     def wait(self, timeout_s: float) -> bool:
@@ -129,18 +119,19 @@ class _KafkaLogReader:
             if self._missing or not self._positions:
                 left_s = min(left_s, _LIST_EVERY_S)
             if self._positions:
-                self._poll(left_s * 1000)
+                self._keep(self._fetcher.wait(self._fetchable(), left_s))
             else:
                 time.sleep(left_s)
+            if any(each.error for each in self._looked.values()):
+                return True  # whoever reads it is told
             if time.monotonic() >= until_s:
                 break
         return any(self._ahead.values())
 
     def close(self) -> None:
-        if "_consumer" in self.__dict__:
-            self._consumer.close(autocommit=False)
-        if "_admin" in self.__dict__:
-            self._admin.close()
+        for each in ("_fetcher", "_admin"):
+            if each in self.__dict__:
+                getattr(self, each).close()
 
     def _follow(self, tp: TopicPartition, offset: int) -> None:
         """Have `offset` fetched next, unless it is among what was fetched."""
@@ -152,45 +143,51 @@ class _KafkaLogReader:
                 return
             self._missing.discard(tp)
             self._positions[tp] = -1
-            self._consumer.assign([self._theirs(each) for each in self._positions])
         ahead = self._ahead.get(tp)
         if (ahead[0].offset if ahead else self._positions[tp]) != offset:
-            self._ahead.pop(tp, None)
+            self._forget(tp)  # somewhere else than where it was: look afresh
             self._positions[tp] = offset
-            self._consumer.seek(self._theirs(tp), offset)
-            self._ends_at_s = float("-inf")  # somewhere else than where it was: look afresh
 
     def _fetch(self, tp: TopicPartition, offset: int) -> None:
         """Fetch until there is a record at `offset`, or that is the end of the log."""
-        if tp not in self._positions:
-            return
-        self._poll(0)
-        while not self._ahead.get(tp):
-            end = self._end_from(tp, offset)
-            self._require_same(tp, offset)
-            if offset == end:
+        while tp in self._positions and not self._ahead.get(tp):
+            if tp in self._at_end and time.monotonic() <= self._looked[tp].looked_s + _FRESH_S:
+                self._at_end.discard(tp)  # each answer is used once: the next read asks again
                 return
-            if offset > end or offset < self._begin(tp):
-                raise self._out_of_range(tp, offset)
-            self._poll(_LOOK_MS)
+            self._insist_on(lambda: self._look_at(tp))
+            self._require_same(tp, offset)
 
-    def _poll(self, timeout_ms: float) -> None:
-        """Take what was fetched; what waits to be read is not fetched further."""
-        full = [tp for tp, messages in self._ahead.items() if messages]
-        paused = {self._theirs(tp) for tp in full}
-        self._consumer.pause(*(paused - self._consumer.paused()))
-        self._consumer.resume(*(self._consumer.paused() - paused))
-        try:
-            found = self._consumer.poll(timeout_ms, max_records=_ALL_RECORDS)
-        except kafka.errors.OffsetOutOfRangeError as error:
-            (theirs, offset) = next(iter(error.args[0].items()))
-            tp = self._ours(*theirs)
-            self._positions[tp] = -1
-            raise self._out_of_range(tp, offset) from error
-        for theirs, messages in found.items():
-            tp = self._ours(*theirs)
-            self._ahead.setdefault(tp, []).extend(messages)
-            self._positions[tp] = messages[-1].offset + 1
+    def _look_at(self, tp: TopicPartition) -> None:
+        """Fetch of all partitions that are read, this one in any case."""
+        if tp not in self._positions:
+            return  # it was lost while we waited
+        self._keep(self._fetcher.now(self._fetchable(), tp))
+        error = self._looked[tp].error
+        if isinstance(error, kafka.errors.OffsetOutOfRangeError):
+            offset, self._positions[tp] = self._positions[tp], -1
+            raise self._out_of_range(tp, offset)
+        if error is not None:
+            raise error
+
+    def _fetchable(self) -> dict[TopicPartition, int]:
+        return {tp: offset for tp, offset in self._positions.items() if not self._ahead.get(tp)}
+
+    def _keep(self, found: Mapping[TopicPartition, Fetched]) -> None:
+        """Take what was fetched, but of where a reader is not any more."""
+        for tp, part in found.items():
+            if self._positions.get(tp) != part.offset or self._ahead.get(tp):
+                continue
+            self._looked[tp] = part
+            if part.messages:
+                self._ahead[tp] = part.messages
+                self._positions[tp] = part.messages[-1].offset + 1
+            elif part.error is None and part.end <= part.offset:
+                self._at_end.add(tp)
+
+    def _forget(self, tp: TopicPartition) -> None:
+        self._ahead.pop(tp, None)
+        self._looked.pop(tp, None)
+        self._at_end.discard(tp)
 
     def _take(self, tp: TopicPartition, max_bytes: int) -> list[Message]:
         ahead = self._ahead.get(tp, [])
@@ -203,11 +200,11 @@ class _KafkaLogReader:
         taken, self._ahead[tp] = ahead[:count], ahead[count:]
         return taken
 
-    def _end_from(self, tp: TopicPartition, offset: int) -> int:
-        """The end of a partition that is read at `offset`. Each answer is used once: the next read asks again."""
-        if time.monotonic() > self._ends_at_s + _FRESH_S or self._ends.get(tp, -1) < offset:
-            self._ends = self._ask_ends(self._positions)
-            self._ends_at_s = time.monotonic()
+    def _end_from(self, tp: TopicPartition) -> int:
+        """The end of a partition whose lag is asked for. One question for a whole round; each answer is used once."""
+        if time.monotonic() > self._ends_at_s + _FRESH_S or tp not in self._ends:
+            self._measured.add(tp)
+            self._ends, self._ends_at_s = self._ask_ends(self._measured), time.monotonic()
         return self._ends.pop(tp)
 
     def _ask_ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -218,13 +215,23 @@ class _KafkaLogReader:
 
     def _ask_offsets(self, tps: Iterable[TopicPartition], which: OffsetSpec) -> dict[TopicPartition, int]:
         """Offsets of partitions; 0 of those whose topic is gone."""
-        asked, waited = list(tps), False
+        asked = list(tps)
 
         def ask() -> dict[TopicPartition, int]:
-            nonlocal waited
             wanted = {self._theirs(tp): which for tp in asked if tp.topic not in self._gone}
+            found = self._admin.list_partition_offsets(wanted, timeout_ms=_ASK_MS) if wanted else {}
+            return {self._ours(*each): int(answer.offset) for each, answer in found.items()}
+
+        return dict.fromkeys(asked, 0) | self._insist_on(ask)
+
+    def _insist_on(self, ask: Callable[[], T]) -> T:
+        """Ask the broker about partitions until there is an answer; if one is not there, also whether its topic is."""
+        waited = False
+
+        def attempt() -> T:
+            nonlocal waited
             try:
-                found = self._admin.list_partition_offsets(wanted, timeout_ms=_ASK_MS) if wanted else {}
+                return ask()
             except kafka.errors.UnknownTopicOrPartitionError:
                 waited = True
                 self._list()
@@ -232,12 +239,11 @@ class _KafkaLogReader:
             except AWAY:
                 waited = True
                 raise
-            return dict.fromkeys(asked, 0) | {self._ours(*each): int(answer.offset) for each, answer in found.items()}
 
-        offsets = self._insist(ask)
+        answer = self._insist(attempt)
         if waited:
             self._look(0.0)  # whatever was done to the broker meanwhile
-        return offsets
+        return answer
 
     def _look(self, after_s: float) -> None:
         """List the topics, unless that was done less than so long ago."""
@@ -272,11 +278,10 @@ class _KafkaLogReader:
         lost = {tp for tp in self._written | self._positions.keys() if tp.topic in replaced}
         self._lost |= lost
         self._written -= lost
+        self._measured -= lost
         for tp in lost & self._positions.keys():
             del self._positions[tp]
-            self._ahead.pop(tp, None)
-        if "_consumer" in self.__dict__:
-            self._consumer.assign([self._theirs(each) for each in self._positions])
+            self._forget(tp)
 
     def _require_same(self, tp: TopicPartition, offset: int) -> None:
         if tp in self._lost:
@@ -323,19 +328,6 @@ def _settings(log: KafkaLog) -> dict[str, Any]:
         "reconnect_backoff_max_ms": 2000,
         "metadata_max_age_ms": METADATA_MS,
         **log.client,
-    }
-
-
-def _consumer_settings(log: KafkaLog) -> dict[str, Any]:
-    return {
-        **_settings(log),
-        "enable_auto_commit": False,
-        "auto_offset_reset": "none",  # an offset that is gone is the caller's to decide about
-        "fetch_max_wait_ms": _FETCH_WAIT_MS,
-        "max_partition_fetch_bytes": _FETCH_BYTES,
-        "fetch_max_bytes": _AHEAD_BYTES,
-        "receive_message_max_bytes": _AHEAD_BYTES + 2 * MAX_RECORD_BYTES,
-        "metrics_enabled": False,
     }
 
 

@@ -4,9 +4,13 @@ market.kafka_log.insist waits for their end; when a topic is gone; and that to a
 Apart from market.kafka_log, which every process imports: the library takes 0.3 s that the embedded log shall not cost.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import kafka.errors
+from kafka.net.compat import KafkaNetClient
+
+T = TypeVar("T")
 
 AWAY: Final[tuple[type[Exception], ...]] = (
     kafka.errors.RetriableError,
@@ -30,3 +34,22 @@ def never_make_topics(manager: Any) -> None:
     The library (3.0.12) has an option for it, `allow_auto_create_topics`, and does not hand it on.
     """
     manager.cluster.config["allow_auto_create_topics"] = False
+
+
+def connected(make: Callable[..., T], **settings: Any) -> T:
+    """Make a client of the library, which connects at once.
+
+    Where it cannot, the library (3.0.12) leaves a thread that tries for ever, beside those of the next attempts.
+    """
+    opened: list[Any] = []
+
+    def client(**configs: Any) -> Any:
+        opened.append(KafkaNetClient(**configs))
+        return opened[0]
+
+    try:
+        return make(kafka_client=client, **settings)
+    except BaseException:
+        for each in opened:
+            each.close()
+        raise

@@ -9,6 +9,7 @@ twice that far apart; then the log has it twice, and the stores, by their natura
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -72,7 +73,8 @@ def run(config: BackendFlow) -> None:
 def build(config: BackendFlow) -> Dataflow:
     """Wire the flow. It has no recovery store: where it stopped is in the log."""
     flow = Dataflow(BACKEND)
-    feed = config.open_feed(config.now, saved_positions(config.open_reader(), POSITIONS))
+    with closing(config.open_reader()) as reader:
+        feed = config.open_feed(config.now, saved_positions(reader, POSITIONS))
     flushes = op.input("backend", flow, _EventSource(config, feed))
     op.output("log", op.map("key", flushes, lambda flush: ("log", flush)), _EventSink(config, feed))
     return flow
@@ -141,12 +143,11 @@ class EventWriter(StatefulSinkPartition[EventFlush, None]):
         self._feed = feed
         self._writer = writer = config.open_writer()
         writer.last_record(EVENTS)  # takes the lock: from here on nobody else writes
-        reader = config.open_reader()
-        self._positions = PositionLog[str](writer, POSITIONS, BACKEND, dict(saved_positions(reader, POSITIONS)))
-        self._known = KnownEvents.from_log(reader, config.memory_events)
+        with closing(config.open_reader()) as reader:
+            self._positions = PositionLog[str](writer, POSITIONS, BACKEND, dict(saved_positions(reader, POSITIONS)))
+            self._known = KnownEvents.from_log(reader, config.memory_events)
         self._save_events = min(_SAVE_EVENTS, config.memory_events // 4)
         self._unsaved = 0
-        reader.close()
 
     def write_batch(self, values: list[EventFlush]) -> None:
         for flush in values:

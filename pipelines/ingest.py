@@ -11,6 +11,7 @@ at or below the positions in their topic's own last record, and are dropped. A v
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -34,6 +35,7 @@ from market.reference import Reference
 from market.schemas import BUST, CLOCK, CORRECTION, QUOTE, SCHEMAS, STATE, TICKS, TRADE
 from pipelines import metrics
 from pipelines.engine.outputs import guarded
+from pipelines.engine.positions import saved_positions
 from pipelines.engine.recovery import execute
 from sinks.faults import crash_point
 
@@ -109,7 +111,8 @@ class _FeedSource(FixedPartitionedSource[Flush, None]):
 class _FeedPart(StatefulSourcePartition[Flush, None]):
     def __init__(self, config: IngestConfig, duty: _Duty) -> None:
         self._stop, self._duty = config.stop, duty
-        resume = last_positions(config.open_reader())
+        with closing(config.open_reader()) as reader:
+            resume = last_positions(reader)
         self._feeds = [open_feed(config.now, resume.get(venue)) for venue, open_feed in config.feeds.items()]
         self._loop = FeedLoop()
         for feed in self._feeds:
@@ -143,11 +146,7 @@ class _FeedPart(StatefulSourcePartition[Flush, None]):
 
 def last_positions(reader: LogReader) -> Mapping[str, Positions]:
     """Where each venue's rows in the log end."""
-    end = reader.end_offset(POSITIONS) if POSITIONS in reader.partitions(POSITIONS.topic) else 0
-    if end == 0:
-        return {}
-    found: Mapping[str, Positions] = orjson.loads(reader.read(POSITIONS, end - 1)[0].value)
-    return found
+    return saved_positions(reader, POSITIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,8 @@ class _FlushSink(FixedPartitionedSink[Flush, None]):
         return ["log"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Flush, None]:
-        saved = dict(last_positions(self.config.open_reader()))
+        with closing(self.config.open_reader()) as reader:
+            saved = dict(last_positions(reader))
         return guarded(_FlushPart(self.config.open_writer(), self.duty, self.config.now, saved))
 
 

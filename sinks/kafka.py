@@ -21,7 +21,7 @@ import kafka.admin
 import kafka.errors
 from kafka.protocol.consumer import OffsetSpec
 
-from market.kafka_away import AWAY, METADATA_MS, never_make_topics
+from market.kafka_away import AWAY, METADATA_MS, connected, never_make_topics
 from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist, message_record
 from market.records import (
     JSON_KIND,
@@ -218,9 +218,10 @@ class Topics:
             "metadata_max_age_ms": METADATA_MS,
             **log.client,
         }
-        self._admin = self._insist(lambda: kafka.admin.KafkaAdminClient(client_id="mandi-topics", **client))
+        self._admin = self._insist(lambda: connected(kafka.admin.KafkaAdminClient, client_id="mandi-topics", **client))
         self._consumer = self._insist(
-            lambda: kafka.KafkaConsumer(
+            lambda: connected(
+                kafka.KafkaConsumer,
                 client_id="mandi-tails",
                 enable_auto_commit=False,
                 auto_offset_reset="none",

@@ -9,15 +9,15 @@ Source: KIP-98 (the format of a batch), KIP-664; Kafka 4.1, ProducerStateManager
 
 from typing import Any, Final, NamedTuple
 
-import kafka.errors
-from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest
+from kafka.protocol.consumer import ListOffsetsRequest
 from kafka.record.memory_records import MemoryRecords
+
+from market.kafka_requests import fetch_request, raise_if
 
 LAST_EPOCH: Final = (1 << 15) - 1
 """The highest there is: nobody writes under an id after it. Coordinators give none as high."""
 
 _LATEST: Final = -1
-_FETCH_VERSION: Final = 11  # later ones name topics by id
 _OFFSETS_VERSION: Final = 5
 _ONE_BATCH: Final = 1  # byte: a broker gives the first batch whole, however long it is
 
@@ -47,27 +47,7 @@ def end_in(answer: Any) -> int:
 
 def batch_request(name: str, partition: int, offset: int) -> Any:
     """Ask for the batch with the record at an offset."""
-    topic_of = FetchRequest.FetchTopic
-    part = topic_of.FetchPartition(
-        partition=partition,
-        current_leader_epoch=-1,
-        fetch_offset=offset,
-        log_start_offset=-1,
-        partition_max_bytes=_ONE_BATCH,
-    )
-    return FetchRequest(
-        replica_id=-1,
-        max_wait_ms=0,
-        min_bytes=0,
-        max_bytes=_ONE_BATCH,
-        isolation_level=0,
-        session_id=0,
-        session_epoch=-1,
-        topics=[topic_of(topic=name, partitions=[part])],
-        forgotten_topics_data=[],
-        rack_id="",
-        max_version=_FETCH_VERSION,
-    )
+    return fetch_request([(name, partition, offset)], wait_ms=0, max_bytes=_ONE_BATCH, partition_bytes=_ONE_BATCH)
 
 
 def batch_in(answer: Any) -> Batch | None:
@@ -77,10 +57,3 @@ def batch_in(answer: Any) -> Batch | None:
     raise_if(part.error_code)
     found = MemoryRecords(part.records or b"").next_batch()
     return None if found is None else Batch(found.producer_id, found.producer_epoch, found.base_sequence)
-
-
-def raise_if(code: int) -> None:
-    """Raise the error that a broker's code stands for."""
-    error = kafka.errors.for_code(code)
-    if error is not kafka.errors.NoError:
-        raise error

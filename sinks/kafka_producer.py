@@ -32,9 +32,10 @@ from kafka.record.memory_records import MemoryRecordsBuilder
 
 from market.kafka_away import AWAY, GONE_S, METADATA_MS, never_make_topics
 from market.kafka_log import KafkaLog, insist
+from market.kafka_requests import leader_of, raise_if
 from market.records import Patience, TopicPartition
 from sinks.errors import LogWriteFailed, WriterFenced
-from sinks.kafka_batches import LAST_EPOCH, Batch, batch_in, batch_request, end_in, end_request, raise_if
+from sinks.kafka_batches import LAST_EPOCH, Batch, batch_in, batch_request, end_in, end_request
 
 _REQUEST_MS: Final = 10_000
 _RECONNECT_MS: Final = 2000
@@ -269,24 +270,8 @@ class FencedProducer:
         found: dict[int, list[TopicPartition]] = {}
         for tp in tps:
             theirs = kafka.TopicPartition(self._log.name_of(tp.topic), tp.partition)
-            leader = self._leader_of(theirs)
-            found.setdefault(leader, []).append(tp)
+            found.setdefault(leader_of(self._manager, theirs, _REQUEST_MS), []).append(tp)
         return found
-
-    def _leader_of(self, theirs: Any) -> int:
-        cluster = self._manager.cluster
-        leader: int | None = cluster.leader_for_partition(theirs)
-        if leader is None or leader < 0:
-            cluster.add_topic(theirs.topic)
-            self._manager.run(self._manager.wait_for, cluster.request_update(), _REQUEST_MS)
-            leader = cluster.leader_for_partition(theirs)
-        if leader is not None and leader >= 0:
-            return leader
-        if theirs.topic in cluster.unauthorized_topics:
-            raise kafka.errors.TopicAuthorizationFailedError(theirs.topic)
-        if theirs.partition not in (cluster.partitions_for_topic(theirs.topic) or ()):
-            raise kafka.errors.UnknownTopicOrPartitionError(f"there is no {theirs}")
-        raise kafka.errors.LeaderNotAvailableError(f"{theirs} has no leader")
 
     def _ask(self, request: Any, node: int | None = None) -> Any:
         async def ask() -> Any:

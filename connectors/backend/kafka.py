@@ -16,7 +16,7 @@ from kafka.protocol.consumer import OffsetSpec
 
 from connectors.backend.config import KafkaConfig
 from connectors.backend.source import BACKEND, Message, Messages, Positions, SourceUnavailable
-from market.kafka_away import never_make_topics
+from market.kafka_away import connected, never_make_topics
 
 REQUEST_TIMEOUT_MS: Final = 10_000
 _LOOK_EVERY_S: Final = 5.0  # for new partitions, and whether the broker is there at all
@@ -98,7 +98,7 @@ class KafkaSource:
 
     def _describe(self) -> tuple[str, list[TopicPartition]]:
         """The id of the topic, and its partitions. Asked afresh: what a consumer knows is up to five minutes old."""
-        self._admin = self._admin or KafkaAdminClient(client_id=f"mandi-{BACKEND}", **self._settings())
+        self._admin = self._admin or connected(KafkaAdminClient, client_id=f"mandi-{BACKEND}", **self._settings())
         (found,) = self._admin.describe_topics([self._config.topic])
         tps = [TopicPartition(self._config.topic, part["partition_index"]) for part in found["partitions"]]
         if not tps:
@@ -124,7 +124,8 @@ class KafkaSource:
         return {"channel": _channel(tp), "seq_from": first, "seq_to": last, "reason": reason}
 
     def _open(self) -> Any:
-        consumer = KafkaConsumer(
+        consumer = connected(
+            KafkaConsumer,
             client_id=f"mandi-{BACKEND}",
             group_id=None,
             enable_auto_commit=False,

@@ -198,8 +198,12 @@ class LogSource(FixedPartitionedSource[X, Positions], Generic[X]):
         resume_state: Positions | None,
     ) -> _LogPartition[X]:
         reader, resume = self.open_reader(), resume_state or {}
-        for name, (offset, ts_append) in resume.items():
-            _require_same_log(step_id, reader, _parse(name), offset, ts_append)
+        try:
+            for name, (offset, ts_append) in resume.items():
+                _require_same_log(step_id, reader, _parse(name), offset, ts_append)
+        except BaseException:
+            reader.close()
+            raise
         return _LogPartition(
             reader,
             self.patterns,

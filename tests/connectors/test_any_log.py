@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
@@ -63,27 +64,27 @@ def test_a_log_that_is_not_there_is_empty(log_url: str) -> None:
 
 
 def check_any_read(url: str, data: st.DataObject) -> None:
-    writer = open_writer(url, fsync=NEVER, segment_bytes=data.draw(st.integers(1, 4000)))
-    reader = open_reader(url)
-    count = 0
-    for _ in range(data.draw(st.integers(1, 30))):
-        if data.draw(st.booleans()):
-            flushes = data.draw(st.integers(1, 10))
-            append_json(writer, flushes, first=count, size=data.draw(st.integers(1, 3000)))
-            count += flushes
-        offset = data.draw(st.integers(0, count + 2))
-        if offset > count:
-            with pytest.raises(OffsetOutOfRange) as caught:
-                reader.read(TP, offset)
-            assert (caught.value.begin, caught.value.end) == (0, count)
-        else:
-            found = numbers(reader.read(TP, offset, max_bytes=data.draw(st.integers(1, 10_000))))
-            assert found == list(range(offset, offset + len(found)))
-            assert bool(found) == (offset < count)
-        assert reader.end_offset(TP) == count
-        assert reader.behind(TP, offset) == max(0, count - offset)
-    writer.close()
-    reader.close()
+    with (
+        closing(open_writer(url, fsync=NEVER, segment_bytes=data.draw(st.integers(1, 4000)))) as writer,
+        closing(open_reader(url)) as reader,
+    ):
+        count = 0
+        for _ in range(data.draw(st.integers(1, 30))):
+            if data.draw(st.booleans()):
+                flushes = data.draw(st.integers(1, 10))
+                append_json(writer, flushes, first=count, size=data.draw(st.integers(1, 3000)))
+                count += flushes
+            offset = data.draw(st.integers(0, count + 2))
+            if offset > count:
+                with pytest.raises(OffsetOutOfRange) as caught:
+                    reader.read(TP, offset)
+                assert (caught.value.begin, caught.value.end) == (0, count)
+            else:
+                found = numbers(reader.read(TP, offset, max_bytes=data.draw(st.integers(1, 10_000))))
+                assert found == list(range(offset, offset + len(found)))
+                assert bool(found) == (offset < count)
+            assert reader.end_offset(TP) == count
+            assert reader.behind(TP, offset) == max(0, count - offset)
 
 
 @settings(max_examples=40)

@@ -1,5 +1,6 @@
-"""Readers and writers of a log on Kafka whose partition has no leader for a while, without a broker."""
+"""Readers and writers of a log on Kafka without a broker, or whose partition has no leader for a while."""
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,11 @@ import kafka.errors
 import pytest
 from log_support import TP
 
+from connectors import kafka as reading
 from connectors.kafka import open_kafka_reader
 from market.kafka_log import KafkaLog
 from market.records import LogUnavailable, Patience, TopicPartition
+from sinks.embedded.processes import free_port
 from sinks.errors import LogWriteFailed
 from sinks.kafka import Topics
 from sinks.retention import KEEP_ALL
@@ -91,3 +94,18 @@ def test_a_writer_waits_for_the_broker_that_makes_its_partitions(leaderless: Cal
     leaderless([kafka.errors.PolicyViolationError()])
     with pytest.raises(LogWriteFailed):
         Topics(LOG, KEEP_ALL, Patience()).ensure(beyond)
+
+
+def test_who_waits_for_a_broker_has_no_more_threads_at_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_ASK_MS", 200)
+    threads: list[int] = []
+    patience = Patience(
+        stopped=lambda: len(threads) == 3,
+        on_wait=lambda *_: threads.append(sum(each.name.startswith("kafka-io") for each in threading.enumerate())),
+    )
+    log = KafkaLog(servers=(f"127.0.0.1:{free_port()}",))
+    for ask in (lambda reader: reader.partitions("*"), lambda reader: reader._fetcher):
+        threads.clear()
+        with pytest.raises(LogUnavailable):
+            ask(open_kafka_reader(log, patience))
+        assert threads == [0, 0, 0]
