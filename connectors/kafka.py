@@ -150,12 +150,12 @@ class _KafkaLogReader:
 
     def _fetch(self, tp: TopicPartition, offset: int) -> None:
         """Fetch until there is a record at `offset`, or that is the end of the log."""
-        while tp in self._positions and not self._ahead.get(tp):
-            if tp in self._at_end and time.monotonic() <= self._looked[tp].looked_s + _FRESH_S:
-                self._at_end.discard(tp)  # each answer is used once: the next read asks again
-                return
+        if tp in self._at_end and time.monotonic() > self._looked[tp].looked_s + _FRESH_S:
+            self._at_end.discard(tp)
+        while tp in self._positions and not self._ahead.get(tp) and tp not in self._at_end:
             self._insist_on(lambda: self._look_at(tp))
             self._require_same(tp, offset)
+        self._at_end.discard(tp)  # each answer is used once: the next read asks again
 
     def _look_at(self, tp: TopicPartition) -> None:
         """Fetch of all partitions that are read, this one in any case."""
@@ -170,7 +170,7 @@ class _KafkaLogReader:
             raise error
 
     def _fetchable(self) -> dict[TopicPartition, int]:
-        return {tp: offset for tp, offset in self._positions.items() if not self._ahead.get(tp)}
+        return {tp: offset for tp, offset in self._positions.items() if offset >= 0 and not self._ahead.get(tp)}
 
     def _keep(self, found: Mapping[TopicPartition, Fetched]) -> None:
         """Take what was fetched, but of where a reader is not any more."""

@@ -88,8 +88,8 @@ class Fetcher:
         """
         leader_of(self._now, self._theirs(wanted), self._timeout_ms)
         asked = self._by_leader(self._now, {wanted: positions[wanted], **positions})
-        looked_s = time.monotonic()
         answers = self._now.run(self._ask, asked)
+        looked_s = time.monotonic()
         found: dict[TopicPartition, Fetched] = {}
         for leader, answer in answers.items():
             try:
