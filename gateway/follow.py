@@ -24,6 +24,10 @@ PATTERNS: Final = (
 )
 WAIT_S: Final = 0.1  # a wait ends at the next append; this is how often nothing is looked at
 DISCOVER_S: Final = 0.1  # how soon a topic that appears later is followed
+REST_S: Final = 0.01
+"""After a look that found something it rests as long as that took, at most so long: a look at a broker costs
+milliseconds, and who looks again at once takes half a core from all others."""
+
 RETRY_S: Final = 1.0
 ROWS_PER_DELIVERY: Final = 256  # about 3 ms of the loop's time
 READ_BYTES: Final = 1 << 20
@@ -112,7 +116,10 @@ class Follower:
             self._finish_prime()
             discover_s = time.monotonic() + DISCOVER_S
             while not self._stop.is_set():
-                if not self._read_all(reader):
+                began_s = time.monotonic()
+                if self._read_all(reader):
+                    self._stop.wait(min(time.monotonic() - began_s, REST_S))
+                else:
                     reader.wait(WAIT_S)
                 if time.monotonic() >= discover_s:
                     self._discover(reader)
