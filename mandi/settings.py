@@ -5,8 +5,9 @@ import difflib
 import os
 import re
 import secrets
+import sys
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -68,7 +69,7 @@ KNOWN: Final = frozenset(_ENVIRONMENT.values()) | {
     *("MANDI_PARENT_PID", "MANDI_PULSE_FD", "MANDI_SEAT", "MANDI_CRASH_AT"),  # between our own processes
     *("MANDI_NAB", "MANDI_HOURLY", "MANDI_COMMODITIES", "MANDI_GATEWAY", "MANDI_SERVICES_DIR", "MANDI_SHARED_DATA"),
 }
-"""Every variable that something of ours reads. Another one is a slip, and what it was to set would have its default."""
+"""Every variable that something of ours reads. Another one may be a slip, and what it was to set has its default."""
 
 _OURS: Final = "MANDI_"
 _OF_TESTS: Final = "MANDI_TEST_"
@@ -191,7 +192,8 @@ def load(data_dir: Path | None = None, environment: Mapping[str, str] = os.envir
     """
     found = _from_file(Path(CONFIG_FILE))
     set_here = (name for name in environment if name.startswith(_OURS) and not name.startswith(_OF_TESTS))
-    _refuse_unknown("the environment", [name for name in set_here if environment[name]], KNOWN)
+    for said in _unknown("the environment", [name for name in set_here if environment[name]], KNOWN):
+        sys.stderr.write(f"{said}; it is passed over\n")  # Kubernetes, too, makes variables: of a service's name
     found |= {name: environment[variable] for name, variable in _ENVIRONMENT.items() if environment.get(variable)}
     where = (data_dir or Path(found.pop("data_dir", ".mandi"))).resolve()
     found.pop("data_dir", None)
@@ -248,15 +250,17 @@ def _from_file(path: Path) -> dict[str, str]:
         table = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
-    _refuse_unknown(str(path), table, _ENVIRONMENT)
+    for said in _unknown(str(path), table, _ENVIRONMENT):
+        raise UsageError(said)
     return {name: str(value) for name, value in table.items()}
 
 
-def _refuse_unknown(where: str, names: Iterable[str], known: Collection[str]) -> None:
+def _unknown(where: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """A sentence for each name that is not known, with the nearest one that is."""
     for name in sorted(set(names).difference(known)):
         meant = difflib.get_close_matches(name.removeprefix(_OURS), [each.removeprefix(_OURS) for each in known], n=1)
         hint = f": did you mean {_OURS if name.startswith(_OURS) else ''}{meant[0]}?" if meant else ";"
-        raise UsageError(f"{where} has the unknown setting {name}{hint} docs/settings.md has those there are")
+        yield f"{where} has the unknown setting {name}{hint} docs/settings.md has those there are"
 
 
 def _check_address(name: str, value: str) -> None:
