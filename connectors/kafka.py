@@ -178,13 +178,16 @@ class _KafkaLogReader:
             if self._positions.get(tp) != part.offset or self._ahead.get(tp):
                 continue
             self._looked[tp] = part
+            self._at_end.discard(tp)
             if part.messages:
                 self._ahead[tp] = part.messages
                 self._positions[tp] = part.messages[-1].offset + 1
-            elif part.error is None and part.end <= part.offset:
+            elif part.error is None:
                 self._at_end.add(tp)
 
     def _forget(self, tp: TopicPartition) -> None:
+        if "_fetcher" in self.__dict__:
+            self._fetcher.forget(tp)
         self._ahead.pop(tp, None)
         self._looked.pop(tp, None)
         self._at_end.discard(tp)
@@ -282,6 +285,8 @@ class _KafkaLogReader:
         for tp in lost & self._positions.keys():
             del self._positions[tp]
             self._forget(tp)
+            if "_fetcher" in self.__dict__:
+                self._fetcher.forget_topic(tp.topic)
 
     def _require_same(self, tp: TopicPartition, offset: int) -> None:
         if tp in self._lost:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import kafka
 import kafka.errors
+from kafka.future import Future
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from kafka.record.memory_records import MemoryRecords
@@ -37,8 +38,6 @@ _PARTITION_BYTES: Final = 1 << 20
 _WAIT_MS: Final = 500  # a broker holds a request that waits for that long
 _PAUSE_S: Final = 0.1  # before a broker that is away is asked again
 
-_NOT_THERE: Final = (kafka.errors.NotLeaderForPartitionError, kafka.errors.UnknownTopicOrPartitionError)
-
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -58,7 +57,7 @@ class Fetched:
 class _Waiting:
     """A request that waits at a broker for records behind these positions."""
 
-    positions: Positions
+    positions: dict[TopicPartition, int]
     answer: Any
     came_s: float = field(default=0.0)
 
@@ -70,8 +69,8 @@ class Fetcher:
         """Connect. `settings` are those of any client of the library. Raises: AWAY."""
         self._log, self._timeout_ms = log, timeout_ms
         self._net = NetworkSelector(**settings)
-        self._net.start()
         self._now, self._later = (self._connections(settings) for _ in range(2))
+        self._net.start()
         self._waiting: dict[int, _Waiting] = {}  # by broker
         self._came = threading.Event()
         try:
@@ -116,6 +115,7 @@ class Fetcher:
         if timeout_s > 0 and not any(each.answer.is_done for each in self._waiting.values()):
             self._came.wait(timeout_s)
         found: dict[TopicPartition, Fetched] = {}
+        failed = False
         for leader, waiting in list(self._waiting.items()):
             if waiting.answer.is_done:
                 del self._waiting[leader]
@@ -123,8 +123,20 @@ class Fetcher:
                     found |= self._taken(self._later, waiting.positions, waiting.answer, waiting.came_s)
                 except AWAY:
                     self._later.cluster.request_update()
-                    time.sleep(min(timeout_s, _PAUSE_S))
+                    failed = True
+        if failed and not found:
+            time.sleep(min(timeout_s, _PAUSE_S))
         return found
+
+    def forget(self, tp: TopicPartition) -> None:
+        """Take no answer any more to what was asked of a partition: it is another one now, or its reader elsewhere."""
+        for waiting in self._waiting.values():
+            waiting.positions.pop(tp, None)
+
+    def forget_topic(self, topic: str) -> None:
+        """Ask no more who leads a topic that is not there: the library asks ten times a second, for ever."""
+        for manager in (self._now, self._later):
+            manager.cluster._topics.discard(self._log.name_of(topic))
 
     def close(self) -> None:
         for manager in (self._now, self._later):
@@ -154,7 +166,7 @@ class Fetcher:
         return found
 
     async def _send(self, manager: Any, asked: Mapping[int, Positions], wait_ms: int) -> dict[int, Any]:
-        return {leader: manager.send(self._request(part, wait_ms), node_id=leader) for leader, part in asked.items()}
+        return {leader: _sent(manager, self._request(part, wait_ms), leader) for leader, part in asked.items()}
 
     async def _ask(self, asked: Mapping[int, Positions]) -> dict[int, Any]:
         answers = await self._send(self._now, asked, 0)
@@ -175,16 +187,27 @@ class Fetcher:
         for topic in answer.value.responses:
             for part in topic.partitions:
                 tp = TopicPartition(self._log.topic_of(topic.topic) or "", part.partition_index)
+                if tp not in asked:
+                    continue  # it was forgotten meanwhile
                 error = kafka.errors.for_code(part.error_code)
                 failed = None if error is kafka.errors.NoError else error(f"{tp}")
-                if isinstance(failed, _NOT_THERE):
+                if isinstance(failed, kafka.errors.InvalidMetadataError):
                     manager.cluster.request_update()
                 messages = _messages(part.records, asked[tp]) if failed is None else []
+                if failed is None and not messages and part.high_watermark > asked[tp]:
+                    failed = kafka.errors.OffsetNotAvailableError(f"nothing of {tp} at {asked[tp]}, but later records")
                 found[tp] = Fetched(asked[tp], part.high_watermark, messages, failed, looked_s)
         return found
 
     def _theirs(self, tp: TopicPartition) -> Any:
         return kafka.TopicPartition(self._log.name_of(tp.topic), tp.partition)
+
+
+def _sent(manager: Any, request: Any, leader: int) -> Any:
+    try:
+        return manager.send(request, node_id=leader)
+    except kafka.errors.KafkaError as error:  # the broker has gone since it was said to lead
+        return Future().failure(error)
 
 
 def _messages(data: bytes | None, offset: int) -> list[Message]:

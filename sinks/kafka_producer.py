@@ -31,7 +31,7 @@ from kafka.protocol.producer import InitProducerIdRequest, ProduceRequest
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 from market.kafka_away import AWAY, GONE_S, METADATA_MS, never_make_topics
-from market.kafka_log import KafkaLog, insist
+from market.kafka_log import MAX_RECORD_BYTES, KafkaLog, insist
 from market.kafka_requests import leader_of, raise_if
 from market.records import Patience, TopicPartition
 from sinks.errors import LogWriteFailed, WriterFenced
@@ -106,6 +106,7 @@ class FencedProducer:
             bootstrap_servers=list(log.servers),
             request_timeout_ms=_REQUEST_MS,
             metadata_max_age_ms=METADATA_MS,
+            receive_message_max_bytes=3 * MAX_RECORD_BYTES,  # `_newest`: a batch comes whole
             **settings,
             **log.client,
         )

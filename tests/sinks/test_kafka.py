@@ -14,7 +14,7 @@ from log_support import TP, append_json, numbers, read_all, sample, until
 
 from connectors.log import open_reader
 from market.kafka_log import MAX_RECORD_BYTES, ForeignRecord
-from market.records import JSON_KIND, LogUnavailable, LogWriter, OffsetOutOfRange, Patience, TopicPartition
+from market.records import JSON_KIND, LogUnavailable, LogWriter, OffsetOutOfRange, Patience, Record, TopicPartition
 from market.schemas import TICKS
 from sinks import kafka_producer
 from sinks.errors import LogWriteFailed, WriterFenced
@@ -257,6 +257,22 @@ def test_a_record_that_is_too_long_is_refused(url: str) -> None:
         writer.append(TP, JSON_KIND, random.Random(1).randbytes(MAX_RECORD_BYTES + 1))
     append_json(writer, 1)
     writer.close()
+
+
+@pytest.mark.parametrize(("count", "size"), [(20, 100_000), (1, 5_000_000)])
+def test_a_writer_takes_over_behind_a_long_batch(count: int, size: int, url: str) -> None:
+    def number_of(record: Record) -> int:
+        return int(record.value.partition(b".")[0])
+
+    for first in (0, count):
+        with closing(open_writer(url)) as writer:
+            last = writer.last_record(TP)
+            assert last is None or number_of(last) == count - 1
+            for number in range(first, first + count):
+                writer.append(TP, JSON_KIND, b"%d." % number + random.Random(number).randbytes(size))
+    with closing(open_reader(url)) as reader:
+        found = [number_of(record) for record in read_all(reader) if "repeats" not in record.meta]
+    assert found == list(range(2 * count))
 
 
 def test_many_and_large_records_in_one_flush_keep_their_order(url: str) -> None:
