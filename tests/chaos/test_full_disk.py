@@ -155,7 +155,8 @@ def test_ingest_on_a_full_disk_ends_with_a_reason_and_has_every_row_when_there_i
 
 def ends_for_want_of_space(flows: Flows, place: str) -> None:
     began_s = time.monotonic()
-    assert flows.ended("ingest") == 1
+    # Python ends with 120 if what is left to say cannot be written, either.
+    assert flows.ended("ingest") in ((1,) if place == "log" else (1, 120))
     tell(f"the disk is full: ingest ended after {time.monotonic() - began_s:.1f} s")
     if place == "log":  # else there is nowhere to write it
         assert "No space left on device" in flows.said("ingest").splitlines()[-1]
