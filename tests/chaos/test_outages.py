@@ -1,15 +1,16 @@
 """A live market while the broker, PostgreSQL or ClickHouse is away: metrics say so, memory stays, nothing is missing.
 
-A simulated venue at a fixed rate, ingest and the flows, on servers that the test kills with -9 and starts again later.
-An ingest beside it, with a log of its own that nobody disturbs, says what the venue sent; the catching up is measured.
-`make chaos ARGS="-k outage"`.
+On servers that the test kills with -9 and starts again later; the catching up is measured. A simulated venue at a fixed
+rate with ingest and the flows: an ingest beside it, with a log of its own that nobody disturbs, says what the venue
+sent. And a whole `mandi demo`, over one outage after the other: the venues themselves say what they sent, and a real
+Prometheus with the rules and times of the repository says what is wrong. `make chaos ARGS="-k outage"`.
 """
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,13 @@ from sinks.columns import table_names
 from sinks.embedded.clickhouse import EmbeddedClickHouse
 from sinks.embedded.postgres import EmbeddedPostgres
 from sinks.migrations import migrate_clickhouse, migrate_timescale
+from tests.acceptance.reconcile import printed, reconcile
 from tests.acceptance.stores import BothStores
 from tests.chaos.broker import broker_in
 from tests.chaos.harness import FLOWS, Flows, copy_inputs, hashes, tell, until
+from tests.chaos.test_demo import Demo, demo
 from tests.chaos.test_ingest import client, compare, venue, written
+from tests.services.on_call import Receiver, watched
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.chaos]
 
@@ -41,6 +45,18 @@ LEAST_FACTOR = 5.0
 LONG_S = 60.0  # a shorter outage is not much against the seconds in which its server starts
 MOST_GROWTH_MIB = 64.0
 VICTIMS = ("ingest", *FLOWS)
+CONDITIONS = {
+    "broker": ("MandiLogAway", {"service": "ingest"}),
+    "timescale": ("MandiSinkRetrying", {"sink": "timescale"}),
+    "clickhouse": ("MandiSinkRetrying", {"sink": "clickhouse"}),
+}
+"""What is told of a demo, by the server that is away."""
+
+DEMO_RATE = "100"
+"""Of all venues together. With a broker at 400, its rate otherwise, a demo takes both processors of a small machine."""
+
+AROUND_S = 60.0
+"""For so long a server may start, the demo catch up, and be watched before the next one is killed."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +143,50 @@ def test_a_live_market_over_an_outage(name: str, servers: Servers, tmp_path: Pat
     assert max(grown.values()) < MOST_GROWTH_MIB
     if AWAY_S >= LONG_S:
         assert factor >= LEAST_FACTOR
+
+
+def test_a_demo_over_one_outage_after_the_other(servers: Servers, tmp_path: Path) -> None:
+    data_dir = tmp_path / "demo"
+    lasts = ("--duration", f"{len(CONDITIONS) * (AWAY_S + AROUND_S):.0f}s", "--settle", "12s", "--rate", DEMO_RATE)
+    with ExitStack() as stack:
+        receiver = stack.enter_context(closing(Receiver()))
+        running = stack.enter_context(demo(data_dir, *lasts, env=servers.environment))
+        until(running.is_up)
+        stack.enter_context(watched(tmp_path / "watched", receiver, data_dir / "targets.json", times=1.0))
+        until(lambda: servers.stores.newest("timescale") and servers.stores.newest("clickhouse"))
+        for name in CONDITIONS:
+            over_an_outage(name, servers, running, receiver)
+        assert running.process.poll() is None, "the demo was over before its last outage"
+        assert running.finish() == 0, running.said
+        tell(running.said[-1])
+        assert receiver.told("MandiConservationBroken") == []
+    found = reconcile(data_dir, servers.stores)
+    printed("outages", found, verbose=False)
+    assert sum(line.held for line in found.lines) > 0
+    assert found.unexplained() == []
+    hashes(servers.stores)
+
+
+def over_an_outage(name: str, servers: Servers, running: Demo, receiver: Receiver) -> None:
+    """Kill a server, see that it is told, start it again, and wait until all have caught up.
+
+    How fast is told, and not judged: twenty processes share the machine with the servers.
+    """
+    server, now = servers.victims[name], FileClock(running.data_dir / "clock.json")
+    usual_s = oldest_within(USUAL_S, lambda: age_s(now, servers.stores))
+    server.kill()
+    killed_s = time.monotonic()
+    time.sleep(AWAY_S)  # it is what the test is about
+    server.start()
+    back_s = time.monotonic()
+    until(lambda: age_s(now, servers.stores) < usual_s + 0.5, every_s=0.25)
+    took_s = time.monotonic() - back_s
+    factor = (back_s - killed_s + took_s) / took_s
+    tell(f"a demo without its {name} for {back_s - killed_s:.0f} s; before that rows were up to {usual_s:.1f} s old")
+    tell(f"caught up in {took_s:.1f} s, {factor:.1f} times real time")
+    alert, labels = CONDITIONS[name]
+    until(lambda: receiver.told(alert, **labels))
+    tell(f"{alert} was told after {receiver.told(alert, **labels)[0].at_s - killed_s:.0f} s")
 
 
 def verify_stores(victim: Flows, stores: BothStores, directory: Path) -> None:
