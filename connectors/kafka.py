@@ -55,8 +55,7 @@ class _KafkaLogReader:
         self._log, self._patience = log, patience
         self._positions: dict[TopicPartition, int] = {}  # of the next record to fetch, by partition that is followed
         self._ahead: dict[TopicPartition, list[Message]] = {}  # fetched and not read
-        self._looked: dict[TopicPartition, Fetched] = {}  # the last look at each that is followed
-        self._at_end: set[TopicPartition] = set()  # those at which it found nothing, and no read was told so
+        self._looked: dict[TopicPartition, Fetched] = {}  # looks that found an error or the end, and no read was told
         self._measured: set[TopicPartition] = set()  # those whose lag is asked for
         self._ends: dict[TopicPartition, int] = {}
         self._ends_at_s = float("-inf")
@@ -150,19 +149,20 @@ class _KafkaLogReader:
 
     def _fetch(self, tp: TopicPartition, offset: int) -> None:
         """Fetch until there is a record at `offset`, or that is the end of the log."""
-        if tp in self._at_end and time.monotonic() > self._looked[tp].looked_s + _FRESH_S:
-            self._at_end.discard(tp)
-        while tp in self._positions and not self._ahead.get(tp) and tp not in self._at_end:
+        looked = self._looked.pop(tp, None)  # each answer is used once: the next read asks again
+        if looked is not None and looked.error is None and time.monotonic() <= looked.looked_s + _FRESH_S:
+            return
+        if tp in self._positions and not self._ahead.get(tp):
             self._insist_on(lambda: self._look_at(tp))
             self._require_same(tp, offset)
-        self._at_end.discard(tp)  # each answer is used once: the next read asks again
 
     def _look_at(self, tp: TopicPartition) -> None:
         """Fetch of all partitions that are read, this one in any case."""
         if tp not in self._positions:
             return  # it was lost while we waited
         self._keep(self._fetcher.now(self._fetchable(), tp))
-        error = self._looked[tp].error
+        looked = self._looked.pop(tp, None)
+        error = None if looked is None else looked.error
         if isinstance(error, kafka.errors.OffsetOutOfRangeError):
             offset, self._positions[tp] = self._positions[tp], -1
             raise self._out_of_range(tp, offset)
@@ -177,20 +177,18 @@ class _KafkaLogReader:
         for tp, part in found.items():
             if self._positions.get(tp) != part.offset or self._ahead.get(tp):
                 continue
-            self._looked[tp] = part
-            self._at_end.discard(tp)
             if part.messages:
+                self._looked.pop(tp, None)
                 self._ahead[tp] = part.messages
                 self._positions[tp] = part.messages[-1].offset + 1
-            elif part.error is None:
-                self._at_end.add(tp)
+            else:
+                self._looked[tp] = part
 
     def _forget(self, tp: TopicPartition) -> None:
         if "_fetcher" in self.__dict__:
             self._fetcher.forget(tp)
         self._ahead.pop(tp, None)
         self._looked.pop(tp, None)
-        self._at_end.discard(tp)
 
     def _take(self, tp: TopicPartition, max_bytes: int) -> list[Message]:
         ahead = self._ahead.get(tp, [])

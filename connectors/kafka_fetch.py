@@ -43,11 +43,10 @@ _PAUSE_S: Final = 0.1  # before a broker that is away is asked again
 class Fetched:
     """What there was of a partition from `offset` on when it was looked at (monotonic): its records, or an error.
 
-    `end` is the offset behind the newest record.
+    Neither: `offset` is its end.
     """
 
     offset: int
-    end: int
     messages: list[Message]
     error: kafka.errors.KafkaError | None
     looked_s: float
@@ -196,7 +195,7 @@ class Fetcher:
                 messages = _messages(part.records, asked[tp]) if failed is None else []
                 if failed is None and not messages and part.high_watermark > asked[tp]:
                     failed = kafka.errors.OffsetNotAvailableError(f"nothing of {tp} at {asked[tp]}, but later records")
-                found[tp] = Fetched(asked[tp], part.high_watermark, messages, failed, looked_s)
+                found[tp] = Fetched(asked[tp], messages, failed, looked_s)
         return found
 
     def _theirs(self, tp: TopicPartition) -> Any:
